@@ -1,0 +1,112 @@
+// Package provisioning keeps people: who they are, who said so, and what
+// changed.
+//
+// A [User] is a person we let in. What is known about them is kept as [Claim]s,
+// each with its [Source], so that a sign-in can not overwrite what an
+// administrator or a SCIM client said. A [Link] binds a user to what one
+// identity provider calls them: (issuer, subject), byte for byte, never an
+// e-mail address. A [Directory] is the only thing that writes any of it:
+//
+//	Login  Create  Change  Delete  groups
+//	   └──────┴───────┴──┬───┴───────┘
+//	                one transaction:
+//	   load → fn(user) → Diff → indexes → Followers (audit, outbox, …)
+//
+// It knows neither audit nor outbox: it calls Followers inside the transaction
+// that changes a user, so they can not be forgotten, and can not happen for a
+// change that did not. It never hears of HTTP.
+package provisioning
+
+import (
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// A User is a person we let in. The zero User is nobody and not active.
+type User struct {
+	ID         string // ours: random (UUIDv7), immutable, never reused
+	Store      string // the user store
+	UserName   string // unique in its store, whatever its case; without the store's prefix
+	ExternalID string // what an inbound client calls them
+	Version    uint64 // counts changes
+	Active     bool
+	Attributes map[string][]Claim // by our attribute name, ordered by precedence of their sources
+	Created    time.Time
+	Modified   time.Time
+}
+
+// A Source says who made a claim or a change: "idp:campus", "scim:hr", "admin", "self", "system".
+type Source string
+
+// Sources that always exist.
+const (
+	Admin  Source = "admin"
+	Self   Source = "self"
+	System Source = "system"
+)
+
+// SourceIDP is the source of what an identity provider asserts.
+func SourceIDP(provider string) Source { return Source("idp:" + provider) }
+
+// SourceClient is the source of what an inbound client says.
+func SourceClient(client string) Source { return Source("scim:" + client) }
+
+// A Claim is what one source says an attribute is. A source replaces only its
+// own claims. For an attribute that has one value the first claim by
+// precedence is effective (administrators first); for one that has several, the
+// union.
+type Claim struct {
+	Source Source    `json:"source"`
+	Values []string  `json:"values"`
+	At     time.Time `json:"at"`
+}
+
+// A Link binds a Ref to a user.
+type Link struct {
+	Ref      federation.Ref
+	Provider string
+	UserID   string
+	Seen     time.Time // when it was made; not moved by each sign-in
+}
+
+// A Group of the directory's own. Membership is edges, never an array.
+// Groups asserted at a sign-in are not Groups but claims of the user.
+type Group struct {
+	ID, Store, Name, ExternalID string
+	Version                     uint64
+	Created, Modified           time.Time
+}
+
+// A Delta is the difference between a user before and after one change. The
+// zero Delta is no difference.
+type Delta struct {
+	UserID           string
+	By               Source
+	At               time.Time
+	Created, Deleted bool
+	Fields           []Field  // ordered by name
+	Joined, Left     []string // IDs of the directory's own groups
+	Linked           []federation.Ref
+	// Flow is the support code of the request that caused it; may be empty.
+	Flow string
+}
+
+// A Field that differs: an attribute's effective values, or one of the names
+// user_name, external_id, active, store.
+type Field struct {
+	Name     string
+	Old, New []string
+}
+
+// Empty reports that nothing differs.
+func (d Delta) Empty() bool {
+	return !d.Created && !d.Deleted && len(d.Fields) == 0 && len(d.Joined) == 0 && len(d.Left) == 0 && len(d.Linked) == 0
+}
+
+// A Follower learns of a change inside the transaction that makes it, and may
+// write there; its error undoes all. It may be called again for the same
+// change, so it touches nothing but tx. At a creation before is zero, at a
+// deletion after is.
+type Follower func(tx store.Tx, before, after User, d Delta) error
