@@ -1,66 +1,293 @@
 package store
 
-import "iter"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+)
 
 // A Table keeps values of one type, as JSON, with the indexes that find them by
 // something else. It is a value that describes, made once as a package variable;
 // it holds no state. Key layout, each part a tuple element (see [Key]):
 //
-//	Name, "r", key          → the row
-//	Name, "u", index, value → key of the row that has it   (unique)
-//	Name, "i", index, value, key → nothing                 (plain)
+//	Name, "r", key                → {"v":1,"row":…}     the row
+//	Name, "u", index, value       → key of the row that has it   (unique)
+//	Name, "i", index, value, key  → nothing                      (plain)
+//
+// v is the form of the row, so that a program can tell rows it can not read
+// from rows that are broken: it refuses a form that is not its own.
 //
 // Put reads the old row to take its index entries away; so an index never
-// points to a row that does not say so.
+// points to a row that does not say so. The functions must say the same of the
+// same value for as long as rows live: an index added to a table finds only rows
+// that were put since.
 type Table[T any] struct {
 	Name   string
-	Key    func(T) string
+	Key    func(T) string              // never empty
 	Unique map[string]func(T) []string // Put says ErrConflict if another row has the value
 	Index  map[string]func(T) []string
 }
 
+// form is the stored form of rows, the v in {"v":1,…}.
+const form = 1
+
+// stored is what the value of a row's key is.
+type stored[T any] struct {
+	V   int `json:"v"`
+	Row T   `json:"row"`
+}
+
+// A ConflictError says which unique value is taken. It is ErrConflict.
+type ConflictError struct {
+	Table, Index, Value string
+	Key                 string // of the row that has the value
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("store: conflict: %s %q in %s is taken by %q", e.Index, e.Value, e.Table, e.Key)
+}
+
+// Is makes the error ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
 // Get returns the row with this key.
-func (t *Table[T]) Get(tx Tx, key string) (v T, ok bool, err error) { panic("to be written") }
+func (t *Table[T]) Get(tx Tx, key string) (v T, ok bool, err error) {
+	b, ok, err := tx.Get(Key(t.Name, "r", key))
+	if err != nil || !ok {
+		return v, false, err
+	}
+	v, err = t.decode(b, key)
+	return v, err == nil, err
+}
+
+func (t *Table[T]) decode(b []byte, key string) (T, error) {
+	var s stored[T]
+	err := json.Unmarshal(b, &s)
+	if err != nil || s.V != form {
+		var none T
+		var head struct {
+			V int `json:"v"`
+		}
+		if json.Unmarshal(b, &head) == nil && head.V > form {
+			return none, fmt.Errorf("store: row %q of %s has form %d, this program reads form %d: it was written by a later version", key, t.Name, head.V, form)
+		}
+		return none, fmt.Errorf("%w: row %q of %s can not be read: %v", ErrDamaged, key, t.Name, err)
+	}
+	return s.Row, nil
+}
 
 // Put writes v, replacing a row with its key, and its index entries. An error
-// that is ErrConflict is a *ConflictError naming the index.
-func (t *Table[T]) Put(tx Tx, v T) error { panic("to be written") }
+// that is ErrConflict is a *ConflictError naming the index; nothing was written
+// then, so the caller may go on.
+func (t *Table[T]) Put(tx Tx, v T) error {
+	key := t.Key(v)
+	if key == "" {
+		return fmt.Errorf("store: row of %s has no key", t.Name)
+	}
+	row, err := json.Marshal(stored[T]{form, v})
+	if err != nil {
+		return fmt.Errorf("store: encode row %q of %s: %w", key, t.Name, err)
+	}
+	old, had, err := t.Get(tx, key)
+	if err != nil {
+		return err
+	}
+	var before []entry
+	if had {
+		before = t.entries(old, key)
+	}
+	after := t.entries(v, key)
+
+	// All reads come before all writes, so that a conflict leaves nothing behind.
+	for _, e := range after {
+		if !e.unique {
+			continue
+		}
+		switch holder, taken, err := tx.Get(e.raw); {
+		case err != nil:
+			return err
+		case taken && string(holder) != key:
+			return &ConflictError{Table: t.Name, Index: e.index, Value: e.value, Key: string(holder)}
+		}
+	}
+	for _, e := range before {
+		if !slices.ContainsFunc(after, e.same) {
+			if err := tx.Delete(e.raw); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range after {
+		if !slices.ContainsFunc(before, e.same) {
+			if err := tx.Put(e.raw, e.val); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.Put(Key(t.Name, "r", key), row)
+}
 
 // Delete removes the row and its index entries; that it is not there is no error.
-func (t *Table[T]) Delete(tx Tx, key string) error { panic("to be written") }
+func (t *Table[T]) Delete(tx Tx, key string) error {
+	v, ok, err := t.Get(tx, key)
+	if err != nil || !ok {
+		return err
+	}
+	for _, e := range t.entries(v, key) {
+		if err := tx.Delete(e.raw); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(Key(t.Name, "r", key))
+}
+
+// An entry is one key that an index holds for a row.
+type entry struct {
+	raw, val     []byte
+	index, value string
+	unique       bool
+}
+
+func (e entry) same(o entry) bool { return bytes.Equal(e.raw, o.raw) }
+
+// entries lists the index entries of v, each once, in an order that depends on v alone.
+func (t *Table[T]) entries(v T, key string) []entry {
+	var es []entry
+	for _, index := range slices.Sorted(maps.Keys(t.Unique)) {
+		for _, value := range distinct(t.Unique[index](v)) {
+			es = append(es, entry{Key(t.Name, "u", index, value), []byte(key), index, value, true})
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(t.Index)) {
+		for _, value := range distinct(t.Index[index](v)) {
+			es = append(es, entry{Key(t.Name, "i", index, value, key), nil, index, value, false})
+		}
+	}
+	return es
+}
+
+func distinct(values []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(values)))
+}
 
 // Lookup returns the row that has value in a unique index.
 func (t *Table[T]) Lookup(tx Tx, index, value string) (v T, ok bool, err error) {
-	panic("to be written")
+	if _, known := t.Unique[index]; !known {
+		return v, false, fmt.Errorf("store: table %s has no unique index %q", t.Name, index)
+	}
+	key, ok, err := tx.Get(Key(t.Name, "u", index, value))
+	if err != nil || !ok {
+		return v, false, err
+	}
+	v, ok, err = t.Get(tx, string(key))
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: index %s of %s names row %q, which is not there", ErrDamaged, index, t.Name, key)
+	}
+	return v, ok, err
 }
 
 // Find yields the rows that have value in a plain index, ordered by key,
 // those with a key greater than after, at most limit (0: all).
 func (t *Table[T]) Find(tx Tx, index, value, after string, limit int) iter.Seq2[T, error] {
-	panic("to be written")
+	prefix := Key(t.Name, "i", index, value)
+	from := prefix
+	if after != "" {
+		from = next(Key(t.Name, "i", index, value, after))
+	}
+	return t.indexed(tx, index, from, End(prefix), limit)
 }
 
 // Range yields the rows whose plain index has a value v with from <= v < to
-// (empty to: no bound), ordered by that value, at most limit (0: all).
+// (empty to: no bound), ordered by that value and then by key, at most limit
+// (0: all). A row with several such values comes once for each.
 func (t *Table[T]) Range(tx Tx, index, from, to string, limit int) iter.Seq2[T, error] {
-	panic("to be written")
+	end := End(Key(t.Name, "i", index))
+	if to != "" {
+		end = Key(t.Name, "i", index, to)
+	}
+	return t.indexed(tx, index, Key(t.Name, "i", index, from), end, limit)
 }
 
 // All yields rows ordered by key, those greater than after, at most limit (0: all).
-func (t *Table[T]) All(tx Tx, after string, limit int) iter.Seq2[T, error] { panic("to be written") }
+func (t *Table[T]) All(tx Tx, after string, limit int) iter.Seq2[T, error] {
+	from := t.Prefix()
+	if after != "" {
+		from = next(Key(t.Name, "r", after))
+	}
+	return func(yield func(T, error) bool) {
+		for p, err := range tx.Scan(from, End(t.Prefix()), limit) {
+			var v T
+			if err == nil {
+				key, _ := t.KeyOf(p.Key)
+				v, err = t.decode(p.Val, key)
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// indexed yields the rows that entries of a plain index in [from, to) name.
+// Rows that the caller deletes or changes while it reads, so that the entry no
+// longer holds, are passed over.
+func (t *Table[T]) indexed(tx Tx, index string, from, to []byte, limit int) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		values, known := t.Index[index]
+		if !known {
+			yield(none, fmt.Errorf("store: table %s has no index %q", t.Name, index))
+			return
+		}
+		n := 0
+		for p, err := range tx.Scan(from, to, 0) {
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			parts, err := Parts(p.Key)
+			if err != nil || len(parts) != 5 {
+				yield(none, fmt.Errorf("%w: index %s of %s holds a key that is no entry", ErrDamaged, index, t.Name))
+				return
+			}
+			v, ok, err := t.Get(tx, parts[4])
+			if err == nil && !ok {
+				var still bool
+				if _, still, err = tx.Get(p.Key); still {
+					err = fmt.Errorf("%w: index %s of %s names row %q, which is not there", ErrDamaged, index, t.Name, parts[4])
+				}
+			}
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			if !ok || !slices.Contains(values(v), parts[3]) {
+				continue
+			}
+			if !yield(v, nil) {
+				return
+			}
+			if n++; n == limit {
+				return
+			}
+		}
+	}
+}
+
+// next is the first key after key.
+func next(key []byte) []byte { return append(key, 0) }
 
 // Prefix is what to Watch to learn of rows (not index entries) of this table.
-func (t *Table[T]) Prefix() []byte { panic("to be written") }
+func (t *Table[T]) Prefix() []byte { return Key(t.Name, "r") }
 
 // KeyOf is the row's key inside a raw key that Watch yielded under Prefix.
-func (t *Table[T]) KeyOf(raw []byte) (key string, ok bool) { panic("to be written") }
-
-// Key encodes a tuple so that bytes order as tuples do and no part can be
-// mistaken for two: 0x00 in a part becomes 0x00 0xFF, each part ends in 0x00 0x01.
-func Key(parts ...string) []byte { panic("to be written") }
-
-// Parts decodes a Key.
-func Parts(key []byte) ([]string, error) { panic("to be written") }
-
-// End is the first key after all that begin with prefix (nil: none).
-func End(prefix []byte) []byte { panic("to be written") }
+func (t *Table[T]) KeyOf(raw []byte) (key string, ok bool) {
+	parts, err := Parts(raw)
+	if err != nil || len(parts) != 3 || parts[0] != t.Name || parts[1] != "r" {
+		return "", false
+	}
+	return parts[2], true
+}
