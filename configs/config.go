@@ -1,0 +1,530 @@
+package configs
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Config is one configuration file.
+type Config struct {
+	// Version of this format; the only one there is, is 1.
+	Version int `yaml:"version" jsonschema:"required,enum=1"`
+	// Server is how the gateway is reached.
+	Server Server `yaml:"server" jsonschema:"required"`
+	// Store keeps users, sessions and tasks: `bolt:` and the path of a file.
+	Store Store `yaml:"store" jsonschema:"required"`
+	// StoreKey seals secrets and tokens at rest. Left out: the gateway makes a key beside the store when it first starts.
+	StoreKey Secret `yaml:"store_key"`
+	// Session says how long a sign-in lasts.
+	Session Session `yaml:"session"`
+	// Branding of the pages.
+	Branding Branding `yaml:"branding"`
+	// Languages of the pages, the preferred one first; a person's browser chooses among them. Left out: all there are.
+	Languages []string `yaml:"languages"`
+	// Help is whom people can ask.
+	Help Help `yaml:"help"`
+
+	// UserStores are named parts of the directory. Left out: one, `primary`.
+	UserStores []UserStore `yaml:"user_stores"`
+	// Attributes that services, targets or rules of this site use beyond the built-in ones.
+	Attributes []AttributeType `yaml:"attributes"`
+	// IdentityProviders are where people prove who they are.
+	IdentityProviders []IdentityProvider `yaml:"identity_providers"`
+	// Roles that rules and targets name.
+	Roles []Role `yaml:"roles"`
+	// Services behind the gateway.
+	Services []Service `yaml:"services"`
+	// Targets are systems that hold accounts, kept in step with the directory.
+	Targets []Target `yaml:"targets"`
+	// Clients are systems that provision users into the directory.
+	Clients []Client `yaml:"clients"`
+	// Admins may use the admin pages and the API.
+	Admins People `yaml:"admins"`
+	// Outbound says what the gateway itself may call.
+	Outbound Outbound `yaml:"outbound"`
+	// Limits against overload.
+	Limits Limits `yaml:"limits"`
+
+	file      string
+	positions map[string]Pos
+	surprises []Mistake
+}
+
+// Server is how the gateway is reached.
+type Server struct {
+	// Listen is the address people's requests come to.
+	Listen Listen `yaml:"listen" jsonschema:"default=:443"`
+	// PublicURL is the gateway's own address as browsers see it, without a path: https, except on loopback or behind a declared TLS proxy.
+	PublicURL *url.URL `yaml:"public_url" jsonschema:"required"`
+	// TLS is the certificate, or the word `proxy` where something in front of the gateway speaks TLS. Left out: as `proxy`.
+	TLS TLS `yaml:"tls"`
+	// TrustedProxies are the networks whose `X-Forwarded-*` headers are believed. Empty: nobody's.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// AdminListen is where health checks and metrics are served, and nothing else.
+	AdminListen Listen `yaml:"admin_listen" jsonschema:"default=127.0.0.1:9090"`
+}
+
+// TLS is the gateway's certificate, or the word `proxy`.
+type TLS struct {
+	// Cert is a PEM file with the certificate and its chain; it is read again when it changes.
+	Cert File `yaml:"cert"`
+	// Key is the PEM file of its private key.
+	Key File `yaml:"key"`
+	// ACME gets certificates by itself.
+	ACME *ACME `yaml:"acme"`
+
+	// Proxy is set by the word `proxy`.
+	Proxy bool `yaml:"-"`
+}
+
+// ACME gets certificates by itself.
+type ACME struct {
+	// Email is told when something is wrong with a certificate.
+	Email string `yaml:"email" jsonschema:"required"`
+	// Directory of the authority. Left out: Let's Encrypt.
+	Directory *url.URL `yaml:"directory"`
+}
+
+// Session says how long a sign-in lasts.
+type Session struct {
+	// Idle ends a session this long after its last request.
+	Idle time.Duration `yaml:"idle" jsonschema:"default=30m"`
+	// Lifetime ends a session this long after the sign-in, used or not.
+	Lifetime time.Duration `yaml:"lifetime" jsonschema:"default=8h"`
+	// SameSite of the session cookie. `strict` makes people who follow a link from elsewhere start without their session.
+	SameSite string `yaml:"same_site" jsonschema:"enum=lax,enum=strict,default=lax"`
+}
+
+// Branding of the pages.
+type Branding struct {
+	// Name of the organisation, in titles and headings.
+	Name string `yaml:"name" jsonschema:"default=Gatehouse"`
+	// Logo is an SVG, PNG, JPEG or WebP file.
+	Logo File `yaml:"logo"`
+}
+
+// Help is whom people can ask.
+type Help struct {
+	// Contact is a mail address or a telephone number.
+	Contact string `yaml:"contact"`
+	// URL of a page that helps.
+	URL *url.URL `yaml:"url"`
+}
+
+// Outbound says what the gateway itself may call.
+type Outbound struct {
+	// Allow lists private and loopback networks in which identity providers, metadata and targets may be. All others of that kind are refused, whatever a name resolves to. Upstreams of services need no entry.
+	Allow []netip.Prefix `yaml:"allow"`
+}
+
+// Limits against overload.
+type Limits struct {
+	// HeaderSize is how large a request's headers may be together.
+	HeaderSize Size `yaml:"header_size" jsonschema:"default=32KiB"`
+	// SessionsPerUser is how many sessions one user may have; the next sign-in ends the oldest.
+	SessionsPerUser int `yaml:"sessions_per_user" jsonschema:"default=10,minimum=1"`
+}
+
+// People are users by role, by group or by name; any one is enough.
+type People struct {
+	// Roles they have.
+	Roles Some[string] `yaml:"roles"`
+	// Groups they are in.
+	Groups Some[string] `yaml:"groups"`
+	// Users by name, with the user store before it where it is not the first: `partners/kim`.
+	Users Some[string] `yaml:"users"`
+}
+
+// UserStore is a named part of the directory.
+type UserStore struct {
+	// ID, also the prefix of user names: `partners/kim`.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+}
+
+// AttributeType is an attribute of a user, as this site knows it.
+type AttributeType struct {
+	// ID, as mappings, rules and releases name it.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+	// Multi says that a user may have several values of it.
+	Multi bool `yaml:"multi"`
+}
+
+// IdentityProvider is where people prove who they are; exactly one of `oidc` and `saml` says how.
+type IdentityProvider struct {
+	// ID, part of the callback address; never change it while people sign in there.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title on the page where people choose.
+	Title string `yaml:"title"`
+	// Icon on that page, an SVG, PNG, JPEG or WebP file.
+	Icon File `yaml:"icon"`
+	// Domains of mail addresses whose owners are offered this provider first. A hint, never a check.
+	Domains Some[string] `yaml:"domains"`
+	// OIDC speaks OpenID Connect.
+	OIDC *OIDC `yaml:"oidc"`
+	// SAML speaks SAML 2.0.
+	SAML *SAML `yaml:"saml"`
+	// Attributes maps ours to theirs: the name of one of theirs, an expression over `claims`, or a mapping.
+	Attributes map[string]Mapped `yaml:"attributes"`
+	// Absent says what becomes of a value that the provider no longer asserts: `replace` takes it away at the next sign-in, `keep` leaves it.
+	Absent string `yaml:"absent" jsonschema:"enum=replace,enum=keep,default=replace"`
+	// Scopes drops scoped values (`staff@uni.example`) outside these domains.
+	Scopes Some[string] `yaml:"scopes"`
+	// Provisioning makes and updates users just in time.
+	Provisioning Provisioning `yaml:"provisioning"`
+}
+
+// OIDC is an OpenID Connect provider.
+type OIDC struct {
+	// Issuer as the provider's tokens spell it; discovery starts there.
+	Issuer *url.URL `yaml:"issuer" jsonschema:"required"`
+	// ClientID that the provider gave the gateway.
+	ClientID string `yaml:"client_id" jsonschema:"required"`
+	// ClientSecret for `client_secret_basic` and `client_secret_post`.
+	ClientSecret Secret `yaml:"client_secret"`
+	// PrivateKey for `private_key_jwt`, PEM.
+	PrivateKey Secret `yaml:"private_key"`
+	// AuthMethod is how the gateway proves itself at the token endpoint. Left out: `private_key_jwt` where there is a private key, else `client_secret_basic`.
+	AuthMethod string `yaml:"auth_method" jsonschema:"enum=client_secret_basic,enum=client_secret_post,enum=private_key_jwt"`
+	// Scopes to ask for; `openid` is always among them. Left out: `openid`, `profile`, `email`.
+	Scopes []string `yaml:"scopes"`
+	// Algorithms that may sign ID tokens. Left out: RS256, ES256, EdDSA.
+	Algorithms []string `yaml:"algorithms" jsonschema:"enum=RS256,enum=RS384,enum=RS512,enum=PS256,enum=PS384,enum=PS512,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA"`
+	// Userinfo also asks the userinfo endpoint for claims.
+	Userinfo bool `yaml:"userinfo"`
+	// GroupsClaim is the claim that lists groups, watched for an overage (more groups than fit into a token).
+	GroupsClaim string `yaml:"groups_claim" jsonschema:"default=groups"`
+	// GroupsOverage says what to do then: refuse the sign-in, or fetch the groups from the address the token names. It is never read as no groups.
+	GroupsOverage string `yaml:"groups_overage" jsonschema:"enum=refuse,enum=fetch,default=refuse"`
+	// Skew is how far the provider's clock may be off, at most 5m.
+	Skew time.Duration `yaml:"skew" jsonschema:"default=1m"`
+	// InsecureHTTP allows an http issuer that is not on loopback.
+	InsecureHTTP bool `yaml:"insecure_http"`
+}
+
+// SAML is a SAML 2.0 identity provider.
+type SAML struct {
+	// Metadata of the identity provider.
+	Metadata Metadata `yaml:"metadata" jsonschema:"required"`
+	// EntityID of the gateway towards this provider. Left out: the address of its own metadata.
+	EntityID string `yaml:"entity_id"`
+	// Binding of the sign-in request.
+	Binding string `yaml:"binding" jsonschema:"enum=redirect,enum=post,default=redirect"`
+	// SignRequests signs sign-in requests.
+	SignRequests bool `yaml:"sign_requests" jsonschema:"default=true"`
+	// RequireSignedResponse wants the response signed too; the assertion always has to be.
+	RequireSignedResponse bool `yaml:"require_signed_response"`
+	// Keys of the gateway: the first signs, all decrypt. Left out: the gateway makes one when it first starts.
+	Keys []KeyPair `yaml:"keys"`
+	// Subject is what names a person: the word `nameid`, or the name of an attribute that is never given to somebody else.
+	Subject string `yaml:"subject" jsonschema:"default=nameid"`
+	// Skew is how far the provider's clock may be off, at most 5m.
+	Skew time.Duration `yaml:"skew" jsonschema:"default=3m"`
+	// InsecureAllowSHA1 accepts signatures with SHA-1, which can be forged.
+	InsecureAllowSHA1 bool `yaml:"insecure_allow_sha1"`
+}
+
+// Metadata of a SAML identity provider; exactly one of `url` and `file` says where it is.
+type Metadata struct {
+	// URL to fetch it from; https, or signed with the certificate.
+	URL *url.URL `yaml:"url"`
+	// File that holds it; it is read again when it changes.
+	File File `yaml:"file"`
+	// Certificate whose key must have signed the metadata, PEM.
+	Certificate *InFile `yaml:"certificate"`
+	// Refresh is how often it is fetched; the last good one stays until it expires by its own words.
+	Refresh time.Duration `yaml:"refresh" jsonschema:"default=1h"`
+	// EntityID of the identity provider, where the document describes several.
+	EntityID string `yaml:"entity_id"`
+}
+
+// InFile is something that is kept in a file.
+type InFile struct {
+	// File, relative to the folder of the configuration.
+	File File `yaml:"file" jsonschema:"required"`
+}
+
+// KeyPair is a certificate and its private key, both PEM.
+type KeyPair struct {
+	// Certificate in PEM.
+	Certificate InFile `yaml:"certificate" jsonschema:"required"`
+	// Key is its private key.
+	Key Secret `yaml:"key" jsonschema:"required"`
+}
+
+// Mapped is how one of our attributes comes about: the name of one of theirs, an expression over `claims`, or a mapping.
+type Mapped struct {
+	// From is the name of one of theirs, or an expression if it mentions `claims`.
+	From string `yaml:"from"`
+	// Expr is an expression over `claims`.
+	Expr string `yaml:"expr"`
+	// Absent for this attribute. Left out: as the identity provider says. `keep` is refused for what rules, roles or targets read.
+	Absent string `yaml:"absent" jsonschema:"enum=replace,enum=keep"`
+	// Multi takes all values, not only the first, of an attribute that is neither built in nor listed under `attributes`.
+	Multi bool `yaml:"multi"`
+}
+
+// Provisioning makes and updates users just in time.
+type Provisioning struct {
+	// Mode: `blocking` waits for targets, `async` does not, `off` lets in only people who have a user already.
+	Mode string `yaml:"mode" jsonschema:"enum=blocking,enum=async,enum=off,default=off"`
+	// UserStore that its users belong to. Left out: the first.
+	UserStore string `yaml:"user_store"`
+	// UserName of a user that is made, the name of one of theirs or an expression over `claims`. Left out: `preferred_username` for OpenID Connect, `uid` for SAML.
+	UserName string `yaml:"user_name"`
+	// Timeout for the targets that a blocking sign-in waits for.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=5s"`
+	// OnFailure says what happens when they fail or take longer: `deny` the sign-in, or `continue` while the work goes on.
+	OnFailure string `yaml:"on_failure" jsonschema:"enum=deny,enum=continue,default=deny"`
+}
+
+// Role is a name for some people, that rules, targets and approvals use.
+type Role struct {
+	// ID, as rules name it.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+	// From gives the role to everybody whom one of these describes. Left out: only by grant.
+	From Some[Match] `yaml:"from"`
+	// Approvers decide about requests for the role.
+	Approvers People `yaml:"approvers"`
+	// Longest is how long a granted role lasts at most. Left out: without end.
+	Longest time.Duration `yaml:"longest"`
+}
+
+// Match describes people and requests. Everything that is given must hold; of a list, any one is enough.
+type Match struct {
+	// Anyone, also people who did not sign in: public.
+	Anyone bool `yaml:"anyone"`
+	// SignedIn is everyone who signed in.
+	SignedIn bool `yaml:"signed_in"`
+	// Roles they have.
+	Roles Some[string] `yaml:"roles"`
+	// Groups they are in, asserted or the directory's own.
+	Groups Some[string] `yaml:"groups"`
+	// Users by name, with the user store before it where it is not the first: `partners/kim`.
+	Users Some[string] `yaml:"users"`
+	// IdentityProviders they signed in at.
+	IdentityProviders Some[string] `yaml:"identity_provider"`
+	// UserStores they belong to.
+	UserStores Some[string] `yaml:"user_store"`
+	// Attributes of theirs and the values that will do.
+	Attributes map[string]Some[string] `yaml:"attributes"`
+	// ACR is how they must have signed in: authentication context classes.
+	ACR Some[string] `yaml:"acr"`
+	// AMR is by which methods, as the provider names them.
+	AMR Some[string] `yaml:"amr"`
+	// MaxAge of the sign-in; an older one is renewed first.
+	MaxAge time.Duration `yaml:"max_age"`
+	// Networks the request comes from.
+	Networks Some[netip.Prefix] `yaml:"networks"`
+	// When is an expression over `user`, `login` and `request`.
+	When string `yaml:"when"`
+}
+
+// Service is an application behind the gateway.
+type Service struct {
+	// ID, also the audience of its signed token.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+	// Description on the portal.
+	Description string `yaml:"description"`
+	// Logo on the portal, an SVG, PNG, JPEG or WebP file.
+	Logo File `yaml:"logo"`
+	// Host it is reached at, without a port.
+	Host string `yaml:"host" jsonschema:"required"`
+	// Path for a part of a host. Where several services share a host, the longest path counts.
+	Path string `yaml:"path" jsonschema:"default=/"`
+	// Upstream is where requests go: one address, or a list.
+	Upstream Some[*url.URL] `yaml:"upstream" jsonschema:"required"`
+	// Access says who may pass. Any matching deny wins; where nothing matches, nobody passes.
+	Access []Rule `yaml:"access"`
+	// Denied is what people see who may not.
+	Denied Denied `yaml:"denied"`
+	// Headers that tell the service who it is: a preset, or names of one's own.
+	Headers Headers `yaml:"headers"`
+	// Release is what the service may learn about people. Left out: nothing.
+	Release []Release `yaml:"release"`
+	// Pairwise names people to this service by an ID that no other service knows.
+	Pairwise bool `yaml:"pairwise"`
+	// KeepAuthorization passes the request's Authorization header on; otherwise it is removed.
+	KeepAuthorization bool `yaml:"keep_authorization"`
+	// ProvisionedBy are targets that must hold the person's account before the service can work for them.
+	ProvisionedBy Some[string] `yaml:"provisioned_by"`
+	// IdentityProviders that people may sign in at for this service. Left out: all.
+	IdentityProviders Some[string] `yaml:"identity_provider"`
+	// Websocket lets WebSocket connections through.
+	Websocket bool `yaml:"websocket" jsonschema:"default=true"`
+}
+
+// Rule is one rule of access; exactly one of `allow` and `deny` says for whom.
+type Rule struct {
+	// ID, in reasons and the audit log.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Text that people read who are refused.
+	Text string `yaml:"text"`
+	// Methods it is about. Left out: all.
+	Methods Some[string] `yaml:"methods"`
+	// Paths it is about: `/reports/2026` alone, `/reports/*` for everything below. Left out: all.
+	Paths Some[string] `yaml:"paths"`
+	// Allow whom this describes.
+	Allow *Match `yaml:"allow"`
+	// Deny whom this describes.
+	Deny *Match `yaml:"deny"`
+}
+
+// Denied is what people see who may not use a service.
+type Denied struct {
+	// Contact whom to ask, a mail address or a telephone number.
+	Contact string `yaml:"contact"`
+	// Request offers these roles.
+	Request Some[string] `yaml:"request"`
+	// Text above everything else.
+	Text string `yaml:"text"`
+}
+
+// Headers that tell a service who it is: a preset, or names of one's own, or both.
+type Headers struct {
+	// Preset is a set of names that services already know. Left out beside names of one's own: `none`.
+	Preset string `yaml:"preset" jsonschema:"enum=forwarded,enum=remote-user,enum=oauth2-proxy,enum=pomerium,enum=authelia,enum=authentik,enum=shibboleth,enum=none,default=forwarded"`
+	// Own are names of one's own.
+	Own map[string]Header `yaml:",inline"`
+}
+
+// Header is what a header of one's own carries: the name of an attribute, or a mapping.
+type Header struct {
+	// Attribute that it carries, as it is released.
+	Attribute string `yaml:"attribute" jsonschema:"required"`
+	// Values: several values are repeated headers, one line joined with `;` where `\;` stands for a semicolon, or a JSON list.
+	Values string `yaml:"values" jsonschema:"enum=repeat,enum=join,enum=json,default=repeat"`
+	// Encoding of characters beyond ASCII.
+	Encoding string `yaml:"encoding" jsonschema:"enum=utf-8,enum=percent,enum=rfc2047,default=utf-8"`
+}
+
+// Release is one attribute that a service or a target may learn: its name, or a mapping.
+type Release struct {
+	// Attribute of ours.
+	Attribute string `yaml:"attribute" jsonschema:"required"`
+	// As is what the recipient calls it. Left out: the same.
+	As string `yaml:"as"`
+	// Values that may go out, exact or with `*`. Left out: all.
+	Values Some[string] `yaml:"values"`
+	// Transform is an expression over `value` and `values`.
+	Transform string `yaml:"transform"`
+	// When is an expression over `user` and `login`; only then it goes out.
+	When string `yaml:"when"`
+	// Purpose, as people read it on their data page.
+	Purpose string `yaml:"purpose"`
+	// Basis in law.
+	Basis string `yaml:"basis" jsonschema:"enum=consent,enum=contract,enum=legal_obligation,enum=vital_interests,enum=public_task,enum=legitimate_interests"`
+}
+
+// Target is a system that holds accounts, kept in step with the directory. One connector says how; there is `scim2`.
+type Target struct {
+	// ID, in tasks and the audit log.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+	// SCIM2 speaks SCIM 2.0.
+	SCIM2 *SCIM2 `yaml:"scim2"`
+	// Users who have an account there. Left out: nobody.
+	Users Scope `yaml:"users"`
+	// Release is what the target may learn about them, besides user name and whether they are active.
+	Release []Release `yaml:"release"`
+	// Wait makes blocking sign-ins wait for this target.
+	Wait bool `yaml:"wait"`
+	// Leave says what becomes of the account of somebody who is no longer among the users.
+	Leave string `yaml:"leave" jsonschema:"enum=disable,enum=delete,enum=keep,default=disable"`
+	// Adopt says by what an account that is already there is taken over.
+	Adopt string `yaml:"adopt" jsonschema:"enum=external_id,enum=user_name,enum=never,default=external_id"`
+}
+
+// Scope says who has an account at a target. Everything that is given must hold; of a list, any one is enough.
+type Scope struct {
+	// All users.
+	All bool `yaml:"all"`
+	// Roles they have.
+	Roles Some[string] `yaml:"roles"`
+	// Groups they are in.
+	Groups Some[string] `yaml:"groups"`
+	// UserStores they belong to.
+	UserStores Some[string] `yaml:"user_store"`
+	// When is an expression over `user`.
+	When string `yaml:"when"`
+}
+
+// SCIM2 is a SCIM 2.0 server.
+type SCIM2 struct {
+	// URL of the server, up to but without `/Users`.
+	URL *url.URL `yaml:"url" jsonschema:"required"`
+	// Auth is how the gateway proves itself; exactly one way.
+	Auth Auth `yaml:"auth" jsonschema:"required"`
+	// Patch: changes go by PATCH, or by PUT of the whole account; `auto` asks the server what it can.
+	Patch string `yaml:"patch" jsonschema:"enum=auto,enum=patch,enum=put,default=auto"`
+	// Timeout of one request.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
+	// CA is a PEM file with the authorities to trust. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// Rate is how many requests a second it may get. Left out: as many as it takes.
+	Rate int `yaml:"rate" jsonschema:"minimum=1"`
+	// InsecureHTTP allows an http URL that is not on loopback.
+	InsecureHTTP bool `yaml:"insecure_http"`
+}
+
+// Auth is how the gateway proves itself to a target: one of these, or the word `none`.
+type Auth struct {
+	// Bearer token.
+	Bearer Secret `yaml:"bearer"`
+	// Basic is a user name and a password.
+	Basic *Basic `yaml:"basic"`
+
+	// None is set by the word `none`.
+	None bool `yaml:"-"`
+}
+
+// Basic is a user name and a password.
+type Basic struct {
+	// User name, without a colon.
+	User string `yaml:"user" jsonschema:"required"`
+	// Password of that user.
+	Password Secret `yaml:"password" jsonschema:"required"`
+}
+
+// Client is a system that provisions users into the directory.
+type Client struct {
+	// ID, the source of what it says.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+	// Credentials that it may use.
+	Credentials []Credential `yaml:"credentials" jsonschema:"required"`
+	// UserStore it writes to. Left out: the first.
+	UserStore string `yaml:"user_store"`
+	// Mode says where its users go: into the directory, from there to targets, or to targets alone.
+	Mode string `yaml:"mode" jsonschema:"enum=persist,enum=persist-and-push,enum=push-only,default=persist"`
+	// Targets it pushes to.
+	Targets Some[string] `yaml:"targets"`
+	// Profile of the protocol that it speaks.
+	Profile string `yaml:"profile" jsonschema:"enum=rfc,enum=entra,enum=okta,enum=wso2,default=rfc"`
+}
+
+// Credential of a client; exactly one kind.
+type Credential struct {
+	// OAuth2 gets short-lived tokens for a secret.
+	OAuth2 *ClientSecret `yaml:"oauth2"`
+	// Bearer token.
+	Bearer Secret `yaml:"bearer"`
+	// Basic is for the client `resident` alone.
+	Basic *Basic `yaml:"basic"`
+}
+
+// ClientSecret of OAuth 2.0.
+type ClientSecret struct {
+	// Secret itself.
+	Secret Secret `yaml:"secret" jsonschema:"required"`
+}

@@ -1,0 +1,64 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// guess is the cure for a word that is none of those known: the nearest one, if
+// one is near enough to be meant, else what there is.
+func guess(word string, known []string) string {
+	best, least := "", max(2, len(word)/3)+1
+	for _, k := range known {
+		if n := distance(squash(word), squash(k), least); n < least {
+			best, least = k, n
+		}
+	}
+	switch {
+	case best != "":
+		return fmt.Sprintf("did you mean %q?", best)
+	case len(known) == 0:
+		return "remove it"
+	case len(known) == 1:
+		return "write " + known[0]
+	}
+	list := slices.Clone(known)
+	if len(list) > 12 {
+		list = append(list[:12], "…")
+	}
+	return "write one of " + strings.Join(list, ", ")
+}
+
+// squash takes away in what people who mean the same word differ.
+func squash(s string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+}
+
+// distance is how many letters must be added, removed, changed or swapped with
+// their neighbour to make b of a; at least most where it is not less.
+func distance(a, b string, most int) int {
+	if len(a) > 128 || len(a)-len(b) >= most || len(b)-len(a) >= most {
+		return most
+	}
+	// Three rows of the table of distances between beginnings of a and of b.
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, above, row = above, row, before
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(above[j]+1, row[j-1]+1, above[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return min(row[len(b)], most)
+}
