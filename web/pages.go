@@ -1,0 +1,177 @@
+package web
+
+import (
+	"net/url"
+	"time"
+)
+
+// A Page is one of the structs of this package. Every field may be empty, and
+// every text may come from a stranger: what is empty is left out, what is
+// dangerous is shown as text. A field named URL becomes a link only if it is
+// http, https or a path on the same host.
+type Page interface {
+	view() view
+}
+
+// A view is what rendering needs to know of a page besides its fields.
+type view struct {
+	template string
+	refresh  int    // seconds; 0: stays
+	next     string // where a refresh goes; empty: here again
+	posts    string // the address its form posts itself to; empty: no such form
+}
+
+// Who is the person in front of the page. The zero Who is nobody, and is not
+// mentioned.
+type Who struct {
+	Name     string
+	Provider string // title of the identity provider they came through
+}
+
+// A Chooser asks where the person has an account.
+type Chooser struct {
+	Service string // title of what they want to open
+	Choices []Choice
+	// Query is what they searched for; Choices is what was found.
+	Query string
+	// Search shows the search field: a GET to the same address with ?q=. Keep
+	// are the other parameters that it carries along.
+	Search bool
+	Keep   url.Values
+	// ForgetURL makes this browser forget the choice that is Last.
+	ForgetURL string
+}
+
+// A Choice is one identity provider.
+type Choice struct {
+	ID, Title, LogoURL, URL string
+	Text                    string // a second line: domain, country
+	Last                    bool   // what this browser chose the last time; shown first
+}
+
+// Denied says who is not let in, to what, why, and what can be done about it.
+// Code is access.no_rule, access.denied_by_rule, access.step_up or
+// user.inactive.
+type Denied struct {
+	Service       string
+	Who           Who
+	Code, Support string
+	At            time.Time
+	Rules         []Unmet
+	// Contact is a mail address or a name; with ContactURL it is a link there.
+	Contact, ContactURL                     string
+	StepUpURL, AskURL, SwitchURL, LogoutURL string
+}
+
+// Unmet is a requirement that the person does not meet.
+type Unmet struct {
+	Text string   // the rule's own words
+	Have []string // what the person has instead, where they may know
+}
+
+// MissingAttribute says that an identity provider did not tell something that
+// an account can not be made without.
+type MissingAttribute struct {
+	Service, Provider string
+	Attribute         string // by our name
+	// Recipient is how the provider knows us: our entity ID or client ID.
+	Recipient string
+	// ErrorURL is the provider's own page for this case, where it has one.
+	ErrorURL            string
+	Contact, ContactURL string
+	RetryURL, SwitchURL string
+	Code, Support       string
+	At                  time.Time
+}
+
+// Preparing waits for accounts in other systems. While RefreshSeconds is
+// positive the browser comes back by itself, to RetryURL if there is one.
+// Otherwise it is the end: with Code it failed, without everything is ready.
+type Preparing struct {
+	Service               string
+	Targets               []TargetState
+	RefreshSeconds        int
+	RetryURL, ContinueURL string
+	Contact, ContactURL   string
+	Code, Support         string
+	At                    time.Time
+}
+
+// TargetState is how far one system is. State is "done" or "failed";
+// everything else is still being worked on.
+type TargetState struct {
+	Title, State, Text string
+}
+
+// Failed is every other end: the identity provider's error or ours. What is
+// said follows from Code; Text is what someone else said about it, and is
+// quoted as theirs.
+type Failed struct {
+	Code, Support string
+	Service       string
+	Provider      string // who said Text
+	Text          string
+	At            time.Time
+
+	RetryURL, HomeURL   string
+	Contact, ContactURL string
+}
+
+// SignedOut says from what the person is signed out, and from what not.
+type SignedOut struct {
+	From, NotFrom []string
+	AgainURL      string
+}
+
+// Portal shows the services that there are for a person.
+type Portal struct {
+	Who      Who
+	Services []Tile
+
+	MeURL, AdminURL, LogoutURL string
+}
+
+// A Tile is one service of the portal.
+type Tile struct {
+	Title, Description, LogoURL, URL string
+	// Allowed tiles are links; the others say Why not, and offer AskURL.
+	Allowed     bool
+	Why, AskURL string
+}
+
+// PostForm sends Fields to Action, by itself if scripts run and by a button
+// if not. Action comes from configuration or metadata, never from a request.
+type PostForm struct {
+	Action string
+	Fields url.Values
+	To     string // title of who receives it
+}
+
+// ReturnByGet tells that a form was not sent because nobody was signed in any
+// more, and leads back to where it was.
+type ReturnByGet struct {
+	Service, URL string
+}
+
+// Confirm asks before signing out. Yes is a POST of Fields to Action, which
+// is a path on the same host.
+type Confirm struct {
+	Who     Who
+	From    []string // what one will be signed out from
+	Action  string
+	Fields  url.Values
+	BackURL string
+}
+
+func (p Chooser) view() view          { return view{template: "chooser"} }
+func (p Denied) view() view           { return view{template: "denied"} }
+func (p MissingAttribute) view() view { return view{template: "missing"} }
+func (p Preparing) view() view {
+	return view{template: "preparing", refresh: p.RefreshSeconds, next: p.RetryURL}
+}
+func (p Failed) view() view      { return view{template: "failed"} }
+func (p SignedOut) view() view   { return view{template: "signedout"} }
+func (p Portal) view() view      { return view{template: "portal"} }
+func (p PostForm) view() view    { return view{template: "post", posts: p.Action} }
+func (p ReturnByGet) view() view { return view{template: "return"} }
+func (p Confirm) view() view     { return view{template: "confirm"} }

@@ -1,0 +1,383 @@
+// Package web is every page that a person can meet: templates, styles, words.
+//
+//	Page (a struct of values) ──▶ Pages.Render ──▶ language ──▶ template ──▶ headers, HTML
+//
+// It knows nothing of sign-ins, services or policy; whoever shows a page fills
+// a struct and calls [Pages.Render]. All values are strangers' text: names,
+// error descriptions and addresses come from identity providers and
+// requests. html/template escapes them where they stand, addresses that are
+// not http or https become no link, and a Content-Security-Policy allows no
+// script, no inline style, no frame and no form to elsewhere.
+//
+// Every page works without scripts, at 320 pixels, from a keyboard, in light
+// and dark. Only [PostForm] has a script, which presses its button.
+//
+// What is said stands in translations/*.json. [New] refuses a language in
+// which something is missing, so a page is never half translated.
+package web
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/mail"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template/parse"
+	"time"
+
+	"golang.org/x/text/language"
+)
+
+// A Brand is whose gateway this is. The zero Brand is a plain one, in all languages.
+type Brand struct {
+	Name    string // shown at the top; empty: Gatehouse
+	LogoURL string
+	HomeURL string // where Name leads, usually the portal; empty: nowhere
+	// HelpText and HelpURL stand in the same place of each page.
+	HelpText, HelpURL string
+	// Languages are offered in this order; the first is spoken to who asks for
+	// none of them. Empty: all there are, English first.
+	Languages []string
+	// LanguageURL is where Language is mounted; empty: no switch is shown.
+	LanguageURL string
+	// Translations adds languages, or replaces one: translations/TAG.json in
+	// the form of the built-in ones.
+	Translations fs.FS
+}
+
+// Pages renders pages. It is safe for many goroutines.
+type Pages struct {
+	brand    Brand
+	assets   *assets
+	matcher  language.Matcher
+	speakers []*speaker // in the order of the matcher
+}
+
+// A speaker has every template in one language.
+type speaker struct {
+	*catalogue
+	templates map[string]*template.Template
+}
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// New parses everything once. It is an error if a language lacks a text.
+func New(b Brand) (*Pages, error) {
+	if b.Name == "" {
+		b.Name = "Gatehouse"
+	}
+	all, err := loadCatalogues(b.Translations)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Languages) > 0 {
+		if all, err = choose(all, b.Languages); err != nil {
+			return nil, err
+		}
+	}
+	a, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
+	p := &Pages{brand: b, assets: a}
+	var tags []language.Tag
+	for _, c := range all {
+		s, err := p.speaker(c)
+		if err != nil {
+			return nil, fmt.Errorf("language %s: %w", c.tag, err)
+		}
+		tags = append(tags, c.tag)
+		p.speakers = append(p.speakers, s)
+	}
+	p.matcher = language.NewMatcher(tags)
+	return p, nil
+}
+
+// choose picks languages in the order wanted.
+func choose(all []*catalogue, want []string) ([]*catalogue, error) {
+	var have []string
+	for _, c := range all {
+		have = append(have, c.tag.String())
+	}
+	var chosen []*catalogue
+	for _, name := range want {
+		i := slices.Index(have, name)
+		if i < 0 {
+			return nil, fmt.Errorf("there is no translation %q; there are %s", name, strings.Join(have, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// speaker parses every template for one language, and checks that each text
+// that a template asks for by name is there.
+func (p *Pages) speaker(c *catalogue) (*speaker, error) {
+	files, err := templateFiles.ReadDir("templates")
+	if err != nil {
+		return nil, fmt.Errorf("read templates: %w", err)
+	}
+	s := &speaker{catalogue: c, templates: map[string]*template.Template{}}
+	var errs []error
+	for _, f := range files {
+		name, _ := strings.CutSuffix(f.Name(), ".html")
+		if name == "layout" {
+			continue
+		}
+		t, err := template.New(name).Option("missingkey=error").Funcs(p.funcs(c)).
+			ParseFS(templateFiles, "templates/layout.html", "templates/"+f.Name())
+		if err != nil {
+			return nil, fmt.Errorf("parse template: %w", err)
+		}
+		for _, key := range keys(t) {
+			if _, ok := c.Texts[key]; !ok {
+				errs = append(errs, fmt.Errorf("template %s: no text %q", name, key))
+			}
+		}
+		s.templates[name] = t
+	}
+	return s, errors.Join(errs...)
+}
+
+// keys are the texts that the templates ask for by name.
+func keys(t *template.Template) []string {
+	found := map[string]bool{}
+	var walk func(parse.Node)
+	pipe := func(n *parse.PipeNode) {
+		if n != nil {
+			walk(n)
+		}
+	}
+	walk = func(n parse.Node) {
+		switch n := n.(type) {
+		case *parse.ListNode:
+			if n != nil {
+				for _, c := range n.Nodes {
+					walk(c)
+				}
+			}
+		case *parse.ActionNode:
+			pipe(n.Pipe)
+		case *parse.TemplateNode:
+			pipe(n.Pipe)
+		case *parse.IfNode:
+			pipe(n.Pipe)
+			walk(n.List)
+			walk(n.ElseList)
+		case *parse.WithNode:
+			pipe(n.Pipe)
+			walk(n.List)
+			walk(n.ElseList)
+		case *parse.RangeNode:
+			pipe(n.Pipe)
+			walk(n.List)
+			walk(n.ElseList)
+		case *parse.PipeNode:
+			for _, c := range n.Cmds {
+				walk(c)
+			}
+		case *parse.CommandNode:
+			if id, ok := n.Args[0].(*parse.IdentifierNode); ok && slices.Contains([]string{"t", "tn", "th"}, id.Ident) {
+				if key, ok := n.Args[1].(*parse.StringNode); ok {
+					found[key.Text] = true
+				}
+			}
+			for _, a := range n.Args {
+				walk(a)
+			}
+		}
+	}
+	for _, t := range t.Templates() {
+		if t.Tree != nil {
+			walk(t.Tree.Root)
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// funcs are the words of the template language.
+func (p *Pages) funcs(c *catalogue) template.FuncMap {
+	return template.FuncMap{
+		"t": c.t, "tn": c.tn, "th": c.th,
+		"reason":    c.reason,
+		"attribute": c.attribute,
+		"when":      c.time,
+		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clean":     clean,
+		"link":      link,
+		"mailto":    mailto,
+		"asset":     func(name string) string { return p.assets.urls[name] },
+		"brand":     func() Brand { return p.brand },
+		"initial":   initial,
+	}
+}
+
+// link is s if a person may be sent there: http, https, or a path on the same
+// host; else nothing. html/template would refuse more politely, but a link
+// that goes nowhere is worse than none.
+func link(s string) string {
+	if len(s) > 8<<10 {
+		return ""
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	switch {
+	case (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Opaque == "":
+		return s
+	// A backslash or a second slash would make a browser read a host.
+	case u.Scheme == "" && strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") && !strings.ContainsAny(s, "\\\t\n\r"):
+		return s
+	}
+	return ""
+}
+
+// mailto is a link that begins a message to contact, with the support code as
+// its subject; nothing if contact is no mail address.
+func mailto(contact, subject string) string {
+	a, err := mail.ParseAddress(contact)
+	if err != nil || a.Address != contact {
+		return ""
+	}
+	return (&url.URL{Scheme: "mailto", Opaque: url.PathEscape(contact), RawQuery: "subject=" + url.PathEscape(clean(subject))}).String()
+}
+
+// initial stands in for a logo.
+func initial(title string) string {
+	for _, r := range clean(title) {
+		return strings.ToUpper(string(r))
+	}
+	return "·"
+}
+
+// LanguageCookie holds the language that a person chose.
+const LanguageCookie = "gatehouse_language"
+
+// speak finds the language for a request: the cookie, then Accept-Language,
+// then the first there is.
+func (p *Pages) speak(r *http.Request) *speaker {
+	var wishes []string
+	if c, err := r.Cookie(LanguageCookie); err == nil {
+		wishes = append(wishes, c.Value)
+	}
+	wishes = append(wishes, r.Header.Get("Accept-Language"))
+	for _, wish := range wishes {
+		if len(wish) > 500 {
+			continue
+		}
+		tags, _, err := language.ParseAcceptLanguage(wish)
+		if err != nil || len(tags) == 0 {
+			continue
+		}
+		if _, i, sure := p.matcher.Match(tags...); sure != language.No {
+			return p.speakers[i]
+		}
+	}
+	return p.speakers[0]
+}
+
+// Title and Text say a reason code in the language of the request: in a few
+// words, and in a sentence or two. A code that is not known gets a general text.
+func (p *Pages) Title(r *http.Request, code string) string { return p.speak(r).reason(code).Title }
+
+// Text: see Title.
+func (p *Pages) Text(r *http.Request, code string) string { return p.speak(r).reason(code).Text }
+
+// root is what the layout sees.
+type root struct {
+	Page      Page
+	Posts     bool
+	Lang, Dir string
+	Languages []languageLink
+}
+
+type languageLink struct {
+	Lang, Dir, Name, URL string
+	Here                 bool
+}
+
+// Render writes a page in the language of the request. Nothing is written
+// before all of it is made: if that fails, which is a mistake of ours, the
+// answer is a plain 500.
+func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page Page) {
+	v := page.view()
+	s := p.speak(r)
+	forms := "'self'"
+	if v.posts != "" {
+		o, err := origin(v.posts)
+		if err != nil {
+			status, page = http.StatusInternalServerError, Failed{Code: "internal"}
+			v = page.view()
+		} else {
+			forms = o
+		}
+	}
+	var body bytes.Buffer
+	err := s.templates[v.template].ExecuteTemplate(&body, "layout", root{
+		Page: page, Posts: v.posts != "", Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
+	})
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy(v.posts != "", forms))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	if err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	h.Add("Vary", "Accept-Language, Cookie")
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", s.tag.String())
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	if v.refresh > 0 {
+		h.Set("Refresh", refresh(v.refresh, v.next))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // a browser that went away is not our trouble
+}
+
+// policy is the Content-Security-Policy of a page.
+func policy(script bool, forms string) string {
+	var scripts string
+	if script {
+		scripts = "script-src 'self'; "
+	}
+	return "default-src 'none'; style-src 'self'; img-src 'self' https: data:; " + scripts +
+		"form-action " + forms + "; frame-ancestors 'none'; base-uri 'none'"
+}
+
+// origin is where a form goes, as a Content-Security-Policy names it.
+func origin(action string) (string, error) {
+	u, err := url.Parse(link(action))
+	if err != nil || link(action) == "" {
+		return "", fmt.Errorf("a form can not be sent to %q", action)
+	}
+	if u.Host == "" {
+		return "'self'", nil
+	}
+	if strings.ContainsAny(u.Host, "'\";, *") {
+		return "", fmt.Errorf("a form can not be sent to %q", action)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// refresh is the header that brings the browser back.
+func refresh(seconds int, next string) string {
+	s := strconv.Itoa(seconds)
+	if next = link(next); next != "" && !strings.ContainsAny(next, "\r\n") {
+		s += "; url=" + next
+	}
+	return s
+}
