@@ -23,6 +23,12 @@ import (
 //go:embed translations/*.json
 var translations embed.FS
 
+// Translation is the built-in file of a language, as a start for one's own; an
+// error that is fs.ErrNotExist if there is none.
+func Translation(tag string) ([]byte, error) {
+	return translations.ReadFile("translations/" + tag + ".json")
+}
+
 // A catalogue is all that is said in one language. Its file is translations/TAG.json.
 type catalogue struct {
 	tag  language.Tag

@@ -16,7 +16,7 @@ type Page interface {
 // A view is what rendering needs to know of a page besides its fields.
 type view struct {
 	template string
-	refresh  int    // seconds; 0: stays
+	refresh  int    // seconds; 0: stays, less: goes on at once
 	next     string // where a refresh goes; empty: here again
 	posts    string // the address its form posts itself to; empty: no such form
 }
@@ -147,6 +147,14 @@ type PostForm struct {
 	To     string // title of who receives it
 }
 
+// GoOn leads to URL, by itself and by a link. It is the answer to a POST of
+// ours that must end at somebody else: browsers hold a redirect after a form
+// to the form-action of the page that had the form, and ours is 'self'.
+type GoOn struct {
+	URL string
+	To  string // title of who is there
+}
+
 // ReturnByGet tells that a form was not sent because nobody was signed in any
 // more, and leads back to where it was.
 type ReturnByGet struct {
@@ -154,7 +162,8 @@ type ReturnByGet struct {
 }
 
 // Confirm asks before signing out. Yes is a POST of Fields to Action, which
-// is a path on the same host.
+// is a path on the same host; if the answer must lead to an identity provider,
+// it is a PostForm or a GoOn, not a redirect.
 type Confirm struct {
 	Who     Who
 	From    []string // what one will be signed out from
@@ -173,5 +182,6 @@ func (p Failed) view() view      { return view{template: "failed"} }
 func (p SignedOut) view() view   { return view{template: "signedout"} }
 func (p Portal) view() view      { return view{template: "portal"} }
 func (p PostForm) view() view    { return view{template: "post", posts: p.Action} }
+func (p GoOn) view() view        { return view{template: "goon", refresh: -1, next: p.URL} }
 func (p ReturnByGet) view() view { return view{template: "return"} }
 func (p Confirm) view() view     { return view{template: "confirm"} }

@@ -319,7 +319,9 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 			status, page = http.StatusInternalServerError, Failed{Code: "internal"}
 			v = page.view()
 		} else {
-			forms = o
+			// Browsers hold what the receiver redirects to by this list too, and
+			// an identity provider may send people on to another host of its own.
+			forms = o + " https:"
 		}
 	}
 	var body bytes.Buffer
@@ -343,6 +345,8 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	if v.refresh > 0 {
 		h.Set("Refresh", refresh(v.refresh, v.next))
+	} else if v.refresh < 0 && link(v.next) != "" {
+		h.Set("Refresh", refresh(0, v.next))
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // a browser that went away is not our trouble
@@ -376,7 +380,7 @@ func origin(action string) (string, error) {
 // refresh is the header that brings the browser back.
 func refresh(seconds int, next string) string {
 	s := strconv.Itoa(seconds)
-	if next = link(next); next != "" && !strings.ContainsAny(next, "\r\n") {
+	if next = link(next); next != "" {
 		s += "; url=" + next
 	}
 	return s

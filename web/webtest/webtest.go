@@ -94,6 +94,7 @@ func Samples() []Sample {
 			Action: "https://idp.partner.example/sso/post", To: "Partner University",
 			Fields: url.Values{"SAMLRequest": {"PHNhbWxwOkF1dGhuUmVxdWVzdC8+"}, "RelayState": {"f3a1"}},
 		}},
+		{"go-on", 200, web.GoOn{URL: "https://idp.uni.example/logout", To: "Campus"}},
 		{"return-by-get", 200, web.ReturnByGet{Service: "Wiki", URL: "/edit/page"}},
 		{"confirm", 200, web.Confirm{
 			Who: bob, From: []string{"Wiki", "Payroll"}, Action: "/.gatehouse/logout", Fields: url.Values{"csrf": {"e5f6"}}, BackURL: "/",
