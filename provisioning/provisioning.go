@@ -60,7 +60,11 @@ func SourceClient(client string) Source { return Source("scim:" + client) }
 type Claim struct {
 	Source Source    `json:"source"`
 	Values []string  `json:"values"`
-	At     time.Time `json:"at"`
+	At     time.Time `json:"at"` // since when this source has said this
+	// Multi marks an attribute that has several values although its name is
+	// not one of those that always do. The Directory sets it, as configured,
+	// on every user that it hands out; it is not stored.
+	Multi bool `json:"-"`
 }
 
 // A Link binds a Ref to a user.
@@ -89,12 +93,17 @@ type Delta struct {
 	Fields           []Field  // ordered by name
 	Joined, Left     []string // IDs of the directory's own groups
 	Linked           []federation.Ref
+	Unlinked         []federation.Ref
+	// Regrouped are groups of the user, nested ones included, that were
+	// renamed or put into or taken out of another group.
+	Regrouped []string
 	// Flow is the support code of the request that caused it; may be empty.
 	Flow string
 }
 
 // A Field that differs: an attribute's effective values, or one of the names
-// user_name, external_id, active, store.
+// user_name, external_id, active, store. Old and New are equal where only who
+// said it changed, not what.
 type Field struct {
 	Name     string
 	Old, New []string
@@ -102,7 +111,8 @@ type Field struct {
 
 // Empty reports that nothing differs.
 func (d Delta) Empty() bool {
-	return !d.Created && !d.Deleted && len(d.Fields) == 0 && len(d.Joined) == 0 && len(d.Left) == 0 && len(d.Linked) == 0
+	return !d.Created && !d.Deleted && len(d.Fields) == 0 && len(d.Joined) == 0 && len(d.Left) == 0 &&
+		len(d.Linked) == 0 && len(d.Unlinked) == 0 && len(d.Regrouped) == 0
 }
 
 // A Follower learns of a change inside the transaction that makes it, and may

@@ -1,0 +1,338 @@
+package provisioning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+)
+
+// ErrCycle: a group would, through others, be inside itself.
+var ErrCycle = errors.New("a group can not be inside itself")
+
+// CreateGroup makes a group. It gives it its ID, version 1 and its times. A
+// taken name is a *Conflict.
+func (d *Directory) CreateGroup(ctx context.Context, g Group, by Source) (Group, error) {
+	if g.ID != "" || g.Version != 0 || !g.Created.IsZero() || !g.Modified.IsZero() {
+		return Group{}, &Invalid{"id", "version and times of a group are given by the directory"}
+	}
+	g.ID = d.newID()
+	var out Group
+	err := d.Store.Update(ctx, func(tx store.Tx) (err error) {
+		out, err = d.commitGroup(tx, Group{}, g, by)
+		return err
+	})
+	if err != nil {
+		return Group{}, fmt.Errorf("create group: %w", err)
+	}
+	return out, nil
+}
+
+// RenameGroup gives a group another name. Its members follow at once; that
+// their user changed is told to Followers by a task (see ClearStep).
+func (d *Directory) RenameGroup(ctx context.Context, id, name string, by Source) (Group, error) {
+	return d.ChangeGroup(ctx, id, by, func(g *Group) error { g.Name = name; return nil })
+}
+
+// ChangeGroup is to a group what Change is to a user. Its version does not
+// count changes of membership: those are changes of the members.
+func (d *Directory) ChangeGroup(ctx context.Context, id string, by Source, fn func(*Group) error) (Group, error) {
+	var out Group
+	err := d.Store.Update(ctx, func(tx store.Tx) error {
+		before, err := getGroup(tx, id)
+		if err != nil {
+			return err
+		}
+		after := before
+		if err := fn(&after); err != nil {
+			return err
+		}
+		if after.ID != before.ID || after.Version != before.Version || !after.Created.Equal(before.Created) || !after.Modified.Equal(before.Modified) {
+			return &Invalid{"id", "version and times of a group are given by the directory"}
+		}
+		out, err = d.commitGroup(tx, before, after, by)
+		return err
+	})
+	if err != nil {
+		return Group{}, fmt.Errorf("change group %s: %w", id, err)
+	}
+	return out, nil
+}
+
+func (d *Directory) commitGroup(tx store.Tx, before, after Group, by Source) (Group, error) {
+	if after == before {
+		return before, nil
+	}
+	if err := d.checkName(after.Store, "group name", after.Name); err != nil {
+		return Group{}, err
+	}
+	if text := badExternal(after.ExternalID); text != "" {
+		return Group{}, &Invalid{"external_id", text}
+	}
+	after.Modified = d.now()
+	after.Version = before.Version + 1
+	if before.ID == "" {
+		after.Created = after.Modified
+	}
+	if err := groups.Put(tx, groupRowOf(after)); errors.Is(err, store.ErrConflict) {
+		return Group{}, &Conflict{"group name", after.Name}
+	} else if err != nil {
+		return Group{}, err
+	}
+	if before.ID != "" && (before.Name != after.Name || before.Store != after.Store) {
+		if err := d.touch(tx, after.ID); err != nil {
+			return Group{}, err
+		}
+	}
+	return after, d.followGroup(tx, before, after, by)
+}
+
+func (d *Directory) followGroup(tx store.Tx, before, after Group, by Source) error {
+	for _, f := range d.GroupFollowers {
+		if err := f(tx, before, after, by); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteGroup removes a group at once and for ever. From then on nobody is in
+// it; its edges are cleared, and its members' Followers told, by a task.
+func (d *Directory) DeleteGroup(ctx context.Context, id string, by Source) error {
+	err := d.Store.Update(ctx, func(tx store.Tx) error {
+		g, err := getGroup(tx, id)
+		if err != nil {
+			return err
+		}
+		now := d.now()
+		return cmpErr(
+			groups.Delete(tx, id),
+			tombstones.Put(tx, tombstoneRow{1, id, "group", by, now}),
+			touches.Delete(tx, id),
+			task.Add(tx, TaskClear, id, now),
+			d.followGroup(tx, g, Group{}, by),
+		)
+	})
+	if err != nil {
+		return fmt.Errorf("delete group %s: %w", id, err)
+	}
+	return nil
+}
+
+// Group returns a group by ID, or ErrNotFound.
+func (d *Directory) Group(ctx context.Context, id string) (Group, error) {
+	return view(ctx, d, "group "+id, func(tx store.Tx) (Group, bool, error) {
+		r, ok, err := groups.Get(tx, id)
+		return groupOf(r), ok, err
+	})
+}
+
+// GroupByName returns the group that has a name in a user store, in any
+// spelling that folds to the same, or ErrNotFound.
+func (d *Directory) GroupByName(ctx context.Context, userStore, name string) (Group, error) {
+	return view(ctx, d, fmt.Sprintf("group %q in %s", name, userStore), func(tx store.Tx) (Group, bool, error) {
+		r, ok, err := groups.Lookup(tx, "name", pair(userStore, Fold(name)))
+		return groupOf(r), ok, err
+	})
+}
+
+// Groups yields groups as Users yields users.
+func (d *Directory) Groups(ctx context.Context, after string, limit int) iter.Seq2[Group, error] {
+	return pages(ctx, d, after, limit, func(g Group) string { return g.ID }, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
+		return groups.All(tx, after, n)
+	}, groupOf)
+}
+
+// SearchGroups yields groups as Search yields users.
+func (d *Directory) SearchGroups(ctx context.Context, userStore, prefix, after string, limit int) iter.Seq2[Group, error] {
+	from := namePrefix(userStore, Fold(prefix))
+	to := string(store.End([]byte(from)))
+	if after != "" {
+		after = pair(userStore, Fold(after))
+	}
+	key := func(g Group) string { return pair(g.Store, Fold(g.Name)) }
+	return pages(ctx, d, after, limit, key, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
+		return groups.Range(tx, "by_name", laterOf(from, after), to, n)
+	}, groupOf)
+}
+
+// AddMember puts a user into a group. It is a change of the user.
+func (d *Directory) AddMember(ctx context.Context, groupID, userID string, by Source) (User, Delta, error) {
+	return d.relink(ctx, userID, Delta{By: by, Joined: []string{groupID}}, func(tx store.Tx) (bool, error) {
+		if _, err := getGroup(tx, groupID); err != nil {
+			return false, err
+		}
+		if _, in, err := members.Get(tx, pair(groupID, userID)); err != nil || in {
+			return false, err
+		}
+		return true, members.Put(tx, memberRow{1, groupID, userID, by, d.now()})
+	})
+}
+
+// RemoveMember takes a user out of a group. It is a change of the user.
+func (d *Directory) RemoveMember(ctx context.Context, groupID, userID string, by Source) (User, Delta, error) {
+	return d.relink(ctx, userID, Delta{By: by, Left: []string{groupID}}, func(tx store.Tx) (bool, error) {
+		if _, in, err := members.Get(tx, pair(groupID, userID)); err != nil || !in {
+			return false, err
+		}
+		return true, members.Delete(tx, pair(groupID, userID))
+	})
+}
+
+// Nest puts a group inside another: who is in child is in parent too. What
+// would be a cycle is ErrCycle.
+func (d *Directory) Nest(ctx context.Context, parent, child string, by Source) error {
+	return d.renest(ctx, parent, child, by, func(tx store.Tx) (bool, error) {
+		if parent == child {
+			return false, ErrCycle
+		}
+		if _, err := getGroup(tx, parent); err != nil {
+			return false, err
+		}
+		above, err := d.above(tx, []string{parent})
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(above, func(g Group) bool { return g.ID == child }) {
+			return false, ErrCycle
+		}
+		if _, in, err := nests.Get(tx, pair(parent, child)); err != nil || in {
+			return false, err
+		}
+		return true, nests.Put(tx, nestRow{1, parent, child, by, d.now()})
+	})
+}
+
+// Unnest takes a group out of another.
+func (d *Directory) Unnest(ctx context.Context, parent, child string, by Source) error {
+	return d.renest(ctx, parent, child, by, func(tx store.Tx) (bool, error) {
+		if _, in, err := nests.Get(tx, pair(parent, child)); err != nil || !in {
+			return false, err
+		}
+		return true, nests.Delete(tx, pair(parent, child))
+	})
+}
+
+// renest changes an edge between groups: a change of the inner group, whose
+// members are told by a task.
+func (d *Directory) renest(ctx context.Context, parent, child string, by Source, fn func(store.Tx) (bool, error)) error {
+	err := d.Store.Update(ctx, func(tx store.Tx) error {
+		g, err := getGroup(tx, child)
+		if err != nil {
+			return err
+		}
+		did, err := fn(tx)
+		if err != nil || !did {
+			return err
+		}
+		after := g
+		after.Version++
+		after.Modified = d.now()
+		return cmpErr(groups.Put(tx, groupRowOf(after)), d.touch(tx, child), d.followGroup(tx, g, after, by))
+	})
+	if err != nil {
+		return fmt.Errorf("group %s inside %s: %w", child, parent, err)
+	}
+	return nil
+}
+
+// Members yields the IDs of users who are directly in a group, those after a
+// given ID, at most limit (0: all).
+func (d *Directory) Members(ctx context.Context, groupID, after string, limit int) iter.Seq2[string, error] {
+	if after != "" {
+		after = pair(groupID, after)
+	}
+	return pages(ctx, d, after, limit, func(userID string) string { return pair(groupID, userID) },
+		func(tx store.Tx, after string, n int) iter.Seq2[memberRow, error] {
+			return members.Find(tx, "group", groupID, after, n)
+		}, func(r memberRow) string { return r.User })
+}
+
+// Inside returns the groups that are directly inside a group, by name.
+func (d *Directory) Inside(ctx context.Context, groupID string) ([]Group, error) {
+	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) {
+		var all []Group
+		for r, err := range nests.Find(tx, "parent", groupID, "", 0) {
+			if err != nil {
+				return nil, err
+			}
+			g, ok, err := groups.Get(tx, r.Child)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				all = append(all, groupOf(g))
+			}
+		}
+		return all, nil
+	})
+}
+
+// GroupsOf returns the groups that a user is in, by name, those reached
+// through other groups included.
+func (d *Directory) GroupsOf(ctx context.Context, userID string) ([]Group, error) {
+	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) { return d.groupsOf(tx, userID) })
+}
+
+func viewGroups(ctx context.Context, d *Directory, fn func(store.Tx) ([]Group, error)) ([]Group, error) {
+	all, err := view(ctx, d, "groups", func(tx store.Tx) ([]Group, bool, error) {
+		gs, err := fn(tx)
+		return gs, true, err
+	})
+	slices.SortFunc(all, func(a, b Group) int { return strings.Compare(pair(a.Store, a.Name), pair(b.Store, b.Name)) })
+	return all, err
+}
+
+func (d *Directory) groupsOf(tx store.Tx, userID string) ([]Group, error) {
+	var direct []string
+	for m, err := range members.Find(tx, "user", userID, "", 0) {
+		if err != nil {
+			return nil, err
+		}
+		direct = append(direct, m.Group)
+	}
+	return d.above(tx, direct)
+}
+
+// above returns the groups with these IDs and all that they are inside of, each
+// once. A deleted group leads nowhere, although its edges may still be there.
+func (d *Directory) above(tx store.Tx, ids []string) ([]Group, error) {
+	var all []Group
+	seen := make(map[string]bool)
+	for todo := slices.Clone(ids); len(todo) > 0; {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		g, ok, err := groups.Get(tx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		all = append(all, groupOf(g))
+		for n, err := range nests.Find(tx, "child", id, "", 0) {
+			if err != nil {
+				return nil, err
+			}
+			todo = append(todo, n.Parent)
+		}
+	}
+	return all, nil
+}
+
+func getGroup(tx store.Tx, id string) (Group, error) {
+	r, ok, err := groups.Get(tx, id)
+	if err == nil && !ok {
+		err = fmt.Errorf("group %s: %w", id, ErrNotFound)
+	}
+	return groupOf(r), err
+}

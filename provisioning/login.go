@@ -1,0 +1,263 @@
+package provisioning
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// Mode of just-in-time provisioning. Whatever is not Blocking or Async is off.
+type Mode string
+
+// Modes. Both create users; a Blocking sign-in also waits for its targets,
+// which is its caller's matter.
+const (
+	Off      Mode = ""
+	Blocking Mode = "blocking"
+	Async    Mode = "async"
+)
+
+// JIT is what a sign-in at one identity provider may do. The zero JIT lets
+// nobody in who is not linked, and takes from those who are what it said.
+type JIT struct {
+	Provider  string
+	Mode      Mode
+	UserStore string // where it creates users
+	// UserName gives the name of a user who is created; it must find exactly
+	// one. The name of a user who is there does not follow it.
+	UserName From
+	Mapping  Mapping
+}
+
+// maxOnce is how many things one sign-in may use up.
+const maxOnce = 8
+
+// Login is what happens when an identity provider has vouched for a person. In
+// one transaction what the sign-in used up is recorded, the user found by the
+// link or created, the claims of this source replaced and the Followers told.
+// Of a known user of whom nothing differs only the first is written.
+//
+// An error that is federation.ErrRefused has changed nothing: it is a
+// *federation.Refusal with login.replayed or login.claims, or a *Refusal. An
+// answer that is used again is refused, also while, and after, an earlier use.
+// Nothing ever links to a user who is there: not a name, not an e-mail address.
+func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, flow string) (User, Delta, error) {
+	if j.Provider == "" || id.Provider != j.Provider {
+		return User{}, Delta{}, fmt.Errorf("login: identity of provider %q for the provisioning of %q", id.Provider, j.Provider)
+	}
+	if err := checkRef(id.Ref); err != nil {
+		return User{}, Delta{}, err
+	}
+	if len(id.Once) > maxOnce {
+		return User{}, Delta{}, federation.Refuse(federation.ReasonTooLarge, "a sign-in that uses up %d things", len(id.Once))
+	}
+	newID, call := d.newID(), d.newID()
+	var out result
+	err := d.sure(ctx, &out, func(tx store.Tx) (result, error) {
+		again, err := d.spend(tx, id.Once, call)
+		if err != nil {
+			return result{}, err
+		}
+		if again {
+			u, _, err := d.linked(tx, id.Ref)
+			if err == nil && !u.Active {
+				err = inactive(u)
+			}
+			return result{u: u}, err
+		}
+		r, err := d.login(tx, id, j, newID, Delta{By: SourceIDP(id.Provider), Flow: flow})
+		if err != nil {
+			return result{}, refusal(err)
+		}
+		for _, f := range d.SignedIn {
+			if err := f(tx, r.u.Clone(), id, flow); err != nil {
+				return result{}, err
+			}
+		}
+		return r, nil
+	})
+	if err != nil {
+		return User{}, Delta{}, fmt.Errorf("login at %s: %w", id.Provider, err)
+	}
+	return out.u, out.d, nil
+}
+
+func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID string, dl Delta) (result, error) {
+	u, ok, err := d.linked(tx, id.Ref)
+	if err != nil {
+		return result{}, err
+	}
+	if ok {
+		if !u.Active {
+			return result{}, inactive(u)
+		}
+		next, err := j.Mapping.Apply(u, id, d.now())
+		if err != nil {
+			return result{}, err
+		}
+		return d.commit(tx, u, next, dl)
+	}
+	if j.Mode != Blocking && j.Mode != Async {
+		return result{}, &Refusal{Code: ReasonOff, Detail: fmt.Sprintf("%s may not create users, and this person is not known", j.Provider)}
+	}
+	names, _, err := j.UserName.Values(id)
+	switch {
+	case err != nil:
+		return result{}, &Refusal{Code: ReasonMapping, Attribute: "user_name", Theirs: j.UserName.Theirs(), Err: err,
+			Detail: fmt.Sprintf("user_name can not be computed: %v", err)}
+	case len(names) == 0:
+		return result{}, missing("user_name", j.UserName.Theirs(), "")
+	case len(names) > 1:
+		return result{}, federation.Refuse(federation.ReasonClaims, "there are %d values for user_name; it must be one", len(names))
+	}
+	u, err = j.Mapping.Apply(User{ID: newID, Store: j.UserStore, UserName: names[0], Active: true}, id, d.now())
+	if err != nil {
+		return result{}, err
+	}
+	dl.Linked = []federation.Ref{id.Ref}
+	if err := links.Put(tx, linkRow{1, id.Ref, id.Provider, newID, d.now()}); err != nil {
+		return result{}, err
+	}
+	return d.create(tx, u, dl)
+}
+
+func inactive(u User) *Refusal {
+	return &Refusal{Code: ReasonInactive, UserID: u.ID, Detail: fmt.Sprintf("user %q is deactivated", u.ID)}
+}
+
+// refusal gives what is wrong with a new user the code it has at a sign-in.
+func refusal(err error) error {
+	var taken *Conflict
+	var invalid *Invalid
+	switch {
+	case errors.As(err, &taken):
+		return &Refusal{Code: ReasonTaken, Attribute: taken.Field, Err: err,
+			Detail: fmt.Sprintf("%s %q belongs to another user, who is not linked to this sign-in", taken.Field, taken.Value)}
+	case errors.As(err, &invalid):
+		return &federation.Refusal{Code: federation.ReasonClaims, Detail: err.Error(), Err: err}
+	}
+	return err
+}
+
+// linked finds the user of a Ref. A link of a deleted user that is not cleared
+// yet leads to nobody.
+func (d *Directory) linked(tx store.Tx, ref federation.Ref) (User, bool, error) {
+	l, ok, err := links.Get(tx, refKey(ref))
+	if err != nil || !ok {
+		return User{}, false, err
+	}
+	if l.Ref != ref {
+		return User{}, false, fmt.Errorf("%w: a link is stored under another's key", store.ErrDamaged)
+	}
+	return d.UserTx(tx, l.UserID)
+}
+
+// checkRef refuses a Ref that can not be kept byte for byte.
+func checkRef(ref federation.Ref) error {
+	if text := badSubject(ref.Issuer); text != "" {
+		return federation.Refuse(federation.ReasonClaims, "the issuer %s", text)
+	}
+	if text := badSubject(ref.Subject); text != "" {
+		return federation.Refuse(federation.ReasonClaims, "the subject %s", text)
+	}
+	return nil
+}
+
+// refKey is the key of a Ref's link: of one length, whatever the Ref's.
+func refKey(ref federation.Ref) string { return digest(store.Key(ref.Issuer, ref.Subject)) }
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// horizonKey holds the latest Until of all rows that were swept. What would be
+// refused for its age by then can not be told from what was used and swept, so
+// it counts as used. That makes a clock that jumps ahead, and then back,
+// refuse sign-ins for a while instead of accepting old ones again.
+var horizonKey = store.Key("once", "h")
+
+// spend records what a sign-in used up. A row of the same call means that an
+// earlier try, of which that was not known, has happened: again.
+func (d *Directory) spend(tx store.Tx, once []federation.Once, call string) (again bool, err error) {
+	if len(once) == 0 {
+		return false, nil
+	}
+	horizon, _, err := tx.Get(horizonKey)
+	if err != nil {
+		return false, err
+	}
+	seen := make(map[string]bool, len(once))
+	for _, o := range once {
+		if o.Key == "" {
+			return false, federation.Refuse(federation.ReasonMalformed, "a sign-in that can not be told from others")
+		}
+		key := digest([]byte(o.Key))
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		r, used, err := onces.Get(tx, key)
+		switch {
+		case err != nil:
+			return false, err
+		case used && r.Call == call:
+			return true, nil
+		case used:
+			return false, federation.Refuse(federation.ReasonReplayed, "this sign-in was used already")
+		case !o.Until.IsZero() && moment(o.Until) <= string(horizon):
+			return false, federation.Refuse(federation.ReasonReplayed, "this sign-in is so old that it is not known whether it was used")
+		}
+		if err := onces.Put(tx, onceRow{1, key, o.Until.UTC(), call}); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// A spent sign-in is remembered for sweepGrace longer than it could be used, so
+// that a clock that is a little wrong forgets nothing.
+const sweepGrace = time.Hour
+
+const sweepBatch = 30
+
+// Sweep forgets one batch of used-up sign-ins that are long too old to be
+// accepted. more says that there are others.
+func (d *Directory) Sweep(ctx context.Context) (more bool, err error) {
+	err = d.Store.Update(ctx, func(tx store.Tx) error {
+		more = false
+		horizon, _, err := tx.Get(horizonKey)
+		if err != nil {
+			return err
+		}
+		limit := moment(d.now().Add(-sweepGrace))
+		var dead []onceRow
+		for r, err := range onces.Range(tx, "until", "", limit, sweepBatch) {
+			if err != nil {
+				return err
+			}
+			dead = append(dead, r)
+		}
+		for _, r := range dead {
+			if err := onces.Delete(tx, r.Key); err != nil {
+				return err
+			}
+			horizon = []byte(max(string(horizon), moment(r.Until)))
+		}
+		if len(dead) == 0 {
+			return nil
+		}
+		more = len(dead) == sweepBatch
+		return tx.Put(horizonKey, horizon)
+	})
+	if err != nil {
+		return false, fmt.Errorf("sweep used sign-ins: %w", err)
+	}
+	return more, nil
+}

@@ -1,0 +1,115 @@
+package provisioning
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// SubjectOf is what policy sees of a user who is in these groups of the
+// directory. What belongs to a sign-in is left for the caller to fill in.
+func SubjectOf(u User, groups []string) authz.Subject {
+	s := authz.Subject{
+		ID: u.ID, Store: u.Store, UserName: u.UserName, Active: u.Active, Version: u.Version,
+		Attributes: make(map[string][]string, len(u.Attributes)),
+		Asserted:   make(map[string]map[string][]string),
+		Groups:     slices.Clone(groups),
+	}
+	for attr, claims := range u.Attributes {
+		s.Attributes[attr] = Effective(u, attr)
+		for _, c := range claims {
+			by := s.Asserted[string(c.Source)]
+			if by == nil {
+				by = make(map[string][]string)
+				s.Asserted[string(c.Source)] = by
+			}
+			by[attr] = slices.Clone(c.Values)
+		}
+	}
+	return s
+}
+
+// Subject is what policy sees of a user, or ErrNotFound.
+func (d *Directory) Subject(ctx context.Context, id string) (authz.Subject, error) {
+	return view(ctx, d, "user "+id, func(tx store.Tx) (authz.Subject, bool, error) {
+		u, ok, err := d.UserTx(tx, id)
+		if err != nil || !ok {
+			return authz.Subject{}, false, err
+		}
+		s, err := d.SubjectTx(tx, u)
+		return s, true, err
+	})
+}
+
+// SubjectTx is what policy sees of u, with groups as they are in tx.
+func (d *Directory) SubjectTx(tx store.Tx, u User) (authz.Subject, error) {
+	gs, err := d.groupsOf(tx, u.ID)
+	if err != nil {
+		return authz.Subject{}, err
+	}
+	names := make([]string, len(gs))
+	for i, g := range gs {
+		names[i] = d.FullName(g.Store, g.Name)
+	}
+	slices.Sort(names)
+	return SubjectOf(u, names), nil
+}
+
+// FullName is a name with the prefix of its user store, unless that is the
+// first one: so a group of partners is never taken for one of ours.
+func (d *Directory) FullName(userStore, name string) string {
+	if userStore == d.UserStores[0] {
+		return name
+	}
+	return userStore + "/" + name
+}
+
+// Watch yields the IDs of users who changed, on any replica. "", first and
+// after any gap, and when a group was renamed, nested or deleted, means:
+// forget everything. It ends with ctx or when the store is closed.
+func (d *Directory) Watch(ctx context.Context) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		ids := make(chan string)
+		var wg sync.WaitGroup
+		watch := func(prefix []byte, id func(key []byte) (string, bool)) {
+			wg.Go(func() {
+				defer cancel()
+				for key := range d.Store.Watch(ctx, prefix) {
+					which := ""
+					if key != nil {
+						var ok bool
+						if which, ok = id(key); !ok {
+							continue
+						}
+					}
+					select {
+					case ids <- which:
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+		}
+		everything := func([]byte) (string, bool) { return "", true }
+		watch(users.Prefix(), users.KeyOf)
+		watch(groups.Prefix(), everything)
+		watch(nests.Prefix(), everything)
+		defer wg.Wait()
+		defer cancel()
+		for {
+			select {
+			case id := <-ids:
+				if !yield(id) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
