@@ -1,0 +1,17 @@
+package authz
+
+import "context"
+
+type subjectKey struct{}
+
+// WithSubject gives a handler in this process the subject it serves.
+func WithSubject(ctx context.Context, s Subject) context.Context {
+	return context.WithValue(ctx, subjectKey{}, s)
+}
+
+// SubjectFrom is the subject that WithSubject put there; the zero Subject,
+// nobody, if there is none.
+func SubjectFrom(ctx context.Context) Subject {
+	s, _ := ctx.Value(subjectKey{}).(Subject)
+	return s
+}

@@ -1,0 +1,357 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/web"
+)
+
+// Reason codes of the gateway itself.
+const (
+	ReasonMethod          = "request.method"
+	ReasonHeaders         = "request.headers"
+	ReasonBody            = "request.body"
+	ReasonCookies         = "request.cookies"
+	ReasonParameters      = "request.parameters"
+	ReasonCrossSite       = "request.cross_site"
+	ReasonPath            = "path.ambiguous"
+	ReasonPathUnknown     = "path.unknown"
+	ReasonHostUnknown     = "host.unknown"
+	ReasonSignIn          = "session.required"
+	ReasonRevoked         = "session.revoked"
+	ReasonTicket          = "session.ticket"
+	ReasonProviderUnknown = "login.provider_unknown"
+	ReasonPending         = "provisioning.pending"
+	ReasonTimeout         = "provisioning.timeout"
+	ReasonUpstream        = "upstream.unreachable"
+	ReasonUpstreamTimeout = "upstream.timeout"
+	ReasonInternal        = "internal"
+)
+
+// Reasons says each code in one sentence for an administrator.
+var Reasons = map[string]string{
+	ReasonMethod:          "The HTTP method is not one that services get.",
+	ReasonHeaders:         "The request has more header lines or cookies than are accepted.",
+	ReasonBody:            "The request's body is larger than what is accepted.",
+	ReasonCookies:         "The browser sent the gateway's cookie more than once; neither is believed.",
+	ReasonParameters:      "A parameter is missing, given twice, or not what it should be.",
+	ReasonCrossSite:       "The request was made by a page of another site.",
+	ReasonPath:            "The path can be read in more than one way.",
+	ReasonPathUnknown:     "No service is at this address.",
+	ReasonHostUnknown:     "No service has this host, or the connection was opened for another one.",
+	ReasonSignIn:          "Nobody is signed in.",
+	ReasonRevoked:         "The session ended while the request was under way.",
+	ReasonTicket:          "The hand-over from the gateway to the service's host was not valid: used before, too old, or in a browser that keeps no cookies.",
+	ReasonProviderUnknown: "There is no such identity provider, or this service does not take it.",
+	ReasonPending:         "The person's account at a target is being prepared.",
+	ReasonTimeout:         "The person's account at a target was not ready in time.",
+	ReasonUpstream:        "The service could not be reached, or broke off.",
+	ReasonUpstreamTimeout: "The service did not answer in time.",
+	ReasonInternal:        "Something in the gateway went wrong; the log has the details under the support code.",
+}
+
+// A refusal is an error with its reason code.
+type refusal struct {
+	code   string
+	detail string // for the log
+	said   string // what the identity provider said, for the person; untrusted
+	idp    *Provider
+	retry  string // where to try again
+}
+
+func (r refusal) Error() string  { return r.code + ": " + r.detail }
+func (r refusal) Reason() string { return r.code }
+
+// reasonOf is the reason code of an error; what has none is ours to mend.
+func reasonOf(err error) string {
+	var r interface{ Reason() string }
+	if errors.As(err, &r) {
+		return r.Reason()
+	}
+	return ReasonInternal
+}
+
+// status of a reason code. What is not in the table is 403 if it is about what
+// somebody said or may, which all other codes are.
+func status(code string) int {
+	switch code {
+	case ReasonInternal:
+		return http.StatusInternalServerError
+	case ReasonUpstream:
+		return http.StatusBadGateway
+	case ReasonUpstreamTimeout:
+		return http.StatusGatewayTimeout
+	case ReasonPending, federation.ReasonUnavailable:
+		return http.StatusServiceUnavailable
+	case ReasonMethod:
+		return http.StatusMethodNotAllowed
+	case ReasonHeaders:
+		return http.StatusRequestHeaderFieldsTooLarge
+	case ReasonHostUnknown:
+		return http.StatusMisdirectedRequest
+	case ReasonPathUnknown, ReasonProviderUnknown:
+		return http.StatusNotFound
+	case ReasonSignIn, ReasonRevoked:
+		return http.StatusUnauthorized
+	case ReasonBody, federation.ReasonTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case ReasonPath, ReasonCookies, ReasonParameters, federation.ReasonStateUnknown, federation.ReasonStateExpired, federation.ReasonMalformed:
+		return http.StatusBadRequest
+	}
+	return http.StatusForbidden
+}
+
+// refuse ends a visit that can not go on: logged, recorded, and said to the
+// caller in a form that it can read.
+func (v *visit) refuse(err error) {
+	code := reasonOf(err)
+	v.note("refused", code, err)
+	v.answer(status(code), code, v.failed(err, code))
+}
+
+// failed is the page for an error.
+func (v *visit) failed(err error, code string) web.Page {
+	var r refusal
+	_ = errors.As(err, &r)
+	contact, contactURL := v.contact()
+	var missing *provisioning.Refusal
+	if errors.As(err, &missing) && missing.Code == provisioning.ReasonMissing && r.idp != nil {
+		return web.MissingAttribute{
+			Service: v.serviceTitle(), Provider: r.idp.Title, Attribute: missing.Attribute, Recipient: r.idp.Recipient, ErrorURL: r.idp.ErrorURL,
+			Contact: contact, ContactURL: contactURL, RetryURL: r.retry, SwitchURL: v.switchURL(r.retry), Code: code, Support: v.code(), At: v.g.c.Now(),
+		}
+	}
+	p := web.Failed{
+		Code: code, Support: v.code(), Service: v.serviceTitle(), Text: r.said, RetryURL: r.retry, At: v.g.c.Now(),
+		HomeURL: v.g.c.Public.String() + "/", Contact: contact, ContactURL: contactURL,
+	}
+	if r.idp != nil {
+		p.Provider = r.idp.Title
+	}
+	return p
+}
+
+func (v *visit) serviceTitle() string {
+	if v.service == nil {
+		return ""
+	}
+	return v.service.Title
+}
+
+func (v *visit) contact() (string, string) {
+	if s := v.service; s != nil && (s.Contact != "" || s.ContactURL != "") {
+		return s.Contact, s.ContactURL
+	}
+	return v.g.c.Contact, v.g.c.ContactURL
+}
+
+// deny answers who is signed in and may not pass, with what is missing.
+func (v *visit) deny(d authz.Decision) {
+	s := v.service
+	v.note("denied", d.Code, errors.New(firstRule(d)))
+	contact, contactURL := v.contact()
+	here := v.here()
+	page := web.Denied{
+		Service: s.Title, Code: d.Code, Support: v.code(), At: v.g.c.Now(),
+		Rules: unmet(d, s.DeniedText), Contact: contact, ContactURL: contactURL,
+	}
+	if v.session != nil {
+		page.Who = web.Who{Name: v.name(), Provider: v.providerTitle()}
+		page.SwitchURL, page.LogoutURL = v.switchURL(here), v.g.c.Public.String()+"/.gatehouse/logout"
+	}
+	if d.Outcome == authz.StepUp {
+		page.StepUpURL = v.g.loginURL(here, "")
+	}
+	v.answer(http.StatusForbidden, d.Code, page)
+}
+
+// unmet says what each rule wants, in its own words, once.
+func unmet(d authz.Decision, fallback string) (list []web.Unmet) {
+	seen := map[string]bool{}
+	for _, r := range d.Reasons {
+		if d.Code == "access.denied_by_rule" && !(r.Effect == authz.Deny && r.Matched) || d.Code != "access.denied_by_rule" && r.Effect == authz.Deny {
+			continue
+		}
+		if elsewhere(r) {
+			continue
+		}
+		text := r.Text
+		if text == "" {
+			text = fallback
+		}
+		if text == "" || seen[text] {
+			continue
+		}
+		seen[text] = true
+		u := web.Unmet{Text: text}
+		for _, c := range r.Unmet {
+			u.Have = append(u.Have, c.Have...)
+		}
+		list = append(list, u)
+	}
+	return list
+}
+
+// elsewhere: the rule is about other paths or methods than this request's.
+func elsewhere(r authz.Reason) bool {
+	return slices.ContainsFunc(r.Unmet, func(c authz.Clause) bool { return c.Kind == "paths" || c.Kind == "methods" })
+}
+
+func firstRule(d authz.Decision) string {
+	for _, r := range d.Reasons {
+		if r.Matched && r.Effect == authz.Deny {
+			return "rule " + r.Rule
+		}
+	}
+	return d.Outcome.String()
+}
+
+func (v *visit) name() string {
+	s := v.who.subject
+	if n := s.Attributes["display_name"]; len(n) > 0 {
+		return n[0]
+	}
+	return s.UserName
+}
+
+func (v *visit) providerTitle() string {
+	if p := v.g.providers[v.session.Provider]; p != nil {
+		return p.Title
+	}
+	return v.session.Provider
+}
+
+// note writes the log line and the audit event of something that went no further.
+func (v *visit) note(kind, code string, err error) { v.noteAt("", kind, code, err) }
+
+func (v *visit) noteAt(provider, kind, code string, err error) {
+	e := audit.Event{Kind: kind, Code: code, Flow: v.code(), Provider: provider, From: v.from.String(), Text: err.Error()}
+	if v.service != nil {
+		e.Service = v.service.ID
+	}
+	if v.session != nil {
+		e.UserID, e.Provider = v.session.UserID, v.session.Provider
+	}
+	v.g.c.Log.InfoContext(v.r.Context(), kind, "code", code, "support", e.Flow, "service", e.Service, "provider", e.Provider, "host", v.host, "method", v.r.Method, "from", e.From, "error", e.Text)
+	v.g.c.Record(e)
+}
+
+// code is the support code of this visit.
+func (v *visit) code() string {
+	if v.support == "" {
+		v.support = supportCode()
+	}
+	return v.support
+}
+
+// recover turns a panic into a 500 of this request alone.
+func (v *visit) recover() {
+	p := recover()
+	switch {
+	case p == nil:
+	case p == http.ErrAbortHandler:
+		panic(p) // a response that broke off half-way must not look complete
+	default:
+		v.g.c.Log.Error("panic", "support", v.code(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		v.refuse(refusal{code: ReasonInternal, detail: "panic"})
+	}
+}
+
+// caller is what is at the other end.
+type caller int
+
+const (
+	program caller = iota
+	browser
+	grpc
+)
+
+func (v *visit) caller() caller {
+	h := v.r.Header
+	switch {
+	case strings.HasPrefix(h.Get("Content-Type"), "application/grpc"):
+		return grpc
+	case h.Get("Upgrade") != "", h.Get("X-Requested-With") != "":
+		return program
+	case h.Get("Sec-Fetch-Mode") == "navigate":
+		return browser
+	case h.Get("Sec-Fetch-Mode") != "":
+		return program
+	case strings.Contains(h.Get("Accept"), "text/html"):
+		return browser
+	}
+	return program
+}
+
+// problem is the body for programs (RFC 9457).
+type problem struct {
+	Type     string `json:"type"`
+	Title    string `json:"title"`
+	Status   int    `json:"status"`
+	Detail   string `json:"detail,omitempty"`
+	Code     string `json:"code"`
+	Support  string `json:"support"`
+	LoginURL string `json:"login_url,omitempty"`
+}
+
+// answer says the end of a visit in the form that the caller reads. page nil
+// is for callers that get no page.
+func (v *visit) answer(st int, code string, page web.Page) {
+	h := v.w.Header()
+	h.Set("Cache-Control", "no-store")
+	if code == ReasonMethod {
+		h.Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+	}
+	switch c := v.caller(); {
+	case c == browser && page != nil:
+		v.g.c.Pages.Render(v.w, v.r, st, page)
+	case c == grpc:
+		// A call's failure is in the trailers of a 200; without a body they
+		// are its headers.
+		h.Set("Content-Type", "application/grpc")
+		h.Set("Grpc-Status", strconv.Itoa(grpcStatus(st)))
+		h.Set("Grpc-Message", code+" (support code "+v.code()+")")
+		v.w.WriteHeader(http.StatusOK)
+	default:
+		p := problem{Type: "about:blank", Title: v.g.c.Pages.Title(v.r, code), Status: st, Detail: v.g.c.Pages.Text(v.r, code), Code: code, Support: v.code()}
+		if st == http.StatusUnauthorized {
+			h.Set("WWW-Authenticate", `Cookie realm="Gatehouse", form-action="`+v.g.c.Public.String()+`/.gatehouse/login", cookie-name="`+v.g.c.Cookie.Name("")+`"`)
+			p.LoginURL = v.g.loginURL(v.here(), "")
+		}
+		h.Set("Content-Type", "application/problem+json")
+		h.Set("X-Content-Type-Options", "nosniff")
+		v.w.WriteHeader(st)
+		if v.r.Method != http.MethodHead {
+			_ = json.NewEncoder(v.w).Encode(p) // a caller that went away is not our trouble
+		}
+	}
+}
+
+// grpcStatus of an HTTP status.
+func grpcStatus(st int) int {
+	switch st {
+	case http.StatusUnauthorized:
+		return 16 // UNAUTHENTICATED
+	case http.StatusForbidden:
+		return 7 // PERMISSION_DENIED
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusMisdirectedRequest:
+		return 12 // UNIMPLEMENTED
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return 14 // UNAVAILABLE
+	case http.StatusInternalServerError:
+		return 13 // INTERNAL
+	}
+	return 3 // INVALID_ARGUMENT
+}

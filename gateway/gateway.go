@@ -1,0 +1,338 @@
+// Package gateway is the front door. Every request goes from the top of
+// [Gateway.ServeHTTP] to its bottom:
+//
+//	1 read    method, host, canonical path, who is the peer
+//	2 strip   every identity header in any spelling
+//	3 recall  the session of this host's cookie        in memory
+//	4         its user, as policy sees them            in memory
+//	5 decide  allow, deny, log in, step up             remembered under what the rules read
+//	6 release headers and token                        made once a session, service and user version
+//	7 proxy   to the service
+//
+// Steps outside this line (signing in, handing a session to another host,
+// waiting for accounts, signing out) live under /.gatehouse/ and end with a
+// redirect back to step 1, never with each other. A step that can not be done,
+// for whatever reason, ends in a refusal: a status, a reason code, a support
+// code, as a page, as JSON or as a gRPC status, by what the caller is.
+//
+// The hot path touches no disk, signs nothing and compiles nothing. What it
+// remembers is dropped the moment the store says that it changed.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/web"
+)
+
+// Config is everything that a Gateway needs, ready to use.
+type Config struct {
+	// Public is the gateway's own address: scheme, host and port.
+	Public         *url.URL
+	Services       []Service
+	Providers      []Provider // in the order of the chooser
+	Policy         *authz.Policy
+	Release        *authz.ReleasePolicy
+	Directory      *provisioning.Directory
+	Sessions       *session.Store
+	Cookie         session.Cookie
+	Outbox         *outbox.Outbox
+	Keys           *Keys
+	Pages          *web.Pages
+	Record         func(audit.Event)           // must not block
+	Multi          func(attribute string) bool // whether an attribute can have several values
+	TrustedProxies []netip.Prefix
+	Transport      http.RoundTripper // to services
+	Log            *slog.Logger
+	Now            func() time.Time
+	Contact        string // whom to ask where a service names nobody
+	ContactURL     string
+}
+
+// A Service behind the gateway.
+type Service struct {
+	ID, Title, Description, LogoURL string
+	Host                            string // canonical, without a port
+	Path                            string // "/", or the part of the host that is this service's
+	Upstream                        *url.URL
+	// Handler serves it in this process instead of Upstream.
+	Handler             http.Handler
+	Headers             []HeaderRule
+	IdentityProviders   []string // empty: all
+	Contact, ContactURL string
+	DeniedText          string
+	KeepAuthorization   bool
+	ProvisionedBy       []string // targets whose state the service learns
+}
+
+// A Provider is an identity provider with what follows a sign-in there.
+type Provider struct {
+	ID, Title, LogoURL, Hint string
+	federation.Provider
+	JIT provisioning.JIT
+	// Blocking: the first use of a session waits for the user's accounts at
+	// targets that sign-ins wait for, at most Timeout; then Continue or not.
+	Blocking bool
+	Timeout  time.Duration
+	Continue bool
+	// Callback is the path of the answer below /.gatehouse/, and Metadata that
+	// of our own metadata, empty for none.
+	Callback string
+	Metadata func() ([]byte, error)
+	// CrossSite: the answer is a POST from the provider's site.
+	CrossSite bool
+	ErrorURL  string
+	Recipient string // how the provider knows us
+}
+
+// A Gateway is an http.Handler. It is made from one configuration and never
+// changes; a change of configuration makes another one.
+type Gateway struct {
+	c         Config
+	routes    routes
+	services  map[string]*service
+	providers map[string]*Provider
+	callbacks map[string]*Provider // by path below /.gatehouse/
+	wall      *wall
+	people    *people
+	prepared  *cache
+	anonymous *prepared
+	inflight  inflight
+	host      string // Public's
+	assets    http.Handler
+}
+
+// service is a Service with what is made of it once.
+type service struct {
+	Service
+	reads authz.Inputs
+}
+
+// New checks what can be checked and makes a Gateway. Run keeps what it
+// remembers true.
+func New(c Config) (*Gateway, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Record == nil {
+		c.Record = func(audit.Event) {}
+	}
+	if c.Multi == nil {
+		c.Multi = func(string) bool { return false }
+	}
+	if c.Transport == nil {
+		c.Transport = Transport(nil)
+	}
+	g := &Gateway{
+		c: c, services: map[string]*service{}, providers: map[string]*Provider{}, callbacks: map[string]*Provider{},
+		people: newPeople(c.Directory), host: canonicalHost(c.Public.Host),
+		assets: c.Pages.Assets(),
+	}
+	if g.host == "" {
+		return nil, fmt.Errorf("public address %q has no host", c.Public)
+	}
+	var list []*service
+	for _, s := range c.Services {
+		if s.Host == "" || s.Host != canonicalHost(s.Host) {
+			return nil, fmt.Errorf("service %s: host %q is not in its canonical form", s.ID, s.Host)
+		}
+		if s.Path == "" {
+			s.Path = "/"
+		}
+		if (s.Upstream == nil) == (s.Handler == nil) {
+			return nil, fmt.Errorf("service %s: exactly one upstream is needed", s.ID)
+		}
+		sv := &service{Service: s, reads: c.Policy.Reads(s.ID)}
+		if g.services[s.ID] != nil {
+			return nil, fmt.Errorf("two services are called %s", s.ID)
+		}
+		g.services[s.ID] = sv
+		list = append(list, sv)
+	}
+	for i := range c.Providers {
+		p := &c.Providers[i]
+		g.providers[p.ID] = p
+		g.callbacks[p.Callback] = p
+	}
+	var err error
+	if g.routes, err = newRoutes(list); err != nil {
+		return nil, err
+	}
+	g.wall = newWall(list)
+	g.prepared, g.anonymous = newCache(), prepare(nil, nil, &authz.Subject{})
+	return g, nil
+}
+
+// Run keeps what the gateway remembers true, and cuts streams whose right to
+// be has ended, until ctx ends.
+func (g *Gateway) Run(ctx context.Context) { g.people.run(ctx, g.recheckUser) }
+
+// SessionEnded tells that a session is over or has changed.
+func (g *Gateway) SessionEnded(id string) { g.inflight.recheckSession(g, id) }
+
+// visit is one request on its way through.
+type visit struct {
+	g       *Gateway
+	w       http.ResponseWriter
+	r       *http.Request
+	host    string
+	path    string // canonical: decoded, the one that rules see
+	from    netip.Addr
+	service *service
+	session *session.Session
+	who     *prepared // the person, ready to be decided about; nobody to begin with
+	support string    // the code on the page and in the log; made when needed
+}
+
+// ServeHTTP takes one request from the top to the bottom.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v := &visit{g: g, w: w, r: r, who: g.anonymous}
+	defer v.recover()
+	if err := v.read(); err != nil {
+		v.refuse(err)
+		return
+	}
+	g.wall.strip(r.Header)
+	if rest, ok := own(v.path); ok {
+		v.ours(rest)
+		return
+	}
+	if v.service, _ = g.routes.match(v.host, v.path); v.service == nil {
+		v.refuse(refusal{code: ReasonPathUnknown, detail: "no service is at " + v.host + v.path})
+		return
+	}
+	if err := v.recall(); err != nil {
+		v.refuse(err)
+		return
+	}
+	switch d := g.decide(v); d.Outcome {
+	case authz.Allow:
+		if !v.held() {
+			v.pass()
+		}
+	case authz.Login:
+		v.signIn()
+	case authz.StepUp:
+		v.stepUp(d)
+	default:
+		v.deny(d)
+	}
+}
+
+// read takes from the request what everything else depends on, and refuses
+// what could be read in two ways.
+func (v *visit) read() error {
+	r := v.r
+	if !methods[r.Method] {
+		return refusal{code: ReasonMethod, detail: "method " + r.Method}
+	}
+	lines := 0
+	for _, vals := range r.Header {
+		lines += len(vals)
+	}
+	if lines > maxHeaderLines {
+		return refusal{code: ReasonHeaders, detail: fmt.Sprintf("%d header lines", lines)}
+	}
+	if v.host = canonicalHost(r.Host); v.host == "" {
+		return refusal{code: ReasonHostUnknown, detail: "host " + r.Host}
+	}
+	if _, known := v.g.routes.hosts[v.host]; !known && v.host != v.g.host {
+		return refusal{code: ReasonHostUnknown, detail: "host " + v.host}
+	}
+	if !sameName(r.TLS, v.host) {
+		return refusal{code: ReasonHostUnknown, detail: "the connection was opened for another host than " + v.host}
+	}
+	if strings.Contains(r.RequestURI, "#") {
+		return refusal{code: ReasonPath, detail: "a fragment in the request target"}
+	}
+	var err error
+	if v.path, err = canonicalPath(r.URL); err != nil {
+		return refusal{code: ReasonPath, detail: err.Error()}
+	}
+	v.from = peer(r.RemoteAddr, r.Header["X-Forwarded-For"], v.g.c.TrustedProxies)
+	return nil
+}
+
+// sameName: a TLS connection that named a host serves that host alone.
+func sameName(c *tls.ConnectionState, host string) bool {
+	return c == nil || c.ServerName == "" || canonicalHost(c.ServerName) == host
+}
+
+// Limits of any request.
+const (
+	maxHeaderLines = 100
+	maxCookies     = 60
+)
+
+// methods that a service can get. CONNECT and TRACE are for proxies, and what
+// is in no registry is for nobody.
+var methods = func() map[string]bool {
+	m := map[string]bool{}
+	for _, s := range strings.Fields(`GET HEAD POST PUT PATCH DELETE OPTIONS
+		PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH MKCALENDAR ACL BIND REBIND UNBIND
+		CHECKIN CHECKOUT UNCHECKOUT VERSION-CONTROL MERGE MKACTIVITY MKWORKSPACE LABEL UPDATE BASELINE-CONTROL ORDERPATCH LINK UNLINK QUERY`) {
+		m[s] = true
+	}
+	return m
+}()
+
+// recall finds the session and its user. Nobody is no error; not knowing is.
+func (v *visit) recall() error {
+	if n := strings.Count(strings.Join(v.r.Header["Cookie"], ";"), ";"); n >= maxCookies {
+		return refusal{code: ReasonHeaders, detail: fmt.Sprintf("more than %d cookies", maxCookies)}
+	}
+	s, err := v.g.c.Sessions.Lookup(v.r, v.host)
+	switch {
+	case errors.Is(err, session.ErrNone):
+		return nil
+	case errors.Is(err, session.ErrAmbiguous):
+		http.SetCookie(v.w, v.g.c.Cookie.Make("", ""))
+		return refusal{code: ReasonCookies, detail: err.Error()}
+	case err != nil:
+		return fmt.Errorf("look up session: %w", err)
+	}
+	user, err := v.g.people.of(v.r.Context(), s.UserID)
+	if errors.Is(err, provisioning.ErrNotFound) {
+		return nil // deleted meanwhile: nobody
+	}
+	if err != nil {
+		return fmt.Errorf("load user: %w", err)
+	}
+	v.session, v.who = s, v.g.prepared.of(v.g, s, user)
+	return nil
+}
+
+// scheme of everything that is ours: what the public address says.
+func (g *Gateway) scheme() string { return g.c.Public.Scheme }
+
+// origin of a host behind this gateway: all are on the public address's port.
+func (g *Gateway) origin(host string) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if p := g.c.Public.Port(); p != "" {
+		host += ":" + p
+	}
+	return g.scheme() + "://" + host
+}
+
+// here is the address of this request, as the browser has it.
+func (v *visit) here() string { return v.g.origin(v.host) + v.r.URL.RequestURI() }

@@ -1,0 +1,23 @@
+package gateway
+
+import (
+	"net/http"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+)
+
+// inProcess serves a service that lives in this process: it gets the person,
+// with roles, in the request's context instead of in headers, and may render
+// what it likes. Its unsafe requests must come from its own origin.
+func (v *visit) inProcess(r *http.Request) {
+	if err := sameOrigin.Check(r); err != nil || r.Method != http.MethodGet && r.Method != http.MethodHead && !v.originIsOurs() {
+		v.refuse(refusal{code: ReasonCrossSite, detail: "posted by another site"})
+		return
+	}
+	r = r.Clone(authz.WithSubject(r.Context(), *v.who.subject))
+	delete(r.Header, "Cookie")
+	r.URL.Path, r.URL.RawPath = v.path, ""
+	v.service.Handler.ServeHTTP(v.w, r)
+}
+
+var _ http.Handler = (*Gateway)(nil)

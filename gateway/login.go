@@ -1,0 +1,497 @@
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/web"
+)
+
+// A sign-in, from the click to the page that was clicked:
+//
+//	service's host                 gateway's host                  identity provider
+//	GET /report
+//	  └─ puts a random value into the browser (bind)
+//	     ────▶ /login?return=…&bind=hash
+//	             ├─ session there? decide for the address; good: hand over
+//	             ├─ which provider: one, the chooser, or ?idp=
+//	             └─ Begin ─ flow sealed into a cookie ────▶ person proves who they are
+//	           callback ◀───────────────────────────────────┘
+//	             ├─ flow from its cookie, once
+//	             ├─ Finish → Identity; Directory.Login → User
+//	             └─ session, cookie, ticket for the service's host
+//	/session?ticket= ◀──────────┘
+//	  └─ ticket and bind → cookie of this host ──▶ GET /report
+
+// flow is what a browser carries for us while its person is away at an
+// identity provider, sealed.
+type flow struct {
+	Provider string             `json:"p"`
+	Pending  federation.Pending `json:"f"`
+	Return   string             `json:"r"`
+	Bind     string             `json:"b,omitempty"`
+	Support  string             `json:"c"`
+}
+
+const (
+	flowLife = 10 * time.Minute
+	// maxFlows is how many sign-ins one browser may have under way, and
+	// maxFlowBytes how much of a request's header they may fill; the oldest go.
+	maxFlows     = 20
+	maxFlowBytes = 16 << 10
+	// maxReturn bounds the address that a sign-in comes back to.
+	maxReturn = 1500
+)
+
+// destination is an address to come back to: always one of ours.
+type destination struct {
+	url, host, path string
+	service         *service // nil: nothing is there
+}
+
+// destination reads a return address. What is not the canonical address of a
+// host of ours becomes the portal: an attacker can write this parameter.
+func (g *Gateway) destination(raw string) destination {
+	home := destination{url: g.c.Public.String() + "/", host: g.host, path: "/"}
+	home.service, _ = g.routes.match(home.host, home.path)
+	if raw == "" || len(raw) > maxReturn || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f }) {
+		return home
+	}
+	if strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
+		raw = g.c.Public.String() + raw
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != g.scheme() || u.User != nil || u.Fragment != "" {
+		return home
+	}
+	d := destination{host: canonicalHost(u.Host)}
+	if d.host == "" || g.origin(d.host) != u.Scheme+"://"+u.Host {
+		return home
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	if d.path, err = canonicalPath(u); err != nil {
+		return home
+	}
+	if _, reserved := own(d.path); reserved {
+		return home
+	}
+	var known bool
+	if d.service, known = g.routes.match(d.host, d.path); !known && d.host != g.host {
+		return home
+	}
+	d.url = u.String()
+	return d
+}
+
+// loginURL is where signing in for an address begins.
+func (g *Gateway) loginURL(back, bind string) string {
+	q := url.Values{"return": {back}}
+	if bind != "" {
+		q.Set("bind", bind)
+	}
+	return g.c.Public.String() + "/.gatehouse/login?" + q.Encode()
+}
+
+// switchURL is where one signs in as somebody else.
+func (v *visit) switchURL(back string) string {
+	return v.g.c.Public.String() + "/.gatehouse/login?" + url.Values{"return": {back}, "switch": {"1"}}.Encode()
+}
+
+// signIn answers who is not signed in: a browser's GET goes to the sign-in and
+// comes back; its form is told that it was not sent; a program gets a 401.
+func (v *visit) signIn() {
+	switch read := v.r.Method == http.MethodGet || v.r.Method == http.MethodHead; {
+	case v.caller() != browser:
+		v.answer(http.StatusUnauthorized, ReasonSignIn, nil)
+	case !read:
+		v.w.Header().Set("Connection", "close") // the body is neither read nor kept
+		v.answer(http.StatusUnauthorized, ReasonSignIn, web.ReturnByGet{Service: v.service.Title, URL: v.here()})
+	default:
+		v.toLogin()
+	}
+}
+
+// stepUp sends a browser to a stronger sign-in; others are told.
+func (v *visit) stepUp(d authz.Decision) {
+	if v.caller() != browser || v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
+		v.deny(d)
+		return
+	}
+	v.toLogin()
+}
+
+func (v *visit) toLogin() {
+	bind := ""
+	if v.host != v.g.host {
+		value := ""
+		if ck, err := v.r.Cookie(v.g.c.Cookie.Name("bind")); err == nil {
+			value = ck.Value
+		}
+		if bind = session.Binding(value); bind == "" {
+			value = session.Nonce()
+			bind = session.Binding(value)
+			http.SetCookie(v.w, v.g.c.Cookie.Make("bind", value))
+		}
+	}
+	v.redirect(v.g.loginURL(v.here(), bind))
+}
+
+// login is GET /.gatehouse/login.
+func (v *visit) login() {
+	q := v.r.URL.Query()
+	for _, vals := range q {
+		if len(vals) > 1 {
+			v.refuse(refusal{code: ReasonParameters, detail: "a parameter is given twice"})
+			return
+		}
+	}
+	if err := v.recall(); err != nil {
+		v.refuse(err)
+		return
+	}
+	dest := v.g.destination(q.Get("return"))
+	v.service = dest.service
+	var want federation.Login
+	other := q.Get("switch") != ""
+	if v.session != nil && !other {
+		d := authz.Decision{Outcome: authz.Allow}
+		if dest.service != nil {
+			d = v.g.decideFor(v.who, dest.service, http.MethodGet, dest.path, v.from)
+		}
+		if d.Outcome != authz.StepUp {
+			v.goOn(dest, q.Get("bind"), v.session.ID)
+			return
+		}
+		want = federation.Login{ACR: d.Needs.ACR, Fresh: d.Needs.Fresh, MaxAge: d.Needs.MaxAge}
+	}
+	want.Fresh = want.Fresh || other
+	offered := v.g.offered(dest.service)
+	if v.session != nil && !other && offered[v.session.Provider] != nil {
+		// Stronger, but as the same person: where they came from.
+		offered = map[string]*Provider{v.session.Provider: offered[v.session.Provider]}
+	}
+	p := offered[q.Get("idp")]
+	switch {
+	case p == nil && q.Get("idp") != "":
+		v.refuse(refusal{code: ReasonProviderUnknown, detail: "identity provider " + q.Get("idp")})
+	case p == nil && len(offered) == 1:
+		for _, only := range offered {
+			v.begin(only, dest, q.Get("bind"), want)
+		}
+	case p == nil:
+		v.choose(offered, dest, q)
+	default:
+		v.begin(p, dest, q.Get("bind"), want)
+	}
+}
+
+// offered are the identity providers for a service, by ID.
+func (g *Gateway) offered(s *service) map[string]*Provider {
+	if s == nil || len(s.IdentityProviders) == 0 {
+		return g.providers
+	}
+	m := map[string]*Provider{}
+	for _, id := range s.IdentityProviders {
+		if p := g.providers[id]; p != nil {
+			m[id] = p
+		}
+	}
+	return m
+}
+
+// searchFrom is how many identity providers make a search field worth its room.
+const searchFrom = 8
+
+// choose shows the chooser, the choice of the last time first.
+func (v *visit) choose(offered map[string]*Provider, dest destination, q url.Values) {
+	page := web.Chooser{Service: v.serviceTitle(), Query: q.Get("q"), Search: len(offered) >= searchFrom, Keep: url.Values{}}
+	for _, k := range []string{"return", "bind", "switch"} {
+		if q.Has(k) {
+			page.Keep.Set(k, q.Get(k))
+		}
+	}
+	last := ""
+	if ck, err := v.r.Cookie(v.g.c.Cookie.Name("idp")); err == nil && q.Get("forget") == "" {
+		last = ck.Value
+	} else if err == nil {
+		http.SetCookie(v.w, v.g.c.Cookie.Make("idp", ""))
+	}
+	link := func(key, val string) string {
+		to := url.Values{key: {val}}
+		for k, vals := range page.Keep {
+			to[k] = vals
+		}
+		return "/.gatehouse/login?" + to.Encode()
+	}
+	for i := range v.g.c.Providers {
+		p := &v.g.c.Providers[i]
+		if offered[p.ID] == nil || !found(page.Query, p.Title, p.Hint, p.ID) {
+			continue
+		}
+		c := web.Choice{ID: p.ID, Title: p.Title, LogoURL: p.LogoURL, Text: p.Hint, URL: link("idp", p.ID), Last: p.ID == last}
+		if c.Last {
+			page.ForgetURL = link("forget", "1")
+			page.Choices = slices.Insert(page.Choices, 0, c)
+		} else {
+			page.Choices = append(page.Choices, c)
+		}
+	}
+	v.answer(http.StatusOK, "", page)
+}
+
+func found(query string, in ...string) bool {
+	for _, word := range strings.Fields(strings.ToLower(query)) {
+		if !strings.Contains(strings.ToLower(strings.Join(in, " ")), word) {
+			return false
+		}
+	}
+	return true
+}
+
+// begin sends the browser to an identity provider.
+func (v *visit) begin(p *Provider, dest destination, bind string, want federation.Login) {
+	challenge, pending, err := p.Begin(v.r.Context(), want)
+	if err != nil {
+		v.refuse(fmt.Errorf("begin sign-in at %s: %w", p.ID, withProvider(err, p, v.g.loginURL(dest.url, ""))))
+		return
+	}
+	f := flow{p.ID, pending, dest.url, bind, v.code()}
+	name := v.flowName(pending.State)
+	sealed, err := v.g.c.Keys.Seal(name, f)
+	if err != nil {
+		v.refuse(err)
+		return
+	}
+	v.makeRoom(len(name) + len(sealed))
+	ck := v.g.c.Cookie.Make(name, sealed)
+	ck.MaxAge = int(flowLife.Seconds())
+	if p.CrossSite && ck.Secure {
+		ck.SameSite = http.SameSiteNoneMode
+	}
+	http.SetCookie(v.w, ck)
+	remember := v.g.c.Cookie.Make("idp", p.ID)
+	remember.MaxAge = 180 * 24 * 3600
+	http.SetCookie(v.w, remember)
+	if challenge.Form != nil {
+		v.answer(http.StatusOK, "", web.PostForm{Action: challenge.URL.String(), Fields: challenge.Form, To: p.Title})
+		return
+	}
+	v.redirect(challenge.URL.String())
+}
+
+// flowName is the name of the cookie of one flow: when it began, for pruning,
+// and a part of its state, for finding.
+func (v *visit) flowName(state string) string {
+	return "login-" + strconv.FormatInt(v.g.c.Now().UnixMilli(), 36) + "-" + stateTag(state)
+}
+
+// stateTag is a part of a state that can stand in a cookie's name.
+func stateTag(state string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(state))[:min(16, base64.RawURLEncoding.EncodedLen(len(state)))]
+}
+
+// flows are the flow cookies of this browser, oldest first.
+func (v *visit) flows() (list []*http.Cookie) {
+	prefix := v.g.c.Cookie.Name("login-")
+	for _, ck := range v.r.Cookies() {
+		if strings.HasPrefix(ck.Name, prefix) {
+			list = append(list, ck)
+		}
+	}
+	// Times of the same length order as text; until 2059 they are.
+	slices.SortFunc(list, func(a, b *http.Cookie) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// makeRoom takes the oldest flows away, so that one more of n bytes fits.
+func (v *visit) makeRoom(n int) {
+	list := v.flows()
+	for _, ck := range list {
+		n += len(ck.Name) + len(ck.Value)
+	}
+	for len(list) > 0 && (len(list) >= maxFlows || n > maxFlowBytes) {
+		n -= len(list[0].Name) + len(list[0].Value)
+		v.dropFlow(list[0].Name)
+		list = list[1:]
+	}
+}
+
+func (v *visit) dropFlow(name string) {
+	purpose := strings.TrimPrefix(name, v.g.c.Cookie.Name("")+"-")
+	http.SetCookie(v.w, v.g.c.Cookie.Make(purpose, ""))
+}
+
+// takeFlow finds the flow that an answer belongs to, and takes its cookie away:
+// an answer is looked at once.
+func (v *visit) takeFlow(p *Provider, state string) (flow, error) {
+	for _, ck := range v.flows() {
+		if !strings.HasSuffix(ck.Name, "-"+stateTag(state)) {
+			continue
+		}
+		var f flow
+		purpose := strings.TrimPrefix(ck.Name, v.g.c.Cookie.Name("")+"-")
+		if v.g.c.Keys.Open(purpose, ck.Value, &f) != nil || f.Pending.State != state {
+			continue
+		}
+		v.dropFlow(ck.Name)
+		v.support = f.Support
+		if f.Provider != p.ID {
+			return f, refusal{code: federation.ReasonStateUnknown, detail: "the sign-in was begun at " + f.Provider + ", the answer came for " + p.ID}
+		}
+		if age := v.g.c.Now().Sub(f.Pending.Began); age < 0 || age > flowLife {
+			return f, refusal{code: federation.ReasonStateExpired, detail: "the sign-in was begun " + age.Round(time.Second).String() + " ago"}
+		}
+		return f, nil
+	}
+	return flow{}, refusal{code: federation.ReasonStateUnknown, detail: "this browser has no such sign-in under way"}
+}
+
+// finish takes an identity provider's answer.
+func (v *visit) finish(p *Provider) {
+	f, id, err := v.identify(p)
+	if err == nil {
+		err = v.enter(p, f, id)
+	}
+	if err != nil {
+		retry := v.g.c.Public.String() + "/"
+		if f.Return != "" {
+			retry = v.g.loginURL(f.Return, "")
+		}
+		v.service = v.g.destination(f.Return).service
+		v.refuseLogin(p, withProvider(err, p, retry))
+	}
+}
+
+// identify finds the flow of an answer and has the provider check it.
+func (v *visit) identify(p *Provider) (f flow, id federation.Identity, err error) {
+	if err := v.recall(); err != nil {
+		return f, id, err
+	}
+	state, err := federation.StateOf(v.r)
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			err = refusal{code: federation.ReasonTooLarge, detail: err.Error()}
+		}
+		return f, id, err
+	}
+	if f, err = v.takeFlow(p, state); err != nil {
+		return f, id, err
+	}
+	id, err = p.Finish(v.r, f.Pending)
+	return f, id, err
+}
+
+// settleFirst is how long a blocking sign-in waits before it shows progress.
+const settleFirst = time.Second
+
+// enter makes the identity a user with a session, and sends them on.
+func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
+	ctx := v.r.Context()
+	user, _, err := v.g.c.Directory.Login(ctx, id, p.JIT, f.Support)
+	if err != nil {
+		return err
+	}
+	row := session.Session{
+		UserID: user.ID, Provider: p.ID, Issuer: id.Ref.Issuer, Subject: id.Ref.Subject,
+		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
+		ProviderSession: id.Context.Session, LogoutHint: id.Context.LogoutHint, Flow: f.Support,
+	}
+	if row.AuthTime.IsZero() {
+		row.AuthTime = v.g.c.Now()
+	}
+	if p.Blocking && !v.settled(ctx, user.ID, min(settleFirst, p.Timeout)) {
+		row.Hold = &session.Hold{Until: v.g.c.Now().Add(p.Timeout), Continue: p.Continue}
+	}
+	gs, err := v.g.c.Sessions.New(v.r, v.host)
+	if err != nil {
+		return err
+	}
+	session.Sign(gs, row)
+	if err := v.g.c.Sessions.Save(v.r, v.w, gs); err != nil {
+		return err
+	}
+	v.goOn(v.g.destination(f.Return), f.Bind, gs.ID)
+	return nil
+}
+
+// withProvider gives an error of a sign-in what its page needs. What the
+// identity provider itself said is shown as its words.
+func withProvider(err error, p *Provider, retry string) error {
+	r := refusal{code: reasonOf(err), detail: err.Error(), idp: p, retry: retry}
+	var fr *federation.Refusal
+	if errors.As(err, &fr) && fr.Code == federation.ReasonDenied {
+		r.said = fr.Detail
+	}
+	return errors.Join(r, err)
+}
+
+func (v *visit) refuseLogin(p *Provider, err error) {
+	v.session = nil // the one there may be is not what this is about
+	code := reasonOf(err)
+	v.noteAt(p.ID, "login.refused", code, err)
+	v.answer(status(code), code, v.failed(err, code))
+}
+
+// goOn sends a signed-in browser to where it wanted to go, with a ticket if
+// that is another host.
+func (v *visit) goOn(dest destination, bind, sessionID string) {
+	if dest.host == v.g.host || bind == "" {
+		v.redirect(dest.url)
+		return
+	}
+	if len(bind) != 43 {
+		v.refuse(refusal{code: ReasonParameters, detail: "bind is not one of ours"})
+		return
+	}
+	ticket, err := v.g.c.Sessions.Offer(v.r.Context(), sessionID, dest.host, bind, dest.url)
+	if errors.Is(err, session.ErrNone) {
+		v.redirect(v.g.loginURL(dest.url, bind))
+		return
+	}
+	if err != nil {
+		v.refuse(err)
+		return
+	}
+	v.redirect(v.g.origin(dest.host) + "/.gatehouse/session?ticket=" + ticket)
+}
+
+// redeem is GET /.gatehouse/session on a service's host.
+func (v *visit) redeem() {
+	browser := ""
+	if ck, err := v.r.Cookie(v.g.c.Cookie.Name("bind")); err == nil {
+		browser = ck.Value
+	}
+	secret, to, err := v.g.c.Sessions.Redeem(v.r.Context(), v.r.URL.Query().Get("ticket"), v.host, browser)
+	if errors.Is(err, session.ErrTicket) || errors.Is(err, session.ErrNone) {
+		err = refusal{code: ReasonTicket, detail: err.Error(), retry: v.g.origin(v.host) + "/"}
+	}
+	if err != nil {
+		v.refuse(err)
+		return
+	}
+	http.SetCookie(v.w, v.g.c.Cookie.Make("", secret))
+	v.redirect(to)
+}
+
+// settled runs the user's tasks at targets that sign-ins wait for, for as long
+// as d, and reports whether nothing is left to wait for.
+func (v *visit) settled(ctx context.Context, userID string, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	done, err := v.g.c.Outbox.Settle(ctx, userID)
+	return err == nil && done
+}

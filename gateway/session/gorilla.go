@@ -1,0 +1,80 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gorilla/sessions"
+)
+
+var _ sessions.Store = (*Store)(nil)
+
+// value is where the typed session is in a gorilla session's Values.
+type value struct{}
+
+// From returns the sign-in inside a gorilla session; nil: nobody is signed in.
+func From(g *sessions.Session) *Session {
+	s, _ := g.Values[value{}].(*Session)
+	return s
+}
+
+// Sign puts a sign-in into a gorilla session. Save then begins it, under a new
+// ID whatever the browser had before.
+func Sign(g *sessions.Session, s Session) {
+	g.Values[value{}] = &s
+	g.IsNew = true
+}
+
+// Get is New: what one request sees is in its own hands.
+func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) { return s.New(r, name) }
+
+// New returns the session of the host named name. An unknown, ended or planted
+// cookie is no error but a session in which nobody is signed in.
+func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
+	g := sessions.NewSession(s, name)
+	ck := s.c.Cookie.Make("", "x")
+	g.Options = &sessions.Options{Path: ck.Path, Secure: ck.Secure, HttpOnly: ck.HttpOnly, SameSite: ck.SameSite}
+	g.IsNew = true
+	got, err := s.Lookup(r, name)
+	switch {
+	case err == nil:
+		g.ID, g.IsNew = got.ID, false
+		g.Values[value{}] = got
+	case errors.Is(err, ErrNone), errors.Is(err, ErrAmbiguous):
+		err = nil
+	}
+	return g, err
+}
+
+// Save begins a session that Sign put there and sets its cookie, or, if
+// Options.MaxAge is negative, ends the one that is there and takes the cookie
+// away. Otherwise there is nothing to save.
+func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session) error {
+	row := From(g)
+	switch {
+	case row == nil && g.Options.MaxAge >= 0:
+		return nil
+	case g.Options.MaxAge < 0:
+		http.SetCookie(w, s.c.Cookie.Make("", ""))
+		if row == nil {
+			return nil
+		}
+		return s.End(r.Context(), row.ID)
+	case !g.IsNew:
+		return nil
+	}
+	before := g.ID
+	secret, err := s.begin(r.Context(), row, g.Name())
+	if err != nil {
+		return err
+	}
+	g.ID, g.IsNew = row.ID, false
+	http.SetCookie(w, s.c.Cookie.Make("", secret))
+	if before != "" {
+		// The session that this one replaces ends with it, so a cookie that
+		// somebody fixed or copied before the sign-in is worth nothing.
+		return s.End(context.WithoutCancel(r.Context()), before)
+	}
+	return nil
+}

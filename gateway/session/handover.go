@@ -1,0 +1,105 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// A browser gives the gateway's cookie to the gateway's host alone. To sign in
+// at a service's host too, the gateway makes a one-time ticket for that host,
+// bound to a random value that the service's host put into this very browser
+// before it sent the person away; the service's host redeems it for a key. A
+// ticket that leaks is of no use in another browser, at another host, a second
+// time or after TicketLife.
+
+// TicketLife is how long a ticket can be redeemed.
+const TicketLife = 30 * time.Second
+
+// ErrTicket: no such ticket, or not for this host and browser, or used, or old.
+var ErrTicket = errors.New("session: ticket is not valid here")
+
+type ticket struct {
+	Hash    string    `json:"hash"`
+	Session string    `json:"session"`
+	Host    string    `json:"host"`
+	Bind    string    `json:"bind"` // Binding of the browser's value
+	URL     string    `json:"url"`
+	Until   time.Time `json:"until"`
+}
+
+var tickets = store.Table[ticket]{
+	Name:  "session_ticket",
+	Key:   func(t ticket) string { return t.Hash },
+	Index: map[string]func(ticket) []string{"until": func(t ticket) []string { return []string{stamp(t.Until)} }},
+}
+
+// Nonce makes a value for a browser to hold.
+func Nonce() string {
+	v, _ := random()
+	return v
+}
+
+// Binding is what may be shown of a browser's value: its hash. It is empty,
+// and binds nothing, if value is not a Nonce.
+func Binding(value string) string {
+	sum, err := hash(value)
+	if err != nil {
+		return ""
+	}
+	return encode(sum[:])
+}
+
+// Offer makes a ticket that lets the browser bound by bind into session id at
+// host, to go on to url.
+func (s *Store) Offer(ctx context.Context, id, host, bind, url string) (string, error) {
+	secret, sum := random()
+	now := s.c.Now()
+	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+		if _, ok, err := sessionRows.Get(tx, id); err != nil || !ok {
+			return orNone(err)
+		}
+		// Whoever makes one takes a few old ones away.
+		old, err := collect(tickets.Range(tx, "until", "", stamp(now), 4))
+		if err != nil {
+			return err
+		}
+		for _, t := range old {
+			if err := tickets.Delete(tx, t.Hash); err != nil {
+				return err
+			}
+		}
+		return tickets.Put(tx, ticket{encode(sum[:]), id, host, bind, url, now.Add(TicketLife)})
+	})
+	return secret, err
+}
+
+// Redeem turns a ticket into the value of host's cookie and the address to go
+// on to. A ticket is used up even by a redeemer it was not for.
+func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cookie, url string, err error) {
+	sum, err := hash(secret)
+	if err != nil {
+		return "", "", ErrTicket
+	}
+	var t ticket
+	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
+		var ok bool
+		var err error
+		if t, ok, err = tickets.Get(tx, encode(sum[:])); err != nil {
+			return err
+		} else if !ok {
+			return ErrTicket
+		}
+		return tickets.Delete(tx, t.Hash)
+	})
+	if err != nil {
+		return "", "", err
+	}
+	if t.Host != host || t.Bind == "" || t.Bind != Binding(browser) || !s.c.Now().Before(t.Until) {
+		return "", "", ErrTicket
+	}
+	cookie, err = s.AddKey(ctx, t.Session, host)
+	return cookie, t.URL, err
+}
