@@ -143,7 +143,7 @@ func (d *Directory) touch(tx store.Tx, group string) error {
 		return err
 	}
 	return cmpErr(
-		touches.Put(tx, touchRow{V: 1, Group: group, Gen: t.Gen + 1}),
+		touches.Put(tx, touchRow{Group: group, Gen: t.Gen + 1}),
 		task.Add(tx, TaskClear, group, d.now()),
 	)
 }

@@ -325,7 +325,7 @@ func (d *Directory) Delete(ctx context.Context, id string, by Source) error {
 		if err := users.Delete(tx, id); err != nil {
 			return err
 		}
-		if err := tombstones.Put(tx, tombstoneRow{1, id, "user", by, dl.At}); err != nil {
+		if err := tombstones.Put(tx, tombstoneRow{id, "user", by, dl.At}); err != nil {
 			return err
 		}
 		if err := task.Add(tx, TaskClear, id, dl.At); err != nil {
@@ -428,7 +428,7 @@ func (d *Directory) Link(ctx context.Context, userID string, ref federation.Ref,
 		if ok {
 			return false, &Conflict{"link", ref.Subject}
 		}
-		return true, links.Put(tx, linkRow{1, ref, provider, userID, d.now()})
+		return true, links.Put(tx, linkRow{ref, provider, userID, d.now()})
 	})
 }
 

@@ -112,7 +112,7 @@ func (d *Directory) DeleteGroup(ctx context.Context, id string, by Source) error
 		now := d.now()
 		return cmpErr(
 			groups.Delete(tx, id),
-			tombstones.Put(tx, tombstoneRow{1, id, "group", by, now}),
+			tombstones.Put(tx, tombstoneRow{id, "group", by, now}),
 			touches.Delete(tx, id),
 			task.Add(tx, TaskClear, id, now),
 			d.followGroup(tx, g, Group{}, by),
@@ -170,7 +170,7 @@ func (d *Directory) AddMember(ctx context.Context, groupID, userID string, by So
 		if _, in, err := members.Get(tx, pair(groupID, userID)); err != nil || in {
 			return false, err
 		}
-		return true, members.Put(tx, memberRow{1, groupID, userID, by, d.now()})
+		return true, members.Put(tx, memberRow{groupID, userID, by, d.now()})
 	})
 }
 
@@ -204,7 +204,7 @@ func (d *Directory) Nest(ctx context.Context, parent, child string, by Source) e
 		if _, in, err := nests.Get(tx, pair(parent, child)); err != nil || in {
 			return false, err
 		}
-		return true, nests.Put(tx, nestRow{1, parent, child, by, d.now()})
+		return true, nests.Put(tx, nestRow{parent, child, by, d.now()})
 	})
 }
 

@@ -121,7 +121,7 @@ func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID stri
 		return result{}, err
 	}
 	dl.Linked = []federation.Ref{id.Ref}
-	if err := links.Put(tx, linkRow{1, id.Ref, id.Provider, newID, d.now()}); err != nil {
+	if err := links.Put(tx, linkRow{id.Ref, id.Provider, newID, d.now()}); err != nil {
 		return result{}, err
 	}
 	return d.create(tx, u, dl)
@@ -214,7 +214,7 @@ func (d *Directory) spend(tx store.Tx, once []federation.Once, call string) (aga
 		case !o.Until.IsZero() && moment(o.Until) <= string(horizon):
 			return false, federation.Refuse(federation.ReasonReplayed, "this sign-in is so old that it is not known whether it was used")
 		}
-		if err := onces.Put(tx, onceRow{1, key, o.Until.UTC(), call}); err != nil {
+		if err := onces.Put(tx, onceRow{key, o.Until.UTC(), call}); err != nil {
 			return false, err
 		}
 	}

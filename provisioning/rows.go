@@ -8,8 +8,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
-// The stored form. Each table is JSON rows with version 1; TestStoredForm pins
-// keys and bytes. Values of indexes that belong to a user store are a tuple
+// The stored form. TestStoredForm pins keys and bytes. Values of indexes that belong to a user store are a tuple
 // (user store, folded name).
 //
 //	user       ID → user            unique name; plain by_name, external
@@ -22,7 +21,6 @@ import (
 //	once       hash of key → until  plain until; horizon in the raw key (once, h)
 
 type userRow struct {
-	V          int                `json:"v"`
 	ID         string             `json:"id"`
 	Store      string             `json:"store"`
 	UserName   string             `json:"user_name"`
@@ -35,7 +33,6 @@ type userRow struct {
 }
 
 type linkRow struct {
-	V        int            `json:"v"`
 	Ref      federation.Ref `json:"ref"`
 	Provider string         `json:"provider"`
 	UserID   string         `json:"user"`
@@ -43,7 +40,6 @@ type linkRow struct {
 }
 
 type groupRow struct {
-	V          int       `json:"v"`
 	ID         string    `json:"id"`
 	Store      string    `json:"store"`
 	Name       string    `json:"name"`
@@ -54,7 +50,6 @@ type groupRow struct {
 }
 
 type memberRow struct {
-	V     int       `json:"v"`
 	Group string    `json:"group"`
 	User  string    `json:"user"`
 	By    Source    `json:"by"`
@@ -62,7 +57,6 @@ type memberRow struct {
 }
 
 type nestRow struct {
-	V      int       `json:"v"`
 	Parent string    `json:"parent"`
 	Child  string    `json:"child"`
 	By     Source    `json:"by"`
@@ -70,7 +64,6 @@ type nestRow struct {
 }
 
 type tombstoneRow struct {
-	V    int       `json:"v"`
 	ID   string    `json:"id"`
 	Kind string    `json:"kind"` // user, group
 	By   Source    `json:"by"`
@@ -79,7 +72,6 @@ type tombstoneRow struct {
 
 // touchRow is how far the members of a group have been told of its change.
 type touchRow struct {
-	V      int    `json:"v"`
 	Group  string `json:"group"`
 	Gen    uint64 `json:"gen"`              // counts requests; a walk that began before one does not end it
 	Member string `json:"member,omitempty"` // key of the last member told
@@ -88,7 +80,6 @@ type touchRow struct {
 }
 
 type onceRow struct {
-	V     int       `json:"v"`
 	Key   string    `json:"key"` // SHA-256 of the Once's key, hex
 	Until time.Time `json:"until,omitzero"`
 	Call  string    `json:"call"` // the call of Login that used it, so that a repeated commit knows itself
@@ -165,7 +156,7 @@ func moment(t time.Time) string {
 }
 
 func rowOf(u User) userRow {
-	return userRow{1, u.ID, u.Store, u.UserName, u.ExternalID, u.Version, u.Active, u.Attributes, u.Created, u.Modified}
+	return userRow{u.ID, u.Store, u.UserName, u.ExternalID, u.Version, u.Active, u.Attributes, u.Created, u.Modified}
 }
 
 func (d *Directory) userOf(r userRow) User {
@@ -179,7 +170,7 @@ func groupOf(r groupRow) Group {
 }
 
 func groupRowOf(g Group) groupRow {
-	return groupRow{1, g.ID, g.Store, g.Name, g.ExternalID, g.Version, g.Created, g.Modified}
+	return groupRow{g.ID, g.Store, g.Name, g.ExternalID, g.Version, g.Created, g.Modified}
 }
 
 // some collects rows, so that they can be written while they are read.
