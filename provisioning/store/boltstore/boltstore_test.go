@@ -7,6 +7,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
 
 func open(t testing.TB, path string) *boltstore.Store {
@@ -43,4 +44,16 @@ func TestWhatWasWrittenIsThereAfterOpeningAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	storetest.Test(t, func(t *testing.T) store.Store { return open(t, filepath.Join(t.TempDir(), "db")) })
+}
+
+func TestStoreTwice(t *testing.T) {
+	t.Parallel()
+	storetest.Test(t, func(t *testing.T) store.Store {
+		return storetest.Twice(open(t, filepath.Join(t.TempDir(), "db")))
+	})
 }
