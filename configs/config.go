@@ -114,7 +114,7 @@ type Help struct {
 
 // Outbound says what the gateway itself may call.
 type Outbound struct {
-	// Allow lists private and loopback networks in which identity providers, metadata and targets may be. All others of that kind are refused, whatever a name resolves to. Upstreams of services need no entry.
+	// Allow lists private and loopback networks in which targets and metadata may be. All others of that kind are refused, whatever a name resolves to. Upstreams of services need no entry.
 	Allow []netip.Prefix `yaml:"allow"`
 }
 
@@ -264,7 +264,9 @@ type Mapped struct {
 	Expr string `yaml:"expr"`
 	// Absent for this attribute. Left out: as the identity provider says. `keep` is refused for what rules, roles or targets read.
 	Absent string `yaml:"absent" jsonschema:"enum=replace,enum=keep"`
-	// Multi takes all values, not only the first, of an attribute that is neither built in nor listed under `attributes`.
+	// Required refuses the sign-in of somebody without it.
+	Required bool `yaml:"required"`
+	// Multi says that a user may have several values of it, of an attribute that is neither built in nor listed under `attributes`.
 	Multi bool `yaml:"multi"`
 }
 
@@ -391,19 +393,21 @@ type Denied struct {
 // Headers that tell a service who it is: a preset, or names of one's own, or both.
 type Headers struct {
 	// Preset is a set of names that services already know. Left out beside names of one's own: `none`.
-	Preset string `yaml:"preset" jsonschema:"enum=forwarded,enum=remote-user,enum=oauth2-proxy,enum=pomerium,enum=authelia,enum=authentik,enum=shibboleth,enum=none,default=forwarded"`
+	Preset string `yaml:"preset" jsonschema:"enum=default,enum=remote-user,enum=oauth2-proxy,enum=pomerium,enum=authelia,enum=authentik,enum=shibboleth,enum=none,default=default"`
 	// Own are names of one's own.
 	Own map[string]Header `yaml:",inline"`
 }
 
 // Header is what a header of one's own carries: the name of an attribute, or a mapping.
 type Header struct {
-	// Attribute that it carries, as it is released.
+	// Attribute that it carries, if it is released; `jwt` is the signed token.
 	Attribute string `yaml:"attribute" jsonschema:"required"`
-	// Values: several values are repeated headers, one line joined with `;` where `\;` stands for a semicolon, or a JSON list.
-	Values string `yaml:"values" jsonschema:"enum=repeat,enum=join,enum=json,default=repeat"`
+	// List is how several values go: joined into one line, as repeated headers, or as JSON.
+	List string `yaml:"list" jsonschema:"enum=join,enum=repeat,enum=json,default=join"`
+	// Separator of joined values, a comma if left out; inside a value it has a backslash before it, as has a backslash.
+	Separator string `yaml:"separator"`
 	// Encoding of characters beyond ASCII.
-	Encoding string `yaml:"encoding" jsonschema:"enum=utf-8,enum=percent,enum=rfc2047,default=utf-8"`
+	Encoding string `yaml:"encoding" jsonschema:"enum=utf8,enum=percent,enum=rfc2047,default=utf8"`
 }
 
 // Release is one attribute that a service or a target may learn: its name, or a mapping.

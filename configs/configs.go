@@ -110,6 +110,45 @@ func Sort(ms []Mistake) []Mistake {
 	return slices.Compact(ms)
 }
 
+// Merge adds what others found in the parts of c to the mistakes of Load, but
+// nothing about a part in which Load found something itself: they looked at
+// what could not be read, and would say the same in other words.
+func (c *Config) Merge(mistakes, others []Mistake) []Mistake {
+	all := slices.Clone(mistakes)
+	for _, o := range others {
+		from := Pos{o.File, o.Line, o.Col}
+		to := c.end(from)
+		if !slices.ContainsFunc(mistakes, func(m Mistake) bool {
+			pos := Pos{m.File, m.Line, m.Col}
+			return !pos.before(from) && (to == Pos{} || pos.before(to))
+		}) {
+			all = append(all, o)
+		}
+	}
+	return Sort(all)
+}
+
+// end is where the value that begins at a place is over, which is where the
+// next one begins that is not part of it; zero: at the end of the file.
+func (c *Config) end(from Pos) Pos {
+	var path string
+	for p, pos := range c.positions {
+		if pos == from && (path == "" || len(p) < len(path)) {
+			path = p
+		}
+	}
+	var end Pos
+	for p, pos := range c.positions {
+		inside := p == path || strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[")
+		if from.before(pos) && !inside && (end == Pos{} || pos.before(end)) {
+			end = pos
+		}
+	}
+	return end
+}
+
+func (p Pos) before(q Pos) bool { return p.Line < q.Line || p.Line == q.Line && p.Col < q.Col }
+
 // Load reads the file at path. If there are mistakes, the Config is what could
 // be read of it, so that others can add theirs, and must not be run; it is nil
 // if the file is not YAML at all.

@@ -414,6 +414,10 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, at where) {
 		return
 	}
 	d.presets(v)
+	if len(kvs) == 0 && at != "" {
+		d.mistake(d.pos(n), naming(at)+" is empty", "write at least one line, or remove it")
+		return
+	}
 	present := map[string]bool{}
 	var rest []*ast.MappingValueNode
 	for _, kv := range kvs {
@@ -549,6 +553,7 @@ func (d *decoder) presets(v reflect.Value) {
 
 func (d *decoder) unknown(pos Pos, at where, key string, known []string) {
 	if what, cure, ok := notYetAt(at); ok {
+		d.positions[string(at)] = pos // it is there, as far as choices go
 		d.mistake(pos, what, cure)
 		return
 	}

@@ -9,7 +9,7 @@ import (
 // guess is the cure for a word that is none of those known: the nearest one, if
 // one is near enough to be meant, else what there is.
 func guess(word string, known []string) string {
-	best, least := "", max(2, len(word)/3)+1
+	best, least := "", max(2, len(word)/4)+1
 	for _, k := range known {
 		if n := distance(squash(word), squash(k), least); n < least {
 			best, least = k, n
