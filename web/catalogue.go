@@ -197,6 +197,9 @@ func (c *catalogue) tn(key string, n int, args ...any) (string, error) {
 		return "", fmt.Errorf("no text %q", key)
 	}
 	form := plural.Cardinal.MatchPlural(c.tag, n, 0, 0, 0, 0)
+	if n == 0 && found.Zero != "" { // also where the grammar has no form for none
+		form = plural.Zero
+	}
 	args = append(args, "n", message.NewPrinter(c.tag).Sprint(n))
 	return c.fill(found.form(form), args, c.isolate), nil
 }

@@ -38,6 +38,9 @@ type Chooser struct {
 	// are the other parameters that it carries along.
 	Search bool
 	Keep   url.Values
+	// Remembers is true if a choice made here is kept in a cookie of its own;
+	// the page then says what that holds.
+	Remembers bool
 	// ForgetURL makes this browser forget the choice that is Last.
 	ForgetURL string
 }

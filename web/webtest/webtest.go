@@ -30,7 +30,7 @@ func Samples() []Sample {
 	return []Sample{
 		{"chooser", 200, web.Chooser{Service: "Wiki", Choices: choices[1:2]}},
 		{"chooser-search", 200, web.Chooser{
-			Service: "Wiki", Choices: choices, Search: true,
+			Service: "Wiki", Choices: choices, Search: true, Remembers: true,
 			Keep: url.Values{"return": {"/report?year=2026"}}, ForgetURL: "/.gatehouse/login?forget=1",
 		}},
 		{"chooser-found", 200, web.Chooser{Choices: choices[1:3], Search: true, Query: "uni"}},
