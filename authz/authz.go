@@ -5,9 +5,43 @@
 //	Subject ──▶ ReleasePolicy.Release ─▶ Release  (values sent, values withheld and why)
 //
 // Deciding and explaining are one pass: what is shown on the denial page, in
-// the audit log and by "gatehouse explain" is the same slice of Reasons. Any
-// matching deny wins; nothing matches: Deny. An error in an expression counts
-// against the person.
+// the audit log and by "gatehouse explain" is the same slice of Reasons.
+//
+// # Precedence
+//
+// Of the rules of a service that are about this method and path, in any order:
+//
+//  1. An inactive user is refused, whatever the rules say.
+//  2. Any deny that matches refuses.
+//  3. Any allow that matches lets pass.
+//  4. Nobody is signed in, and somebody who is could match an allow: Login.
+//  5. An allow fails only on how or when the person signed in: StepUp.
+//  6. Everything else is refused: no policy, no service, no rule.
+//
+// Every rule is looked at, whatever the others said.
+//
+// # What is not known counts against the person
+//
+// An expression that fails, an attribute the person has no value of, a sign-in
+// that did not say how it was made: for an allow such a clause is not met, for a
+// deny it is. So a deny of dept x also stops those whose dept nobody told us.
+// Nobody is not a person without attributes: a deny that speaks of people
+// (roles, groups, attributes, …) does not match nobody. But if an expression that
+// reads user or login denies nobody, they sign in first and are judged then.
+//
+// # Groups and who said so
+//
+// Groups are the directory's own together with those that any source asserts.
+// Where a Match also names identity providers, its groups and attributes are only
+// what that provider asserts: "admins" of a partner is not our "admins".
+//
+// # Methods and paths
+//
+// GET stands for HEAD too, no other method for another. A path is "/reports" for
+// that path alone or "/reports/*" for it and everything below; it is compared
+// byte for byte with the decoded path, never with a query. What some servers take
+// for the same (post and POST, /reports/ and /reports) a deny takes for the same
+// and an allow does not.
 package authz
 
 import (
@@ -20,7 +54,7 @@ import (
 type Subject struct {
 	ID       string // user ID; empty: nobody is signed in
 	Store    string
-	UserName string
+	UserName string // unique in its store whatever its case; without the store's prefix
 	Active   bool
 	// Attributes are effective values by our names; "groups" holds asserted
 	// groups of all sources.
@@ -28,8 +62,12 @@ type Subject struct {
 	// Asserted is who said what: source ("idp:campus"), attribute, values.
 	Asserted map[string]map[string][]string
 	Groups   []string // the directory's own groups, by name, nested ones included
+	Granted  []string // roles given to them by name, after a request
 	Roles    []string // filled by Policy.Roles; sorted
-	Version  uint64   // of the user
+	// Unsure are roles that Policy.Roles could not work out because an
+	// expression failed: nobody has them, but a deny counts them.
+	Unsure  []string
+	Version uint64 // of the user
 
 	// Of the sign-in; empty where there is none, as for targets.
 	Provider string
@@ -64,7 +102,7 @@ func (o Outcome) String() string { return [...]string{"deny", "login", "step_up"
 // A Decision with its reasons. The zero Decision is Deny.
 type Decision struct {
 	Outcome Outcome
-	Code    string // reason code where Outcome is not Allow: access.no_rule, access.denied_by_rule, access.step_up, user.inactive
+	Code    string // reason code where Outcome is not Allow, a key of Reasons
 	Reasons []Reason
 	Needs   Needs
 }
@@ -83,22 +121,56 @@ type Reason struct {
 
 // A Clause of a rule that was not met.
 type Clause struct {
-	Kind string   // roles, groups, users, attributes.NAME, acr, amr, max_age, methods, paths, networks, when, signed_in …
+	Kind string   // signed_in, roles, groups, users, identity_provider, user_store, attributes.NAME, acr, amr, max_age, networks, when, methods, paths
 	Want []string // any of these
 	Have []string // what the subject has instead, where that may be shown to them
 }
 
-// Needs is what a sign-in must bring to turn StepUp into Allow.
+// Needs is what a sign-in must bring to turn StepUp into Allow. At Login it is
+// what every rule asks for that could let the person in, to ask for it at once.
 type Needs struct {
 	ACR    []string
 	MaxAge time.Duration
-	Fresh  bool
+	Fresh  bool // ask the person again, even if the provider knows them
+}
+
+// Reason codes of decisions.
+const (
+	ReasonNoRule    = "access.no_rule"
+	ReasonDenied    = "access.denied_by_rule"
+	ReasonLogin     = "access.login"
+	ReasonStepUp    = "access.step_up"
+	ReasonInactive  = "user.inactive"
+	ReasonAmbiguous = "path.ambiguous"
+)
+
+// Reasons says what each code of this package means, in one sentence for an
+// administrator.
+var Reasons = map[string]string{
+	ReasonNoRule:    "No rule of the service allows this person to do this.",
+	ReasonDenied:    "A rule of the service denies it.",
+	ReasonLogin:     "Nobody is signed in, and somebody who is might be allowed.",
+	ReasonStepUp:    "The person would be allowed after a stronger or fresher sign-in.",
+	ReasonInactive:  "The user is not active.",
+	ReasonAmbiguous: "The path can be read in more than one way, and the service has rules about paths.",
 }
 
 // A Release is what one recipient learns about a subject.
 type Release struct {
 	Sent     []Released // in the order of the policy
-	Withheld []Withheld
+	Withheld []Withheld // in the order of the policy, then what no rule names, by name
+}
+
+// Missing names the attributes that the recipient can not do without and does
+// not get.
+func (r Release) Missing() []string {
+	var names []string
+	for _, w := range r.Withheld {
+		if w.Required {
+			names = append(names, w.Attribute)
+		}
+	}
+	return names
 }
 
 // Released is one attribute as its recipient gets it.
@@ -115,4 +187,5 @@ type Withheld struct {
 	Attribute string
 	Values    int // how many values stayed back; 0: the subject has none
 	Why       string
+	Required  bool // the recipient can not do without it, and gets none of it
 }
