@@ -19,6 +19,7 @@ type view struct {
 	refresh  int    // seconds; 0: stays, less: goes on at once
 	next     string // where a refresh goes; empty: here again
 	posts    string // the address its form posts itself to; empty: no such form
+	confirms bool   // has a form that posts to us, who then want to see an Origin
 }
 
 // Who is the person in front of the page. The zero Who is nobody, and is not
@@ -88,8 +89,8 @@ type MissingAttribute struct {
 }
 
 // Preparing waits for accounts in other systems. While RefreshSeconds is
-// positive the browser comes back by itself, to RetryURL if there is one.
-// Otherwise it is the end: with Code it failed, without everything is ready.
+// positive the browser comes back by itself, to RetryURL if there is one. With
+// Code and no refresh it failed; when every target is done it is ready.
 type Preparing struct {
 	Service               string
 	Targets               []TargetState
@@ -158,8 +159,8 @@ type GoOn struct {
 	To  string // title of who is there
 }
 
-// ReturnByGet tells that a form was not sent because nobody was signed in any
-// more, and leads back to where it was.
+// ReturnByGet tells that a form was not sent on because nobody was signed in
+// any more, and leads to where it was going, by way of signing in.
 type ReturnByGet struct {
 	Service, URL string
 }
@@ -181,10 +182,27 @@ func (p MissingAttribute) view() view { return view{template: "missing"} }
 func (p Preparing) view() view {
 	return view{template: "preparing", refresh: p.RefreshSeconds, next: p.RetryURL}
 }
+
+// Stage is working, failed or ready.
+func (p Preparing) Stage() string {
+	switch {
+	case p.RefreshSeconds > 0:
+		return "working"
+	case p.Code != "":
+		return "failed"
+	}
+	for _, t := range p.Targets {
+		if t.State != "done" {
+			return "working"
+		}
+	}
+	return "ready"
+}
+
 func (p Failed) view() view      { return view{template: "failed"} }
 func (p SignedOut) view() view   { return view{template: "signedout"} }
 func (p Portal) view() view      { return view{template: "portal"} }
 func (p PostForm) view() view    { return view{template: "post", posts: p.Action} }
 func (p GoOn) view() view        { return view{template: "goon", refresh: -1, next: p.URL} }
 func (p ReturnByGet) view() view { return view{template: "return"} }
-func (p Confirm) view() view     { return view{template: "confirm"} }
+func (p Confirm) view() view     { return view{template: "confirm", confirms: true} }

@@ -331,7 +331,7 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy(v.posts != "", forms))
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", referrer(v.confirms))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
@@ -350,6 +350,15 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // a browser that went away is not our trouble
+}
+
+// referrer is the Referrer-Policy of a page. With no-referrer a browser sends
+// "Origin: null" with a form, even to ourselves (Fetch, section 3.2).
+func referrer(confirms bool) string {
+	if confirms {
+		return "same-origin"
+	}
+	return "no-referrer"
 }
 
 // policy is the Content-Security-Policy of a page.

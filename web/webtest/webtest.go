@@ -63,6 +63,7 @@ func Samples() []Sample {
 			Service: "Wiki", RefreshSeconds: 2, RetryURL: "/.gatehouse/login?flow=1",
 			Targets: []web.TargetState{{Title: "Directory", State: "done"}, {Title: "CRM", State: "working", Text: "Attempt 2 of 3"}, {Title: "Mail", State: ""}},
 		}},
+		{"preparing-still", 503, web.Preparing{Service: "Wiki", RetryURL: "/report", Targets: []web.TargetState{{Title: "CRM", State: "pending"}}}},
 		{"preparing-failed", 503, web.Preparing{
 			Service: "Wiki", RetryURL: "/.gatehouse/login?flow=1", ContinueURL: "/report", Contact: "helpdesk@uni.example",
 			Targets: []web.TargetState{{Title: "Directory", State: "done"}, {Title: "CRM", State: "failed", Text: "It did not answer in 5 seconds."}},
