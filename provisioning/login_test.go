@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
 
 func mapping(t testing.TB, rules ...MapRule) Mapping {
@@ -201,34 +202,39 @@ func TestJ05_FiftyFirstLoginsMakeOneUser(t *testing.T) {
 			j := jit(t, "campus")
 			var mu sync.Mutex
 			ids := map[string]int{}
-			created := 0
+			created, uncertain := 0, 0
 			var wg sync.WaitGroup
 			for range 50 {
 				wg.Go(func() {
-					// A caller repeats what may or may not have happened.
-					u, d, err := w.Login(t.Context(), campus("s1", "preferred_username", "kim", "groups", "a", "groups", "b"), j, "F")
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					mu.Lock()
-					defer mu.Unlock()
-					ids[u.ID]++
-					if d.Created {
-						created++
+					for again := true; again; {
+						u, d, err := w.Login(t.Context(), campus("s1", "preferred_username", "kim", "groups", "a", "groups", "b"), j, "F")
+						mu.Lock()
+						again = errors.Is(err, storetest.ErrUncertain) // and the person signs in again
+						switch {
+						case again:
+							uncertain++
+						case err != nil:
+							t.Error(err)
+						default:
+							ids[u.ID]++
+						}
+						if d.Created {
+							created++
+						}
+						mu.Unlock()
 					}
 				})
 			}
 			wg.Wait()
-			if len(ids) != 1 || created != 1 {
-				t.Errorf("%v users, created %d times", ids, created)
+			if len(ids) != 1 || created > 1 || created == 0 && uncertain == 0 {
+				t.Errorf("%v users, created %d times, %d uncertain", ids, created, uncertain)
 			}
-			for table, want := range map[string]int{"user": 1, "link": 1, "once": 50} {
+			for table, want := range map[string]int{"user": 1, "link": 1, "once": 50 + uncertain} {
 				if n := w.count(t, table); n != want {
 					t.Errorf("%d rows of %s, want %d", n, table, want)
 				}
 			}
-			for kind, want := range map[string]int{"user.created": 1, "user.changed": 0, "login": 50} {
+			for kind, want := range map[string]int{"user.created": 1, "user.changed": 0, "login": 50 + uncertain} {
 				if n := w.events(t, audit.Query{Kind: kind}); n != want {
 					t.Errorf("%d × %s, want %d", n, kind, want)
 				}
@@ -475,7 +481,7 @@ func TestS46_ASignInWorksOnce(t *testing.T) {
 				campus("s1", "preferred_username", "kim"), // and one that changes nothing
 			} {
 				id.Once = append(id.Once, federation.Once{Key: "state " + id.Once[0].Key, Until: noon.Add(time.Hour)}, id.Once[0])
-				var ok, replayed atomic.Int64
+				var ok, uncertain, replayed atomic.Int64
 				var wg sync.WaitGroup
 				for range 50 {
 					wg.Go(func() {
@@ -483,6 +489,8 @@ func TestS46_ASignInWorksOnce(t *testing.T) {
 						switch {
 						case err == nil:
 							ok.Add(1)
+						case errors.Is(err, storetest.ErrUncertain):
+							uncertain.Add(1)
 						case reason(err) == federation.ReasonReplayed:
 							replayed.Add(1)
 						default:
@@ -491,8 +499,8 @@ func TestS46_ASignInWorksOnce(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if ok.Load() != 1 || replayed.Load() != 49 {
-					t.Errorf("accepted %d times, refused %d times", ok.Load(), replayed.Load())
+				if ok.Load()+uncertain.Load() != 1 || replayed.Load() != 49 {
+					t.Errorf("accepted %d times, uncertain %d, refused %d times", ok.Load(), uncertain.Load(), replayed.Load())
 				}
 				// Either part alone, under another flow, and beside something fresh.
 				for i := range id.Once {
