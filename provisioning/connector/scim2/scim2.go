@@ -1,0 +1,337 @@
+// Package scim2 is the connector to targets that speak SCIM 2.0 (RFC 7644).
+//
+// The names of an Account's attributes are SCIM paths. Sync reads what the
+// target holds, works out what differs, and sends only that:
+//
+//	have == ""   search by externalId ─▶ found: as below
+//	                                  └▶ POST
+//	have != ""   GET ─▶ difference ─▶ none: nothing is sent
+//	                               ├▶ PATCH of what differs
+//	                               └▶ PUT of what was read with the difference in it
+//
+// externalId is our user's ID, which nobody else can have chosen by chance, so
+// an account that has it is ours and a repeated creation finds it. Whether an
+// account that only has the same userName may be adopted is not decided here.
+//
+// Targets take these liberties, and each is dealt with: no PATCH (PUT is used
+// if their ServiceProviderConfig says so, or PATCH is answered 405 or 501); no
+// search by externalId; answers to searches that do not match the search;
+// active ignored in a creation; a value filter that matches nothing refused
+// (the whole value is added instead); versions without quotes (then there is
+// no If-Match).
+package scim2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/client"
+)
+
+// Update is how an account is changed.
+type Update string
+
+// Ways to change an account.
+const (
+	Auto  Update = ""      // as the target says that it can
+	Patch Update = "patch" // what differs
+	Put   Update = "put"   // all that the target holds, with what differs in it
+)
+
+// Config of a Connector.
+type Config struct {
+	URL    string       // https://crm.example/scim/v2
+	Client *http.Client // does the calls; nil: the default transport
+	// Auth adds credentials to a request: Bearer, Basic, or nil for none.
+	Auth   func(*http.Request)
+	Update Update
+	// Extensions are schemas of the target's own that paths may name. A path
+	// under a schema that is not known is taken for a single string.
+	Extensions []*scim.Schema
+	PageSize   int // of Accounts; 0: 100
+}
+
+// Bearer authenticates with a token.
+func Bearer(token string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+}
+
+// Basic authenticates with a user name and a password.
+func Basic(user, password string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth(user, password) }
+}
+
+// A Connector speaks to one target. Make one with New.
+type Connector struct {
+	client *client.Client
+	rt     *scim.ResourceType
+	update Update
+	page   int
+	found  atomic.Pointer[Update] // what Auto turned out to be
+}
+
+var _ connector.Connector = (*Connector)(nil)
+
+// New makes a Connector; it asks the target nothing.
+func New(c Config) (*Connector, error) {
+	cl, err := client.New(c.URL, c.Client, c.Auth)
+	if err != nil {
+		return nil, fmt.Errorf("scim2: %w", err)
+	}
+	if c.Update != Auto && c.Update != Patch && c.Update != Put {
+		return nil, fmt.Errorf("scim2: the way to update %q must be patch or put, or empty", c.Update)
+	}
+	if c.PageSize == 0 {
+		c.PageSize = 100
+	}
+	return &Connector{client: cl, rt: userType(c.Extensions), update: c.Update, page: c.PageSize}, nil
+}
+
+func userType(extensions []*scim.Schema) *scim.ResourceType {
+	var exts []scim.Extension
+	for _, s := range extensions {
+		exts = append(exts, scim.Extension{Schema: s})
+	}
+	return scim.UserType().With(exts...)
+}
+
+const users = "/Users"
+
+// Sync makes the target agree with want.
+func (c *Connector) Sync(ctx context.Context, want connector.Account, have string) (string, error) {
+	if have != "" {
+		return have, c.change(ctx, want, have)
+	}
+	mine, err := c.search(ctx, "externalId", want.ExternalID)
+	if err != nil && !noSearch(err) {
+		return "", classify(err, false)
+	}
+	switch len(mine) {
+	case 0:
+		return c.create(ctx, want)
+	case 1:
+		return mine[0].ID, c.change(ctx, want, mine[0].ID)
+	}
+	return "", &connector.Error{Class: connector.Conflict, Text: fmt.Sprintf("%d accounts have the external ID of this user", len(mine))}
+}
+
+func (c *Connector) create(ctx context.Context, want connector.Account) (string, error) {
+	o := new(scim.Object)
+	if _, err := c.plan(o, want); err != nil {
+		return "", err
+	}
+	if list := o.List("emails"); len(list) > 0 && !slices.ContainsFunc(list, isPrimary) {
+		list[0].(*scim.Object).Set("primary", true) // many targets need one to write to
+	}
+	made, err := c.client.Create(ctx, users, withSchemas(o))
+	if err != nil {
+		return "", classify(err, true)
+	}
+	id := made.ID()
+	if id == "" {
+		return "", &connector.Error{Class: connector.Route, Ambiguous: true, Text: "the target answered a creation without an id"}
+	}
+	if active, said := made.Get("active").(bool); said && active != want.Active {
+		return id, c.change(ctx, want, id)
+	}
+	return id, nil
+}
+
+// change reads the account and sends what differs. What changed between
+// reading and sending is read once more.
+func (c *Connector) change(ctx context.Context, want connector.Account, id string) error {
+	how := c.how(ctx)
+	for again := true; ; again = false {
+		cur, err := c.client.Get(ctx, users, id)
+		if err != nil {
+			return classify(err, false)
+		}
+		if cur.ID() != id {
+			return &connector.Error{Class: connector.Route, Text: "the target answered with another account than the one asked for"}
+		}
+		next := cur.Object.Clone()
+		ops, err := c.plan(next, want)
+		if err != nil || len(ops) == 0 {
+			return err
+		}
+		match := cur.Version()
+		if !strings.HasSuffix(match, `"`) {
+			match = ""
+		}
+		if how == Patch {
+			_, err = c.client.Patch(ctx, users, id, match, scim.Patch{Operations: ops})
+			if s := status(err); c.update == Auto && (s == http.StatusMethodNotAllowed || s == http.StatusNotImplemented) {
+				how = Put
+				c.found.Store(&how)
+			}
+		}
+		if how == Put {
+			_, err = c.client.Replace(ctx, users, id, match, withSchemas(c.writable(next)))
+		}
+		if err == nil {
+			return nil
+		}
+		if status(err) != http.StatusPreconditionFailed || !again {
+			return classify(err, true)
+		}
+	}
+}
+
+// how says how to change accounts, and asks the target once if nobody decided it.
+func (c *Connector) how(ctx context.Context) Update {
+	if c.update != Auto {
+		return c.update
+	}
+	if known := c.found.Load(); known != nil {
+		return *known
+	}
+	how := Patch
+	o, err := c.client.Config(ctx)
+	if err == nil && o.Sub("patch").Get("supported") == false {
+		how = Put
+	}
+	if err == nil || status(err)/100 == 4 {
+		c.found.Store(&how)
+	}
+	return how
+}
+
+// Find returns the accounts that have the external ID, or else the user name, of want.
+func (c *Connector) Find(ctx context.Context, want connector.Account) ([]connector.Account, error) {
+	got, err := c.search(ctx, "externalId", want.ExternalID)
+	if err != nil && !noSearch(err) {
+		return nil, classify(err, false)
+	}
+	if len(got) > 0 {
+		return got, nil
+	}
+	if got, err = c.search(ctx, "userName", want.UserName); err != nil {
+		return nil, classify(err, false)
+	}
+	return got, nil
+}
+
+// search asks for accounts by one attribute and keeps those that really have
+// the value: there are targets that answer a filter they do not know with everybody.
+func (c *Connector) search(ctx context.Context, attr, value string) ([]connector.Account, error) {
+	if value == "" {
+		return nil, nil
+	}
+	f := scim.Compare{Path: scim.Path{Name: attr}, Op: scim.Eq, Value: value}
+	page, err := c.client.List(ctx, users, client.Query{Filter: f, Count: 5})
+	if err != nil {
+		return nil, err
+	}
+	var got []connector.Account
+	for _, r := range page.Resources {
+		v := r.String(attr)
+		if v == value || attr == "userName" && scim.Fold(v) == scim.Fold(value) {
+			if r.ID() == "" {
+				return nil, &connector.Error{Class: connector.Route, Text: "the target lists an account without an id"}
+			}
+			got = append(got, account(r))
+		}
+	}
+	return got, nil
+}
+
+// noSearch reports that the target does not search by this attribute.
+func noSearch(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && !e.HTML && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotImplemented)
+}
+
+// Remove deletes the account.
+func (c *Connector) Remove(ctx context.Context, have string) error {
+	err := classify(c.client.Delete(ctx, users, have), true)
+	if err != nil && connector.ClassOf(err) == connector.Gone {
+		return nil
+	}
+	return err
+}
+
+// Accounts yields all accounts. A walk that could have missed some ends with
+// an error, so that nobody is taken for gone who is only on another page.
+func (c *Connector) Accounts(ctx context.Context) iter.Seq2[connector.Account, error] {
+	return func(yield func(connector.Account, error) bool) {
+		seen := map[string]bool{}
+		total := -1
+		for start := 1; total < 0 || start <= total; {
+			page, err := c.client.List(ctx, users, client.Query{Start: start, Count: c.page})
+			if err != nil {
+				yield(connector.Account{}, classify(err, false))
+				return
+			}
+			if total >= 0 && page.Total != total || len(page.Resources) == 0 && start <= page.Total {
+				yield(connector.Account{}, &connector.Error{Text: "the accounts changed while they were listed, or a page was empty"})
+				return
+			}
+			total = page.Total
+			start += len(page.Resources)
+			for _, r := range page.Resources {
+				if r.ID() == "" || seen[r.ID()] {
+					yield(connector.Account{}, &connector.Error{Class: connector.Route, Text: "the target lists an account twice, or one without an id"})
+					return
+				}
+				seen[r.ID()] = true
+				if !yield(account(r), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func status(err error) int {
+	var e *client.Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+// classify makes a *connector.Error of a failed call; write: the call was to change something.
+func classify(err error, write bool) error {
+	if err == nil {
+		return nil
+	}
+	if done := (*connector.Error)(nil); errors.As(err, &done) {
+		return done
+	}
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return &connector.Error{Text: "call the target", Err: err}
+	}
+	out := &connector.Error{Class: class(e), After: e.After, Text: e.Error()}
+	out.Ambiguous = write && e.Sent && (e.Status == 0 || e.Unreadable || e.Status >= 500 || e.Status == http.StatusRequestTimeout)
+	return out
+}
+
+func class(e *client.Error) connector.Class {
+	switch s := e.Status; {
+	case errors.Is(e, client.ErrID):
+		return connector.Invalid
+	case s == 0, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests, s >= 500:
+		return connector.Transient
+	case s == http.StatusUnauthorized, s == http.StatusForbidden:
+		return connector.Auth
+	case e.Unreadable, e.HTML, s < 400, s == http.StatusMethodNotAllowed:
+		return connector.Route
+	case s == http.StatusNotFound, s == http.StatusGone:
+		if e.SCIM && e.OfOne {
+			return connector.Gone
+		}
+		return connector.Route
+	case s == http.StatusConflict, s == http.StatusPreconditionFailed:
+		return connector.Conflict
+	}
+	return connector.Invalid
+}

@@ -1,0 +1,220 @@
+// Package memstore keeps SCIM resources of one type in memory: for tests, for
+// demonstrations, and as the smallest complete example of a scim.Store.
+//
+// A resource that is stored is never changed, only replaced, so readers need no
+// copies. Values that their schema calls unique are unique, in any case where
+// the attribute is not caseExact. Passwords never come here: the server drops them.
+package memstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+)
+
+// A Store is a scim.Store. Make one with New.
+type Store struct {
+	rt     *scim.ResourceType
+	now    func() time.Time
+	unique []*scim.Attribute
+
+	mu       sync.RWMutex
+	byID     map[string]*row
+	order    []*row                       // as they were created
+	byValue  map[string]map[string]string // unique attribute, then value: id
+	external map[string][]*row            // by externalId
+	seq      uint64
+}
+
+type row struct {
+	seq      uint64
+	version  uint64
+	created  time.Time
+	resource *scim.Resource
+}
+
+// New makes an empty Store. now gives the time; nil: time.Now.
+func New(rt *scim.ResourceType, now func() time.Time) *Store {
+	if now == nil {
+		now = time.Now
+	}
+	s := &Store{rt: rt, now: now, byID: map[string]*row{}, byValue: map[string]map[string]string{}, external: map[string][]*row{}}
+	for _, a := range rt.Schema.Attributes {
+		if a.Uniqueness != scim.NotUnique && a.Type == scim.String && !a.MultiValued {
+			s.unique = append(s.unique, a)
+			s.byValue[a.Name] = map[string]string{}
+		}
+	}
+	return s
+}
+
+// Get returns a resource.
+func (s *Store) Get(_ context.Context, id string) (*scim.Resource, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, ok := s.byID[id]
+	if !ok {
+		return nil, scim.NotFound(id)
+	}
+	return r.resource, nil
+}
+
+// List returns a page in the order of creation.
+func (s *Store) List(_ context.Context, q scim.Query) (scim.Page, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var p scim.Page
+	for _, r := range s.candidates(q.Filter) {
+		if q.Filter != nil && !q.Filter.Match(&r.resource.Object) {
+			continue
+		}
+		p.Total++
+		if p.Total >= q.Start && len(p.Resources) < q.Count {
+			p.Resources = append(p.Resources, r.resource)
+		}
+	}
+	return p, nil
+}
+
+// candidates are those that can match, found by an index where the filter allows it.
+func (s *Store) candidates(f scim.Filter) []*row {
+	one := func(id string) []*row {
+		if r, ok := s.byID[id]; ok {
+			return []*row{r}
+		}
+		return nil
+	}
+	if f == nil {
+		return s.order
+	}
+	if id, ok := scim.Equal(f, "id"); ok {
+		return one(id)
+	}
+	if ext, ok := scim.Equal(f, "externalId"); ok {
+		return s.external[ext]
+	}
+	for _, a := range s.unique {
+		if v, ok := scim.Equal(f, a.Name); ok {
+			return one(s.byValue[a.Name][key(a, v)])
+		}
+	}
+	return s.order
+}
+
+// Create keeps a resource under a random id.
+func (s *Store) Create(_ context.Context, r *scim.Resource) (*scim.Resource, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkUnique(r, ""); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	s.seq++
+	made := &row{seq: s.seq, created: now, resource: r.Clone()}
+	made.stamp(rand.Text(), now)
+	s.byID[made.resource.ID()] = made
+	s.order = append(s.order, made)
+	s.index(made)
+	return made.resource, nil
+}
+
+// Change replaces a resource by what fn makes of it.
+func (s *Store) Change(_ context.Context, id string, fn scim.Edit) (*scim.Resource, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.byID[id]
+	if !ok {
+		return nil, scim.NotFound(id)
+	}
+	next, err := fn(r.resource)
+	if err != nil {
+		return nil, err
+	}
+	if next.Equal(r.resource) {
+		return r.resource, nil
+	}
+	if err := s.checkUnique(next, id); err != nil {
+		return nil, err
+	}
+	s.unindex(r)
+	r.resource = next.Clone()
+	r.stamp(id, s.now())
+	s.index(r)
+	return r.resource, nil
+}
+
+// Delete removes a resource.
+func (s *Store) Delete(_ context.Context, id string, check func(*scim.Resource) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.byID[id]
+	if !ok {
+		return scim.NotFound(id)
+	}
+	if err := check(r.resource); err != nil {
+		return err
+	}
+	s.unindex(r)
+	delete(s.byID, id)
+	at, _ := slices.BinarySearchFunc(s.order, r, bySeq)
+	s.order = slices.Delete(s.order, at, at+1)
+	return nil
+}
+
+func bySeq(a, b *row) int { return cmp.Compare(a.seq, b.seq) }
+
+func (r *row) stamp(id string, now time.Time) {
+	r.version++
+	r.resource.Stamp(id, r.created, now, `W/"`+strconv.FormatUint(r.version, 10)+`"`)
+}
+
+func key(a *scim.Attribute, v string) string {
+	if a.CaseExact {
+		return v
+	}
+	return scim.Fold(v)
+}
+
+func (s *Store) checkUnique(r *scim.Resource, id string) error {
+	for _, a := range s.unique {
+		v := r.String(a.Name)
+		if other, taken := s.byValue[a.Name][key(a, v)]; v != "" && taken && other != id {
+			return scim.Errorf(http.StatusConflict, scim.Uniqueness, "%s is taken", a.Name)
+		}
+	}
+	return nil
+}
+
+func (s *Store) index(r *row) {
+	for _, a := range s.unique {
+		if v := r.resource.String(a.Name); v != "" {
+			s.byValue[a.Name][key(a, v)] = r.resource.ID()
+		}
+	}
+	if ext := r.resource.ExternalID(); ext != "" {
+		at, _ := slices.BinarySearchFunc(s.external[ext], r, bySeq)
+		s.external[ext] = slices.Insert(s.external[ext], at, r)
+	}
+}
+
+func (s *Store) unindex(r *row) {
+	for _, a := range s.unique {
+		delete(s.byValue[a.Name], key(a, r.resource.String(a.Name)))
+	}
+	ext := r.resource.ExternalID()
+	rest := slices.DeleteFunc(s.external[ext], func(x *row) bool { return x == r })
+	if len(rest) == 0 {
+		delete(s.external, ext)
+	} else {
+		s.external[ext] = rest
+	}
+}
+
+var _ scim.Store = (*Store)(nil)

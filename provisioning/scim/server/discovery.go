@@ -1,0 +1,151 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+)
+
+// discovery answers at an address that only describes the server (RFC 7644 section 4).
+func (s *Server) discovery(w http.ResponseWriter, r *http.Request, make func() ([]byte, error)) error {
+	if err := method(w, r, http.MethodGet); err != nil {
+		return err
+	}
+	par, err := parameters(r)
+	if err != nil {
+		return err
+	}
+	if _, ok := par["filter"]; ok {
+		return scim.Errorf(http.StatusForbidden, "", "what describes the server can not be filtered")
+	}
+	data, err := make()
+	if err != nil {
+		return err
+	}
+	send(w, http.StatusOK, data)
+	return nil
+}
+
+type described struct {
+	id   string
+	data []byte
+}
+
+func oneOrAll(all []described, which []string) ([]byte, error) {
+	items := [][]byte{}
+	for _, d := range all {
+		if len(which) == 1 && strings.EqualFold(d.id, which[0]) {
+			return d.data, nil
+		}
+		items = append(items, d.data)
+	}
+	if len(which) == 1 {
+		return nil, scim.NotFound(which[0])
+	}
+	return listResponse(len(items), 1, items), nil
+}
+
+// meta of what describes the server.
+type meta struct {
+	ResourceType string `json:"resourceType"`
+	Location     string `json:"location"`
+}
+
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // our own plain structs
+	}
+	return data
+}
+
+func (s *Server) config() []byte {
+	type supported struct {
+		Supported bool `json:"supported"`
+	}
+	type scheme struct {
+		Type        string `json:"type"`
+		Name        string `json:"name"`
+		Description string `json:"description"`
+		Primary     bool   `json:"primary"`
+	}
+	return encode(struct {
+		Schemas []string  `json:"schemas"`
+		Patch   supported `json:"patch"`
+		Bulk    struct {
+			Supported     bool `json:"supported"`
+			MaxOperations int  `json:"maxOperations"`
+			MaxPayload    int  `json:"maxPayloadSize"`
+		} `json:"bulk"`
+		Filter struct {
+			Supported  bool `json:"supported"`
+			MaxResults int  `json:"maxResults"`
+		} `json:"filter"`
+		ChangePassword supported `json:"changePassword"`
+		Sort           supported `json:"sort"`
+		ETag           supported `json:"etag"`
+		Schemes        []scheme  `json:"authenticationSchemes"`
+		Meta           meta      `json:"meta"`
+	}{
+		Schemas: []string{scim.ConfigURN},
+		Patch:   supported{true},
+		Filter: struct {
+			Supported  bool `json:"supported"`
+			MaxResults int  `json:"maxResults"`
+		}{true, s.MaxPage},
+		ETag:    supported{true},
+		Schemes: []scheme{{"oauthbearertoken", "Bearer token", "A token in the header Authorization (RFC 6750).", true}},
+		Meta:    meta{"ServiceProviderConfig", s.Base + "/ServiceProviderConfig"},
+	})
+}
+
+func (s *Server) resourceTypes() []described {
+	type extension struct {
+		Schema   string `json:"schema"`
+		Required bool   `json:"required"`
+	}
+	var all []described
+	for _, res := range s.Resources {
+		rt := res.Type
+		exts := []extension{}
+		for _, e := range rt.Extensions {
+			exts = append(exts, extension{e.Schema.ID, e.Required})
+		}
+		all = append(all, described{rt.Name, encode(struct {
+			Schemas     []string    `json:"schemas"`
+			ID          string      `json:"id"`
+			Name        string      `json:"name"`
+			Endpoint    string      `json:"endpoint"`
+			Description string      `json:"description"`
+			Schema      string      `json:"schema"`
+			Extensions  []extension `json:"schemaExtensions"`
+			Meta        meta        `json:"meta"`
+		}{
+			[]string{scim.ResourceTypeURN}, rt.Name, rt.Name, rt.Endpoint, rt.Description, rt.Schema.ID, exts,
+			meta{"ResourceType", s.Base + "/ResourceTypes/" + url.PathEscape(rt.Name)},
+		})})
+	}
+	return all
+}
+
+func (s *Server) schemas() []described {
+	var all []described
+	seen := map[string]bool{}
+	for _, res := range s.Resources {
+		for _, sc := range res.Type.Schemas() {
+			if seen[sc.ID] {
+				continue
+			}
+			seen[sc.ID] = true
+			all = append(all, described{sc.ID, encode(struct {
+				Schemas []string `json:"schemas"`
+				*scim.Schema
+				Meta meta `json:"meta"`
+			}{[]string{scim.SchemaURN}, sc, meta{"Schema", s.Base + "/Schemas/" + url.PathEscape(sc.ID)}})})
+		}
+	}
+	return all
+}
