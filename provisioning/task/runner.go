@@ -1,0 +1,509 @@
+package task
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+const (
+	leaseTime  = time.Minute      // what a run holds; renewed three times in it
+	firstDelay = 2 * time.Second  // the bound of the delay doubles with each failure,
+	mostDelay  = 15 * time.Minute // up to this
+	giveUp     = 72 * time.Hour   // of failures, then it is parked
+	leastDelay = time.Second      // after a Retry, or when the store fails
+	idle       = time.Minute      // the longest wait without a look
+	finishTime = 10 * time.Second // to store an outcome when the run's ctx is over
+	maxError   = 500              // bytes
+)
+
+// Config of a Runner.
+type Config struct {
+	Store    store.Store
+	Handlers map[string]Handler // by kind; tasks of other kinds are left alone
+	Workers  int                // at the same time; 0: 16
+	Owner    string             // this process, in leases; empty: random
+	Now      func() time.Time   // nil: time.Now
+	// Alone: no other process can have the store, so what is running when Run
+	// begins was left by a crash.
+	Alone bool
+}
+
+// A Runner runs what is due.
+type Runner struct {
+	c    Config
+	self string // begins every claim of this Runner
+
+	free chan struct{} // has a token when a worker has ended
+
+	mu   sync.Mutex
+	busy map[string]bool // IDs of the tasks that workers have
+}
+
+// NewRunner makes a Runner; it does nothing until Run or Now.
+func NewRunner(c Config) *Runner {
+	if c.Workers <= 0 {
+		c.Workers = 16
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	self := rand.Text()
+	if c.Owner != "" {
+		self = c.Owner + " " + self
+	}
+	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]bool{}}
+}
+
+// Run works until ctx ends, then waits for handlers to return (their ctx is
+// done too) and returns nil. What a crash left running is taken up when its lease
+// is over, or at once if the Config says Alone. It returns an error only if the
+// store was closed.
+func (r *Runner) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+
+	wake := make(chan struct{}, 1)
+	wg.Go(func() {
+		for range r.c.Store.Watch(ctx, tasks.Prefix()) {
+			signal(wake)
+		}
+	})
+	orphans := r.c.Alone
+	for {
+		wait := idle
+		err := error(nil)
+		if orphans {
+			if err = r.takeOrphans(ctx); err == nil {
+				orphans = false
+			}
+		}
+		var due []row
+		if err == nil {
+			due, wait, err = r.look(ctx)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrClosed):
+			return fmt.Errorf("run tasks: %w", err)
+		case err != nil:
+			wait = leastDelay
+		}
+		for _, t := range due {
+			wg.Go(func() { r.work(ctx, t) })
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-r.free:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// look finds what is due and marks it busy, as much as there are free workers,
+// and says how long nothing more will be due. What is due but has no worker needs
+// no time: a worker that ends is a reason to look again.
+func (r *Runner) look(ctx context.Context) (due []row, wait time.Duration, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	free := r.c.Workers - len(r.busy)
+	if free <= 0 {
+		return nil, idle, nil
+	}
+	now := r.c.Now()
+	err = r.c.Store.View(ctx, func(tx store.Tx) error {
+		due, wait = nil, idle
+		for kind := range r.c.Handlers {
+			end := string(store.End(store.Key(kind)))
+			// Those that are busy may still stand in the index.
+			for t, err := range tasks.Range(tx, "due", string(store.Key(kind)), end, free+len(r.busy)+1) {
+				if err != nil {
+					return err
+				}
+				at := t.at()
+				if at.After(now) {
+					wait = min(wait, at.Sub(now))
+					break
+				}
+				if !r.busy[id(t.Kind, t.Key)] {
+					due = append(due, t)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	slices.SortFunc(due, func(a, b row) int {
+		return cmp.Or(a.at().Compare(b.at()), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
+	})
+	due = due[:min(len(due), free)]
+	for _, t := range due {
+		r.busy[id(t.Kind, t.Key)] = true
+	}
+	return due, wait, nil
+}
+
+// at is when somebody must look at the row.
+func (t row) at() time.Time {
+	if t.State == Running {
+		return t.Lease
+	}
+	return t.Due
+}
+
+// work runs one task that was due.
+func (r *Runner) work(ctx context.Context, t row) {
+	defer func() {
+		r.mu.Lock()
+		delete(r.busy, id(t.Kind, t.Key))
+		r.mu.Unlock()
+		signal(r.free)
+	}()
+	claim := r.claim()
+	got, _, err := r.begin(ctx, t.Kind, t.Key, claim, false)
+	switch {
+	case err != nil: // the store's fault; not again at once
+		select {
+		case <-ctx.Done():
+		case <-time.After(leastDelay):
+		}
+	case got:
+		_ = r.run(ctx, t.Kind, t.Key, claim) // it is in the row
+	}
+}
+
+func (r *Runner) claim() string { return r.self + rand.Text() }
+
+// Now runs one task in the caller's goroutine, due or not, unless it runs
+// elsewhere already: then it waits for that run. It returns what the handler
+// said, nil if there is no such task, or ctx's error. A task that is parked is
+// not run: that is a *Park. What a run elsewhere said is a *Park, a *Retry or an
+// error of the same text. The outcome is stored as if Run had done it.
+func (r *Runner) Now(ctx context.Context, kind, key string) error {
+	if r.c.Handlers[kind] == nil {
+		return fmt.Errorf("run task: there is no handler for kind %q", kind)
+	}
+	claim := r.claim()
+	got, t, err := r.begin(ctx, kind, key, claim, true)
+	if err != nil {
+		return fmt.Errorf("run task %s %s: %w", kind, key, err)
+	}
+	if !got && t.State == Running {
+		if got, t, err = r.follow(ctx, kind, key, claim); err != nil {
+			return fmt.Errorf("run task %s %s: %w", kind, key, err)
+		}
+	}
+	switch {
+	case got:
+		return r.run(ctx, kind, key, claim)
+	case t.State == Parked:
+		return &Park{Reason: t.Error}
+	case t.State == Waiting && t.Snoozed:
+		return &Retry{After: max(0, t.Due.Sub(r.c.Now())), Reason: t.Error}
+	case t.State == Waiting:
+		return errors.New(t.Error)
+	}
+	return nil // it is true
+}
+
+// follow waits until a run elsewhere has ended, or its lease has. If the run did
+// not cover the last Add, follow takes the task; otherwise it returns the row
+// that the run left.
+func (r *Runner) follow(ctx context.Context, kind, key, claim string) (got bool, t row, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	changed := make(chan struct{}, 1)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		for range r.c.Store.Watch(ctx, store.Key(tasks.Name, "r", id(kind, key))) {
+			signal(changed)
+		}
+	}()
+	defer func() { cancel(); <-watching }()
+	for {
+		t = row{}
+		err := r.c.Store.View(ctx, func(tx store.Tx) (err error) {
+			t, _, err = tasks.Get(tx, id(kind, key))
+			return err
+		})
+		if err != nil {
+			return false, t, err
+		}
+		wait := idle
+		switch {
+		case t.State == Running && t.Lease.After(r.c.Now()):
+			wait = t.Lease.Sub(r.c.Now())
+		case t.State == Running, t.State == Waiting && t.Version > t.Ran:
+			if got, t, err = r.begin(ctx, kind, key, claim, true); got || err != nil || t.State != Running {
+				return got, t, err
+			}
+			continue
+		default:
+			return false, t, nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false, t, ctx.Err()
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// change runs fn on the row of a task in a transaction, again if the store does
+// not know whether it happened; so fn must see that it happened. fn says what
+// becomes of the row; it gets nil if there is none.
+func (r *Runner) change(ctx context.Context, kind, key string, fn func(t *row) fate) (err error) {
+	for try := 0; ; try++ {
+		err = r.c.Store.Update(ctx, func(tx store.Tx) error {
+			t, ok, err := tasks.Get(tx, id(kind, key))
+			if err != nil {
+				return err
+			}
+			if !ok {
+				fn(nil)
+				return nil
+			}
+			switch fn(&t) {
+			case put:
+				return tasks.Put(tx, t)
+			case remove:
+				return tasks.Delete(tx, id(kind, key))
+			}
+			return nil
+		})
+		switch {
+		case err == nil, ctx.Err() != nil, errors.Is(err, store.ErrClosed), try == 5:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond << try):
+		}
+	}
+}
+
+type fate int
+
+const (
+	leave fate = iota
+	put
+	remove
+)
+
+// begin takes the task, if nobody has it and it is due or need not be. It returns
+// the row as it found it.
+func (r *Runner) begin(ctx context.Context, kind, key, claim string, anyTime bool) (got bool, t row, err error) {
+	err = r.change(ctx, kind, key, func(have *row) fate {
+		if t, got = (row{}), false; have == nil {
+			return leave
+		}
+		if t, got = *have, have.Claim == claim; got {
+			return leave // a commit whose answer was lost
+		}
+		now := r.c.Now()
+		switch {
+		case have.State == Waiting && (anyTime || !have.Due.After(now)):
+		case have.State == Running && !have.Lease.After(now):
+		default:
+			return leave
+		}
+		got = true
+		have.State, have.Due, have.Ran, have.Claim, have.Lease = Running, now, have.Version, claim, now.Add(leaseTime)
+		return put
+	})
+	return got && err == nil, t, err
+}
+
+// run calls the handler of a task that was taken, and stores what it said.
+func (r *Runner) run(ctx context.Context, kind, key, claim string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	renewing := make(chan struct{})
+	go func() {
+		defer close(renewing)
+		r.renew(ctx, cancel, kind, key, claim)
+	}()
+	said := call(ctx, r.c.Handlers[kind], key)
+	stopped := said != nil && ctx.Err() != nil
+	cancel(nil)
+	<-renewing
+
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer end()
+	err := r.change(ctx, kind, key, func(t *row) fate {
+		if t == nil || t.Claim != claim {
+			return leave // stored already, or the lease was lost
+		}
+		t.Claim, t.Lease, t.State = "", time.Time{}, Waiting
+		return t.end(said, stopped, r.c.Now())
+	})
+	if err != nil && said == nil {
+		return fmt.Errorf("run task %s %s: it succeeded, which could not be stored, so it will run again: %w", kind, key, err)
+	}
+	return said
+}
+
+// call calls h and makes an error of a panic.
+func call(ctx context.Context, h Handler, key string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the handler panicked: %v", p)
+		}
+	}()
+	return h(ctx, key)
+}
+
+// errLost is why a run is told to stop.
+var errLost = errors.New("task: the lease was lost")
+
+// renew keeps the lease until ctx ends, and ends it if that fails.
+func (r *Runner) renew(ctx context.Context, cancel context.CancelCauseFunc, kind, key, claim string) {
+	tick := time.NewTicker(leaseTime / 3)
+	defer tick.Stop()
+	until := r.c.Now().Add(leaseTime)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ours := false
+		lease := r.c.Now().Add(leaseTime)
+		err := r.change(ctx, kind, key, func(t *row) fate {
+			if ours = t != nil && t.Claim == claim; !ours {
+				return leave
+			}
+			t.Lease = lease
+			return put
+		})
+		switch {
+		case err == nil && ours:
+			until = lease
+		case err == nil, !r.c.Now().Before(until):
+			cancel(errLost)
+			return
+		}
+	}
+}
+
+// end says what becomes of a row after a run, whose task waits again unless it is
+// removed or parked. stopped: the run was told to stop, so that its error says
+// nothing about the task.
+func (t *row) end(said error, stopped bool, now time.Time) fate {
+	again := t.Version > t.Ran // Due is when the Add wants it
+	if said == nil && !again {
+		return remove
+	}
+	switch {
+	case again:
+		return put
+	case stopped:
+		t.Due, t.Ran = now, 0
+		return put
+	}
+	var retry *Retry
+	var park *Park
+	t.Snoozed = false
+	switch {
+	case errors.As(said, &retry):
+		t.Due, t.Error, t.Snoozed = now.Add(max(retry.After, leastDelay)), bound(retry.Reason), true
+	case errors.As(said, &park):
+		t.State, t.Error = Parked, bound(park.Reason)
+	default:
+		if t.Attempts++; t.Failing.IsZero() {
+			t.Failing = now
+		}
+		t.Due, t.Error = now.Add(delay(t.Attempts)), bound(said.Error())
+		if now.Sub(t.Failing) >= giveUp {
+			t.State = Parked
+		}
+	}
+	return put
+}
+
+// delay after n failures: full jitter, so that what failed together does not
+// come back together.
+func delay(n int) time.Duration {
+	bound := mostDelay
+	if n < 20 {
+		bound = min(bound, firstDelay<<(n-1))
+	}
+	return time.Duration(mathrand.Int64N(int64(bound) + 1))
+}
+
+// bound cuts an error to what a row may hold. It is never empty.
+func bound(s string) string {
+	if s == "" {
+		return "no reason given"
+	}
+	if len(s) > maxError {
+		s = strings.ToValidUTF8(s[:maxError-len("…")], "") + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// takeOrphans ends the leases of runs that are not this Runner's.
+func (r *Runner) takeOrphans(ctx context.Context) error {
+	after := ""
+	for {
+		var page []row
+		err := r.c.Store.View(ctx, func(tx store.Tx) error {
+			page = nil
+			for t, err := range tasks.All(tx, after, 500) {
+				if err != nil {
+					return err
+				}
+				page = append(page, t)
+			}
+			return nil
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, t := range page {
+			if t.State != Running || strings.HasPrefix(t.Claim, r.self) {
+				continue
+			}
+			err := r.change(ctx, t.Kind, t.Key, func(have *row) fate {
+				if have == nil || have.State != Running || have.Claim != t.Claim {
+					return leave
+				}
+				have.Lease = time.Time{}
+				return put
+			})
+			if err != nil {
+				return err
+			}
+		}
+		last := page[len(page)-1]
+		after = id(last.Kind, last.Key)
+	}
+}
