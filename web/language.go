@@ -4,11 +4,19 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
+
+// once is what addresses begin with that work only one time: coming back to
+// one in another language would be another answer.
+var once = []string{"/.gatehouse/oidc/", "/.gatehouse/saml/", "/.gatehouse/session"}
 
 // switches are the links that change the language, and come back here.
 func (p *Pages) switches(r *http.Request, now *speaker) []languageLink {
 	if p.brand.LanguageURL == "" || len(p.speakers) < 2 || r.Method != http.MethodGet {
+		return nil
+	}
+	if slices.ContainsFunc(once, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }) {
 		return nil
 	}
 	var links []languageLink

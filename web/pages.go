@@ -18,8 +18,9 @@ type view struct {
 	template string
 	refresh  int    // seconds; 0: stays, less: goes on at once
 	next     string // where a refresh goes; empty: here again
-	posts    string // the address its form posts itself to; empty: no such form
-	confirms bool   // has a form that posts to us, who then want to see an Origin
+	form     string // where its form is posted to
+	posts    bool   // has a form that posts itself
+	confirms bool   // has a form for a person to post
 }
 
 // Who is the person in front of the page. The zero Who is nobody, and is not
@@ -202,7 +203,7 @@ func (p Preparing) Stage() string {
 func (p Failed) view() view      { return view{template: "failed"} }
 func (p SignedOut) view() view   { return view{template: "signedout"} }
 func (p Portal) view() view      { return view{template: "portal"} }
-func (p PostForm) view() view    { return view{template: "post", posts: p.Action} }
+func (p PostForm) view() view    { return view{template: "post", form: p.Action, posts: true} }
 func (p GoOn) view() view        { return view{template: "goon", refresh: -1, next: p.URL} }
 func (p ReturnByGet) view() view { return view{template: "return"} }
-func (p Confirm) view() view     { return view{template: "confirm", confirms: true} }
+func (p Confirm) view() view     { return view{template: "confirm", form: p.Action, confirms: true} }

@@ -266,19 +266,18 @@ const LanguageCookie = "gatehouse_language"
 // speak finds the language for a request: the cookie, then Accept-Language,
 // then the first there is.
 func (p *Pages) speak(r *http.Request) *speaker {
-	var wishes []string
 	if c, err := r.Cookie(LanguageCookie); err == nil {
-		wishes = append(wishes, c.Value)
+		for _, s := range p.speakers {
+			if s.tag.String() == c.Value {
+				return s
+			}
+		}
 	}
-	wishes = append(wishes, r.Header.Get("Accept-Language"))
-	for _, wish := range wishes {
-		if len(wish) > 500 {
-			continue
-		}
-		tags, _, err := language.ParseAcceptLanguage(wish)
-		if err != nil || len(tags) == 0 {
-			continue
-		}
+	wish := r.Header.Get("Accept-Language")
+	if len(wish) > 500 {
+		wish = ""
+	}
+	if tags, _, err := language.ParseAcceptLanguage(wish); err == nil && len(tags) > 0 {
 		if _, i, sure := p.matcher.Match(tags...); sure != language.No {
 			return p.speakers[i]
 		}
@@ -313,23 +312,21 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 	v := page.view()
 	s := p.speak(r)
 	forms := "'self'"
-	if v.posts != "" {
-		o, err := origin(v.posts)
-		if err != nil {
+	if v.posts || v.confirms {
+		to, err := formAction(v.form)
+		if err != nil || v.confirms && to != forms {
 			status, page = http.StatusInternalServerError, Failed{Code: "internal"}
 			v = page.view()
 		} else {
-			// Browsers hold what the receiver redirects to by this list too, and
-			// an identity provider may send people on to another host of its own.
-			forms = o + " https:"
+			forms = to
 		}
 	}
 	var body bytes.Buffer
 	err := s.templates[v.template].ExecuteTemplate(&body, "layout", root{
-		Page: page, Posts: v.posts != "", Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
+		Page: page, Posts: v.posts, Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
 	})
 	h := w.Header()
-	h.Set("Content-Security-Policy", policy(v.posts != "", forms))
+	h.Set("Content-Security-Policy", policy(v.posts, forms))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", referrer(v.confirms))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -371,19 +368,18 @@ func policy(script bool, forms string) string {
 		"form-action " + forms + "; frame-ancestors 'none'; base-uri 'none'"
 }
 
-// origin is where a form goes, as a Content-Security-Policy names it.
-func origin(action string) (string, error) {
-	u, err := url.Parse(link(action))
-	if err != nil || link(action) == "" {
-		return "", fmt.Errorf("a form can not be sent to %q", action)
+// formAction is where a form may go, as a Content-Security-Policy names it.
+// Browsers hold to it what the receiver redirects to as well, and an identity
+// provider may send people on to another host of its own: so any https.
+func formAction(address string) (string, error) {
+	u, err := url.Parse(link(address))
+	if err != nil || u.Path == "" && u.Host == "" || strings.ContainsAny(u.Host, "'\";, *") {
+		return "", fmt.Errorf("a form can not be sent to %q", address)
 	}
 	if u.Host == "" {
 		return "'self'", nil
 	}
-	if strings.ContainsAny(u.Host, "'\";, *") {
-		return "", fmt.Errorf("a form can not be sent to %q", action)
-	}
-	return u.Scheme + "://" + u.Host, nil
+	return u.Scheme + "://" + u.Host + " https:", nil
 }
 
 // refresh is the header that brings the browser back.

@@ -1,23 +1,723 @@
 package web_test
 
 import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
 
 	"github.com/gatehouse-sso/gatehouse/web"
 	"github.com/gatehouse-sso/gatehouse/web/webtest"
 )
 
-func TestEveryPageRenders(t *testing.T) {
-	p, err := web.New(web.Brand{})
+func brand(t *testing.T) web.Brand {
+	t.Helper()
+	more, err := webtest.Backwards()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range webtest.Samples() {
-		w := httptest.NewRecorder()
-		p.Render(w, httptest.NewRequest("GET", "/", nil), s.Status, s.Page)
-		if w.Code != s.Status {
-			t.Errorf("%s: status %d, want %d", s.Name, w.Code, s.Status)
+	return web.Brand{
+		Name: "Uni Example", LogoURL: "https://uni.example/logo.svg", HomeURL: "https://gate.uni.example/",
+		HelpText: "Help desk", HelpURL: "https://help.uni.example", LanguageURL: "/.gatehouse/language", Translations: more,
+	}
+}
+
+func pages(t *testing.T, b web.Brand) *web.Pages {
+	t.Helper()
+	p, err := web.New(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func render(p *web.Pages, lang string, status int, page web.Page) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "https://wiki.uni.example/report?year=2026", nil)
+	r.Header.Set("Accept-Language", lang)
+	w := httptest.NewRecorder()
+	p.Render(w, r, status, page)
+	return w
+}
+
+// A tag is an element's beginning in a page.
+type tag struct {
+	name  string
+	attrs map[string]string
+}
+
+// tags reads a page strictly: every element is closed by its own end tag.
+func tags(t *testing.T, body string) []tag {
+	t.Helper()
+	void := []string{"meta", "link", "img", "input", "br"}
+	var list []tag
+	var open []string
+	z := html.NewTokenizer(strings.NewReader(body))
+	foreign := 0 // inside svg, where <path/> closes itself
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			if z.Err() != io.EOF || len(open) != 0 {
+				t.Errorf("the page ends with %v open: %v", open, z.Err())
+			}
+			return list
+		case html.StartTagToken:
+			tok := z.Token()
+			list = append(list, tag{tok.Data, attributes(t, tok)})
+			if !slices.Contains(void, tok.Data) {
+				open = append(open, tok.Data)
+			}
+			if tok.Data == "svg" {
+				foreign++
+			}
+		case html.SelfClosingTagToken:
+			tok := z.Token()
+			list = append(list, tag{tok.Data, attributes(t, tok)})
+			if foreign == 0 {
+				t.Errorf("<%s/> closes itself outside of svg", tok.Data)
+			}
+		case html.EndTagToken:
+			name := z.Token().Data
+			if len(open) == 0 || open[len(open)-1] != name {
+				t.Errorf("</%s> ends %v", name, open)
+				return list
+			}
+			open = open[:len(open)-1]
+			if name == "svg" {
+				foreign--
+			}
 		}
 	}
+}
+
+func attributes(t *testing.T, tok html.Token) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	for _, a := range tok.Attr {
+		if _, twice := m[a.Key]; twice {
+			t.Errorf("<%s> has %s twice", tok.Data, a.Key)
+		}
+		m[a.Key] = a.Val
+	}
+	return m
+}
+
+// shape is a page without its words: elements and the names of their attributes.
+func shape(t *testing.T, body string) []string {
+	t.Helper()
+	var s []string
+	for _, e := range tags(t, body) {
+		s = append(s, e.name+" "+strings.Join(slices.Sorted(maps.Keys(e.attrs)), " "))
+	}
+	return s
+}
+
+func count(list []tag, name string) (n int) {
+	for _, e := range list {
+		if e.name == name {
+			n++
+		}
+	}
+	return n
+}
+
+func TestEveryPageIsSoundInEveryLanguage(t *testing.T) {
+	t.Parallel()
+	p := pages(t, brand(t))
+	for _, lang := range []string{"en", "de", "ar"} {
+		for _, s := range webtest.Samples() {
+			t.Run(lang+"/"+s.Name, func(t *testing.T) {
+				w := render(p, lang, s.Status, s.Page)
+				if w.Code != s.Status {
+					t.Errorf("status %d, want %d", w.Code, s.Status)
+				}
+				if got := w.Header().Get("Content-Language"); got != lang {
+					t.Errorf("Content-Language %q, want %q", got, lang)
+				}
+				sound(t, p, lang, w)
+			})
+		}
+	}
+}
+
+// sound checks what holds for every page.
+func sound(t *testing.T, p *web.Pages, lang string, w *httptest.ResponseRecorder) {
+	t.Helper()
+	body := w.Body.String()
+	list := tags(t, body)
+	for _, one := range []string{"html", "title", "h1", "main"} {
+		if n := count(list, one); n != 1 {
+			t.Errorf("%d <%s>, want 1", n, one)
+		}
+	}
+	if strings.Contains(body, "ZgotmplZ") || strings.Contains(body, "{service}") || strings.Contains(body, "<no value>") {
+		t.Errorf("an unfilled value:\n%s", body)
+	}
+	ids := map[string]bool{}
+	level := 0
+	for i, e := range list {
+		for name, val := range e.attrs {
+			switch {
+			case name == "style", strings.HasPrefix(name, "on"):
+				t.Errorf("<%s %s=%q>", e.name, name, val)
+			case name == "id" && ids[val]:
+				t.Errorf("two elements are called %q", val)
+			case name == "id":
+				ids[val] = true
+			case name == "href", name == "src", name == "action":
+				reachable(t, p, val)
+			}
+		}
+		switch e.name {
+		case "html":
+			want := map[string]string{"ar": "rtl"}[lang]
+			if want == "" {
+				want = "ltr"
+			}
+			if e.attrs["lang"] != lang || e.attrs["dir"] != want {
+				t.Errorf("lang=%q dir=%q", e.attrs["lang"], e.attrs["dir"])
+			}
+		case "style":
+			t.Error("a <style> in the page")
+		case "script":
+			if !strings.HasPrefix(e.attrs["src"], web.AssetsPath) {
+				t.Error("an inline script")
+			}
+		case "img":
+			if _, ok := e.attrs["alt"]; !ok {
+				t.Error("an image without alt")
+			}
+		case "body":
+			if next := list[i+1]; next.name != "a" || next.attrs["href"] != "#main" {
+				t.Error("the page does not begin with a way to skip its head")
+			}
+		case "h1", "h2", "h3":
+			n, _ := strconv.Atoi(e.name[1:])
+			if n > level+1 {
+				t.Errorf("<%s> after <h%d>", e.name, level)
+			}
+			level = n
+		}
+	}
+	for _, e := range list {
+		if e.name == "input" && e.attrs["type"] != "hidden" {
+			labelled := slices.ContainsFunc(list, func(l tag) bool { return l.name == "label" && l.attrs["for"] == e.attrs["id"] })
+			if !labelled {
+				t.Errorf("input %q has no label", e.attrs["name"])
+			}
+		}
+	}
+}
+
+// reachable checks an address in a page: ours must be there, others must be web or mail.
+func reachable(t *testing.T, p *web.Pages, address string) {
+	t.Helper()
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		t.Errorf("address %q: %v", address, err)
+	case address == "#main":
+	case u.Scheme == "mailto", u.Scheme == "https" && u.Host != "", u.Scheme == "http" && u.Host != "":
+	case u.Scheme != "" || !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.Contains(address, `\`):
+		t.Errorf("address %q", address)
+	case strings.HasPrefix(address, web.AssetsPath):
+		w := httptest.NewRecorder()
+		p.Assets().ServeHTTP(w, httptest.NewRequest("GET", address, nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("asset %q: status %d", address, w.Code)
+		}
+	}
+}
+
+func TestPagesWithNothingInThemAreSound(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	for _, page := range []web.Page{
+		web.Chooser{}, web.Denied{}, web.MissingAttribute{}, web.Preparing{}, web.Failed{}, web.SignedOut{},
+		web.Portal{}, web.GoOn{}, web.ReturnByGet{},
+		web.Portal{Services: make([]web.Tile, 1)}, web.Chooser{Search: true, Choices: make([]web.Choice, 1)},
+	} {
+		w := render(p, "en", http.StatusOK, page)
+		if w.Code != http.StatusOK {
+			t.Fatalf("%T: status %d", page, w.Code)
+		}
+		list := tags(t, w.Body.String())
+		if count(list, "h1") != 1 || count(list, "html") != 1 {
+			t.Errorf("%T is not a page", page)
+		}
+	}
+}
+
+func TestA02_TextsOfStrangersStayText(t *testing.T) {
+	t.Parallel()
+	// A name that no payload changes the meaning of: codes and states that are
+	// not known take the same path as a payload does.
+	const harmless = "word"
+	for _, payload := range webtest.Payloads() {
+		b := brand(t)
+		b.Languages = []string{"en"}
+		calm := pages(t, b)
+		b.Name, b.HelpText = payload, payload
+		p := pages(t, b)
+		for _, s := range webtest.Samples() {
+			want := shape(t, render(calm, "en", s.Status, webtest.With(s.Page, harmless, "")).Body.String())
+			body := render(p, "en", s.Status, webtest.With(s.Page, payload, "")).Body.String()
+			if diff := cmp.Diff(want, shape(t, body)); diff != "" {
+				t.Errorf("%s with %q has other elements (-want +got):\n%s", s.Name, payload, diff)
+			}
+		}
+	}
+}
+
+// The check above must be able to fail.
+func TestA02_ShapeSeesAnElementThatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	if cmp.Equal(shape(t, `<p>word</p>`), shape(t, `<p><img src=x onerror=alert(1)></p>`)) {
+		t.Error("an element more has the same shape")
+	}
+	if cmp.Equal(shape(t, `<p title="word"></p>`), shape(t, `<p title="" onmouseover="alert(1)"></p>`)) {
+		t.Error("an attribute more has the same shape")
+	}
+}
+
+func TestA02_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
+	t.Parallel()
+	for _, payload := range webtest.Payloads() {
+		b := brand(t)
+		b.Languages = []string{"en"}
+		b.LogoURL, b.HelpURL, b.HomeURL = payload, payload, payload
+		p := pages(t, b)
+		for _, s := range webtest.Samples() {
+			w := render(p, "en", s.Status, webtest.With(s.Page, "word", payload))
+			for _, e := range tags(t, w.Body.String()) {
+				for name, val := range e.attrs {
+					if name == "href" || name == "src" || name == "action" {
+						reachable(t, p, val)
+					}
+				}
+			}
+			if h := w.Header().Get("Refresh"); strings.Contains(strings.ToLower(h), "script") || strings.ContainsAny(h, "\r\n") {
+				t.Errorf("%s with %q: Refresh: %s", s.Name, payload, h)
+			}
+			for _, csp := range w.Header()["Content-Security-Policy"] {
+				if strings.Count(csp, ";") > 6 || strings.Contains(csp, "unsafe") {
+					t.Errorf("%s with %q: %s", s.Name, payload, csp)
+				}
+			}
+		}
+	}
+}
+
+func TestAddressesThatAreFineBecomeLinks(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	for _, good := range []string{"https://a.example/x?y=1#z", "http://wiki.localhost:8080/", "/.gatehouse/login?return=%2F"} {
+		body := render(p, "en", 200, web.SignedOut{AgainURL: good}).Body.String()
+		found := slices.ContainsFunc(tags(t, body), func(e tag) bool { return e.name == "a" && e.attrs["href"] == good })
+		if !found {
+			t.Errorf("no link to %q", good)
+		}
+	}
+}
+
+func TestAFormThatWouldGoToAScriptIsNotMade(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	for _, bad := range []string{"javascript:alert(1)", "", "//evil.example", "https://a.example;script-src *", "data:text/html,x"} {
+		w := render(p, "en", 200, web.PostForm{Action: bad, Fields: url.Values{"SAMLRequest": {"secret"}}})
+		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") || strings.Contains(w.Body.String(), "<form") {
+			t.Errorf("action %q: status %d\n%s", bad, w.Code, w.Body)
+		}
+		if w := render(p, "en", 200, web.Confirm{Action: bad}); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "<form") {
+			t.Errorf("confirm, action %q: status %d\n%s", bad, w.Code, w.Body)
+		}
+	}
+}
+
+func TestWhoConfirmsConfirmsToUs(t *testing.T) {
+	t.Parallel()
+	if w := render(pages(t, web.Brand{}), "en", 200, web.Confirm{Action: "https://evil.example/logout"}); w.Code != http.StatusInternalServerError {
+		t.Errorf("status %d", w.Code)
+	}
+}
+
+func TestAFormCarriesItsFieldsUnchanged(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	long := strings.Repeat("PHNhbWw+", 10_000)
+	want := url.Values{"SAMLRequest": {long}, "RelayState": {`a"b'c<d>&amp;` + "\n é"}, "again": {"1", "2"}}
+	w := render(p, "de", 200, web.PostForm{Action: "https://idp.example/sso?x=1&y=2", Fields: want, To: "Campus"})
+	got := url.Values{}
+	for _, e := range tags(t, w.Body.String()) {
+		if e.name == "input" {
+			got.Add(e.attrs["name"], e.attrs["value"])
+		}
+		if e.name == "form" && (e.attrs["action"] != "https://idp.example/sso?x=1&y=2" || e.attrs["method"] != "post") {
+			t.Errorf("form %v", e.attrs)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+}
+
+func TestO23_TooMuchTextIsCutAndControlCharactersGo(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	flood := strings.Repeat("ä<\u202e\r\n\x07", 100_000)
+	for _, s := range webtest.Samples() {
+		if _, form := s.Page.(web.PostForm); form {
+			continue // what it carries must arrive whole
+		}
+		page := s.Page
+		switch c := page.(type) { // fields that are sent back are not for reading
+		case web.Chooser:
+			c.Keep = nil
+			page = c
+		case web.Confirm:
+			c.Fields = nil
+			page = c
+		}
+		body := render(p, "en", 200, webtest.With(page, flood, "")).Body.String()
+		if len(body) > 100_000 {
+			t.Errorf("%s: %d bytes", s.Name, len(body))
+		}
+		if strings.ContainsAny(body, "\u202e\r\x07") {
+			t.Errorf("%s: control characters are in the page", s.Name)
+		}
+	}
+}
+
+func TestNamesThatRunTheOtherWayDoNotTurnTheSentence(t *testing.T) {
+	t.Parallel()
+	p := pages(t, brand(t))
+	const hebrew = "ויקי"
+	if body := render(p, "en", 403, web.Denied{Service: hebrew}).Body.String(); !strings.Contains(body, "\u2068"+hebrew+"\u2069") {
+		t.Error("a Hebrew name is not isolated in an English title")
+	}
+	if body := render(p, "en", 403, web.Denied{Service: "Wiki"}).Body.String(); strings.Contains(body, "\u2068") {
+		t.Error("an English name is isolated in an English title")
+	}
+	if body := render(p, "ar", 403, web.Denied{Service: "Wiki"}).Body.String(); !strings.Contains(body, "\u2068Wiki\u2069") {
+		t.Error("an English name is not isolated in an Arabic title")
+	}
+}
+
+func TestHeadersOfEveryPage(t *testing.T) {
+	t.Parallel()
+	p := pages(t, brand(t))
+	for _, s := range webtest.Samples() {
+		h := render(p, "en", s.Status, s.Page).Header()
+		want := http.Header{
+			"Content-Type":                 {"text/html; charset=utf-8"},
+			"Content-Language":             {"en"},
+			"Content-Length":               h["Content-Length"],
+			"Cache-Control":                {"no-store"},
+			"Vary":                         {"Accept-Language, Cookie"},
+			"X-Content-Type-Options":       {"nosniff"},
+			"Referrer-Policy":              {"no-referrer"},
+			"Cross-Origin-Opener-Policy":   {"same-origin"},
+			"Cross-Origin-Resource-Policy": {"same-origin"},
+			"Content-Security-Policy": {"default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; " +
+				"frame-ancestors 'none'; base-uri 'none'"},
+		}
+		switch s.Name {
+		case "post-form":
+			want.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' https: data:; script-src 'self'; "+
+				"form-action https://idp.partner.example https:; frame-ancestors 'none'; base-uri 'none'")
+		case "confirm":
+			want.Set("Referrer-Policy", "same-origin")
+		case "preparing":
+			want.Set("Refresh", "2; url=/.gatehouse/login?flow=1")
+		case "go-on":
+			want.Set("Refresh", "0; url=https://idp.uni.example/logout")
+		}
+		if diff := cmp.Diff(want, h); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.Name, diff)
+		}
+	}
+}
+
+func TestOnlyThePageThatPostsItselfHasAScript(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	for _, s := range webtest.Samples() {
+		_, posts := s.Page.(web.PostForm)
+		if got := count(tags(t, render(p, "en", 200, s.Page).Body.String()), "script"); got != map[bool]int{true: 1}[posts] {
+			t.Errorf("%s: %d scripts", s.Name, got)
+		}
+	}
+}
+
+func TestThePagePostingToUsStaysWithUs(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	csp := render(p, "en", 200, web.PostForm{Action: "/.gatehouse/session"}).Header().Get("Content-Security-Policy")
+	if !strings.Contains(csp, "form-action 'self';") {
+		t.Error(csp)
+	}
+}
+
+func TestLanguageIsThatOfTheCookieThenTheBrowserThenTheFirst(t *testing.T) {
+	t.Parallel()
+	all := pages(t, web.Brand{})
+	german := pages(t, web.Brand{Languages: []string{"de", "en"}})
+	for _, tt := range []struct {
+		name, cookie, accept string
+		pages                *web.Pages
+		want                 string
+	}{
+		{"nothing", "", "", all, "en"},
+		{"nothing, German first", "", "", german, "de"},
+		{"browser", "", "de-AT,de;q=0.9,en;q=0.5", all, "de"},
+		{"weights", "", "de;q=0.3,en;q=0.8", all, "en"},
+		{"refused", "", "de;q=0, en", all, "en"},
+		{"unknown falls to the next", "", "ja, de;q=0.1", all, "de"},
+		{"unknown alone", "", "ja", german, "de"},
+		{"cookie wins", "de", "en", all, "de"},
+		{"cookie is rubbish", "'><script>", "de", all, "de"},
+		{"cookie is unknown", "tlh", "de", all, "de"},
+		{"header is rubbish", "", "-----;;;q=q", all, "en"},
+		{"header is a flood", "", strings.Repeat("de-", 100_000), all, "en"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		if tt.cookie != "" {
+			r.Header.Set("Cookie", web.LanguageCookie+"="+tt.cookie)
+		}
+		r.Header.Set("Accept-Language", tt.accept)
+		w := httptest.NewRecorder()
+		tt.pages.Render(w, r, 200, web.SignedOut{})
+		if got := w.Header().Get("Content-Language"); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestLanguageSwitchRemembersAndComesBack(t *testing.T) {
+	t.Parallel()
+	p := pages(t, brand(t))
+	var to string
+	for _, e := range tags(t, render(p, "en", 200, web.SignedOut{}).Body.String()) {
+		if e.attrs["hreflang"] == "de" {
+			to = e.attrs["href"]
+		}
+	}
+	w := httptest.NewRecorder()
+	p.Language().ServeHTTP(w, httptest.NewRequest("GET", to, nil))
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/report?year=2026" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("%q: %d %v", to, w.Code, w.Header())
+	}
+	if c := w.Result().Cookies(); len(c) != 1 || c[0].Name != web.LanguageCookie || c[0].Value != "de" || !c[0].HttpOnly {
+		t.Errorf("cookies %v", c)
+	}
+	for _, away := range []string{"https://evil.example/", "//evil.example/", `/\evil.example`, "javascript:alert(1)", "", "evil"} {
+		w := httptest.NewRecorder()
+		p.Language().ServeHTTP(w, httptest.NewRequest("GET", "/.gatehouse/language?"+url.Values{"to": {"de"}, "return": {away}}.Encode(), nil))
+		if got := w.Header().Get("Location"); got != "/" {
+			t.Errorf("return %q leads to %q", away, got)
+		}
+	}
+	w = httptest.NewRecorder()
+	p.Language().ServeHTTP(w, httptest.NewRequest("GET", "/.gatehouse/language?to=tlh", nil))
+	if w.Code != http.StatusBadRequest || w.Header().Get("Set-Cookie") != "" {
+		t.Errorf("an unknown language: %d %v", w.Code, w.Header())
+	}
+}
+
+func TestThereIsNoSwitchWithoutAnAddressOrAWayBack(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]bool{"/report": true, "/.gatehouse/login?return=x": true, "/.gatehouse/oidc/campus/callback?code=x": false} {
+		w := httptest.NewRecorder()
+		pages(t, brand(t)).Render(w, httptest.NewRequest("GET", path, nil), 200, web.SignedOut{})
+		if got := strings.Contains(w.Body.String(), "hreflang"); got != want {
+			t.Errorf("%s: switch %v, want %v", path, got, want)
+		}
+	}
+	if body := render(pages(t, web.Brand{}), "en", 200, web.SignedOut{}).Body.String(); strings.Contains(body, "hreflang") {
+		t.Error("a link to a handler that is nowhere")
+	}
+}
+
+func TestReasonsAreSaidAsExactlyAsTheyAreKnown(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	r := httptest.NewRequest("GET", "/", nil)
+	general := p.Text(r, "")
+	for code, family := range map[string]string{
+		"login.replayed": "login", "login.provider_refused": "login", "jit.off": "jit", "jit.conflict": "jit",
+		"access.step_up": "access", "access.no_rule": "access", "access.denied_by_rule": "access", "user.inactive": "user",
+		"provisioning.timeout": "provisioning", "session.revoked": "session", "upstream.timeout": "upstream",
+		"host.unknown": "host", "internal": "", "request.body": "request", "saml.expired": "saml",
+	} {
+		if text := p.Text(r, code); text == "" || text == general || text == p.Text(r, family+".of_which_nobody_knows") {
+			t.Errorf("%s has no words of its own: %q", code, text)
+		}
+		if p.Title(r, code) == "" {
+			t.Errorf("%s has no title", code)
+		}
+	}
+	for _, code := range []string{"saml.signature", "oidc.nonce", "proxy.untrusted", "path.ambiguous", "login.of_which_nobody_knows"} {
+		if p.Text(r, code) == general {
+			t.Errorf("%s is said in general", code)
+		}
+	}
+	for _, code := range []string{"", "x", "martian.landed", "<script>"} {
+		if p.Text(r, code) != general {
+			t.Errorf("%q is not said in general", code)
+		}
+	}
+	german := httptest.NewRequest("GET", "/", nil)
+	german.Header.Set("Accept-Language", "de")
+	if p.Text(german, "internal") == p.Text(r, "internal") {
+		t.Error("German is English")
+	}
+}
+
+// The order in which a person reads why they are not let in.
+func TestDenialTellsWhatWhoWhyAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	at := time.Date(2026, time.May, 4, 3, 2, 1, 0, time.FixedZone("CEST", 2*60*60))
+	w := render(p, "en", 403, web.Denied{
+		Service: "Payroll", Who: web.Who{Name: "bob", Provider: "Campus"}, Code: "access.no_rule", Support: "7F3K-92QD", At: at,
+		Rules: []web.Unmet{{Text: "For the finance office.", Have: []string{"student"}}}, Contact: "help@uni.example", SwitchURL: "/switch",
+	})
+	inOrder(t, w.Body.String(), "You can’t open Payroll yet", "bob", "Campus", "What is missing", "For the finance office.", "student",
+		"What you can do", `href="mailto:help@uni.example?subject=Support%20code%207F3K-92QD"`, `href="/switch"`,
+		"7F3K-92QD", `<time datetime="2026-05-04T01:02:01Z">4 May 2026, 01:02:01 UTC</time>`, "access.no_rule")
+	w = render(p, "de", 403, web.Denied{Service: "Payroll", At: at})
+	inOrder(t, w.Body.String(), "Sie können Payroll noch nicht öffnen", "4. Mai 2026, 01:02:01 UTC")
+}
+
+func inOrder(t *testing.T, body string, parts ...string) {
+	t.Helper()
+	_, body, _ = strings.Cut(body, "<main")
+	for _, part := range parts {
+		_, after, ok := strings.Cut(body, part)
+		if !ok {
+			t.Fatalf("%q is not there, or not in its place:\n%s", part, body)
+		}
+		body = after
+	}
+}
+
+func TestAnAccountIsReadyOnlyWhenAllOfItIs(t *testing.T) {
+	t.Parallel()
+	done, pending := web.TargetState{State: "done"}, web.TargetState{State: "pending"}
+	for _, tt := range []struct {
+		page web.Preparing
+		want string
+	}{
+		{web.Preparing{}, "ready"},
+		{web.Preparing{Targets: []web.TargetState{done}}, "ready"},
+		{web.Preparing{Targets: []web.TargetState{done, pending}}, "working"},
+		{web.Preparing{RefreshSeconds: 2, Code: "provisioning.pending"}, "working"},
+		{web.Preparing{Code: "provisioning.timeout", Targets: []web.TargetState{done}}, "failed"},
+	} {
+		if got := tt.page.Stage(); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.page, got, tt.want)
+		}
+	}
+}
+
+func TestNumbersHaveTheirPlural(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	for n, want := range map[int]string{0: "Nothing found for “x”.", 1: "One institution found for “x”.", 2: "2 institutions found", 1200: "1,200 institutions found"} {
+		if body := render(p, "en", 200, web.Chooser{Query: "x", Choices: make([]web.Choice, n)}).Body.String(); !strings.Contains(body, want) {
+			t.Errorf("%d: no %q", n, want)
+		}
+	}
+	if body := render(p, "de", 200, web.Chooser{Query: "x", Choices: make([]web.Choice, 1200)}).Body.String(); !strings.Contains(body, "1.200 Einrichtungen") {
+		t.Error("German does not write 1.200")
+	}
+}
+
+func TestAssetsAreKeptForEverUnderNamesThatSayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	var style string
+	for _, e := range tags(t, render(p, "en", 200, web.SignedOut{}).Body.String()) {
+		if e.attrs["rel"] == "stylesheet" {
+			style = e.attrs["href"]
+		}
+	}
+	get := func(method, path, encoding string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("Accept-Encoding", encoding)
+		w := httptest.NewRecorder()
+		p.Assets().ServeHTTP(w, r)
+		return w
+	}
+	plain := get("GET", style, "")
+	if plain.Code != 200 || plain.Header().Get("Cache-Control") != "public, max-age=31536000, immutable" ||
+		plain.Header().Get("Content-Type") != "text/css; charset=utf-8" || plain.Header().Get("X-Content-Type-Options") != "nosniff" ||
+		plain.Header().Get("Vary") != "Accept-Encoding" || plain.Header().Get("Set-Cookie") != "" {
+		t.Errorf("%s: %d %v", style, plain.Code, plain.Header())
+	}
+	for encoding, want := range map[string]string{"gzip, br": "gzip", "br;q=1.0, gzip;q=0.5": "gzip", "gzip;q=0": "", "br": "", "gzip;q=x": ""} {
+		w := get("GET", style, encoding)
+		if got := w.Header().Get("Content-Encoding"); got != want {
+			t.Errorf("Accept-Encoding %q: %q, want %q", encoding, got, want)
+		}
+		if want == "gzip" && w.Body.Len() >= plain.Body.Len() {
+			t.Errorf("compressed %d bytes to %d", plain.Body.Len(), w.Body.Len())
+		}
+	}
+	for _, path := range []string{web.AssetsPath, web.AssetsPath + "gatehouse.css", web.AssetsPath + "pico.LICENSE.md", web.AssetsPath + "../web.go", style + "x"} {
+		if w := get("GET", path, ""); w.Code != http.StatusNotFound || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v", path, w.Code, w.Header())
+		}
+	}
+	if w := get("POST", style, ""); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST: %d %v", w.Code, w.Header())
+	}
+}
+
+func TestEachKindOfPageHasASample(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]bool{}
+	names := map[string]bool{}
+	for _, s := range webtest.Samples() {
+		kinds[strings.TrimPrefix(fmt.Sprintf("%T", s.Page), "web.")] = true
+		if names[s.Name] {
+			t.Errorf("two samples are called %s", s.Name)
+		}
+		names[s.Name] = true
+	}
+	for _, kind := range pageKinds(t) {
+		if !kinds[kind] {
+			t.Errorf("no sample of %s", kind)
+		}
+	}
+}
+
+// pageKinds are the types that pages.go makes pages.
+func pageKinds(t *testing.T) (kinds []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "pages.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range f.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "view" && fn.Recv != nil {
+			kinds = append(kinds, fn.Recv.List[0].Type.(*ast.Ident).Name)
+		}
+	}
+	if len(kinds) == 0 {
+		t.Fatal("pages.go has no pages")
+	}
+	return kinds
 }
