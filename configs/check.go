@@ -119,9 +119,9 @@ func (k *checker) refer(at where, what, name string, known []string, section str
 	if name == "" || slices.Contains(known, name) {
 		return
 	}
-	cure := guess(name, known)
-	if !strings.HasPrefix(cure, "did you mean") {
-		cure = "add it under " + section
+	cure := "add it under " + section
+	if near := nearest(name, known); near != "" {
+		cure = fmt.Sprintf("did you mean %q?", near)
 	}
 	k.say(at, fmt.Sprintf("there is no %s %q", what, name), cure)
 }

@@ -365,7 +365,8 @@ func (d *decoder) list(n ast.Node, v reflect.Value, at where, r rules) {
 	}
 }
 
-// pairs are the entries of a mapping whose keys are plain words, each once.
+// pairs are the entries of a mapping whose keys are plain words, each once. A
+// mapping without any says nothing and is refused.
 func (d *decoder) pairs(n ast.Node, at where, want string) ([]*ast.MappingValueNode, bool) {
 	var all []*ast.MappingValueNode
 	switch n := n.(type) {
@@ -375,6 +376,10 @@ func (d *decoder) pairs(n ast.Node, at where, want string) ([]*ast.MappingValueN
 		all = []*ast.MappingValueNode{n}
 	default:
 		d.expected(n, at, want)
+		return nil, false
+	}
+	if len(all) == 0 && at != "" {
+		d.mistake(d.pos(n), naming(at)+" is empty", "write at least one line, or remove it")
 		return nil, false
 	}
 	seen := map[string]Pos{}
@@ -414,15 +419,9 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, at where) {
 		return
 	}
 	d.presets(v)
-	if len(kvs) == 0 && at != "" {
-		d.mistake(d.pos(n), naming(at)+" is empty", "write at least one line, or remove it")
-		return
-	}
-	present := map[string]bool{}
 	var rest []*ast.MappingValueNode
 	for _, kv := range kvs {
 		key, _ := wordOf(kv.Key)
-		present[key] = true
 		if i, r, ok := field(t, key); ok {
 			if what, cure, ok := notYetAt(at.key(key)); ok {
 				d.mistake(d.pos(kv.Key), what, cure)
@@ -433,17 +432,19 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, at where) {
 		}
 	}
 	for i, r := range fields(t) {
-		switch {
-		case r.inline:
+		if r.inline {
 			d.entries(rest, v.Field(i), at)
 			rest = nil
-		case r.required && !present[r.key]:
-			d.mistake(d.positions[string(at)], fmt.Sprintf("%s is missing%s", r.key, within(at)), "add "+r.key+": …")
 		}
 	}
 	for _, kv := range rest {
 		key, _ := wordOf(kv.Key)
-		d.unknown(d.pos(kv.Key), at.key(key), key, keysOf(t))
+		d.unknown(d.pos(kv.Key), at, key, keysOf(t))
+	}
+	for _, r := range fields(t) {
+		if _, present := d.positions[string(at.key(r.key))]; r.required && !present {
+			d.mistake(d.positions[string(at)], fmt.Sprintf("%s is missing%s", r.key, within(at)), "add "+r.key+": …")
+		}
 	}
 }
 
@@ -477,9 +478,6 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, at where) {
 	kvs, ok := d.pairs(n, at, "a mapping: key: value")
 	if !ok {
 		return
-	}
-	if len(kvs) == 0 {
-		d.mistake(d.pos(n), naming(at)+" is empty", "write at least one line, or remove it")
 	}
 	d.entries(kvs, v, at)
 }
@@ -551,11 +549,17 @@ func (d *decoder) presets(v reflect.Value) {
 	}
 }
 
+// unknown refuses a key that the mapping at a place does not have. If it is a
+// known one misspelt, that one counts as written, so that nobody says it is
+// missing.
 func (d *decoder) unknown(pos Pos, at where, key string, known []string) {
-	if what, cure, ok := notYetAt(at); ok {
-		d.positions[string(at)] = pos // it is there, as far as choices go
+	if what, cure, ok := notYetAt(at.key(key)); ok {
+		d.positions[string(at.key(key))] = pos // it is there, as far as choices go
 		d.mistake(pos, what, cure)
 		return
+	}
+	if k := nearest(key, known); k != "" && d.positions[string(at.key(k))] == (Pos{}) {
+		d.positions[string(at.key(k))] = pos
 	}
 	d.mistake(pos, fmt.Sprintf("unknown key %q", key), guess(key, known))
 }

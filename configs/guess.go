@@ -9,25 +9,29 @@ import (
 // guess is the cure for a word that is none of those known: the nearest one, if
 // one is near enough to be meant, else what there is.
 func guess(word string, known []string) string {
-	best, least := "", max(2, len(word)/4)+1
-	for _, k := range known {
-		if n := distance(squash(word), squash(k), least); n < least {
-			best, least = k, n
-		}
+	if k := nearest(word, known); k != "" {
+		return fmt.Sprintf("did you mean %q?", k)
 	}
-	switch {
-	case best != "":
-		return fmt.Sprintf("did you mean %q?", best)
-	case len(known) == 0:
+	if len(known) == 0 {
 		return "remove it"
-	case len(known) == 1:
-		return "write " + known[0]
 	}
 	list := slices.Clone(known)
 	if len(list) > 12 {
 		list = append(list[:12], "…")
 	}
 	return "write one of " + strings.Join(list, ", ")
+}
+
+// nearest is the known word that is probably meant; empty: none is near.
+func nearest(word string, known []string) string {
+	best, least := "", max(2, len(word)/4)+1
+	for _, k := range known {
+		// A word of three letters is not meant by one that shares a single one.
+		if n := distance(squash(word), squash(k), least); n < least && n < len(k)-1 {
+			best, least = k, n
+		}
+	}
+	return best
 }
 
 // squash takes away in what people who mean the same word differ.

@@ -385,7 +385,7 @@ func valueOf(t reflect.Type, r rules, link func(reflect.Type) string) string {
 	if len(r.enum) > 0 {
 		list := "`" + strings.Join(r.enum, "`, `") + "`"
 		if t.Kind() == reflect.Slice {
-			return "list of " + list
+			return "list, each one of " + list
 		}
 		return list
 	}
@@ -402,7 +402,7 @@ func valueOf(t reflect.Type, r rules, link func(reflect.Type) string) string {
 	case reflect.Pointer:
 		return valueOf(t.Elem(), rules{}, link)
 	case reflect.Slice:
-		return "list of " + valueOf(t.Elem(), rules{}, link)
+		return "list, each " + valueOf(t.Elem(), rules{}, link)
 	case reflect.Map:
 		if r.inline {
 			return valueOf(t.Elem(), rules{}, link)
