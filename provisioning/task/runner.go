@@ -23,6 +23,7 @@ const (
 	leastDelay = time.Second      // after a Retry, or when the store fails
 	idle       = time.Minute      // the longest wait without a look
 	finishTime = 10 * time.Second // to store an outcome when the run's ctx is over
+	tries      = 12               // of a transaction that the store is not sure of; 4 seconds
 	maxError   = 500              // bytes
 )
 
@@ -300,13 +301,13 @@ func (r *Runner) change(ctx context.Context, kind, key string, fn func(t *row) f
 			return nil
 		})
 		switch {
-		case err == nil, ctx.Err() != nil, errors.Is(err, store.ErrClosed), try == 5:
+		case err == nil, ctx.Err() != nil, errors.Is(err, store.ErrClosed), try == tries:
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(10 * time.Millisecond << try):
+		case <-time.After(10 * time.Millisecond << min(try, 6)):
 		}
 	}
 }
