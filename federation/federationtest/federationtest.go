@@ -256,10 +256,7 @@ func params(t *testing.T, r *http.Request) (v url.Values, inBody bool) {
 		t.Fatal(err)
 	}
 	r.Body = io.NopCloser(strings.NewReader(string(raw)))
-	v, err = url.ParseQuery(string(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, _ = url.ParseQuery(string(raw)) // what of garbage can be read
 	return v, true
 }
 

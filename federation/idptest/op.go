@@ -423,7 +423,7 @@ func (op *OP) token(w http.ResponseWriter, r *http.Request) {
 		prune(op.tokens, func(g opGrant) bool { return now.Sub(g.issued) > opTokenLife })
 		op.tokens[g.token] = g
 	}
-	key, fault := op.keys[0], op.fault.and(g.fault)
+	key, fault := op.keys[0], op.fault.With(g.fault)
 	op.mu.Unlock()
 	if !good {
 		fail(http.StatusBadRequest, "invalid_grant", "the code is not valid, or not for this client, address or verifier")
@@ -496,7 +496,7 @@ func (op *OP) userinfo(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	op.mu.Lock()
 	g, ok := op.tokens[token]
-	key, fault := op.keys[0], op.fault.and(g.fault)
+	key, fault := op.keys[0], op.fault.With(g.fault)
 	op.mu.Unlock()
 	if !strings.EqualFold(scheme, "Bearer") || !ok || op.cfg.Now().Sub(g.issued) > opTokenLife {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
@@ -661,7 +661,7 @@ func (op *OP) requested(q url.Values) OPFault {
 func (op *OP) doing(f OPFault) OPFault {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	return op.fault.and(f)
+	return op.fault.With(f)
 }
 
 // prune keeps a map of things that end from growing: what is over goes, and if

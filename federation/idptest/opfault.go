@@ -39,8 +39,8 @@ type OPFault struct {
 	Serve map[string]http.HandlerFunc
 }
 
-// and is both faults, f first; where only one can be, it is g's.
-func (f OPFault) and(g OPFault) OPFault {
+// With is both faults, f first; where only one can be, it is g's.
+func (f OPFault) With(g OPFault) OPFault {
 	out := OPFault{
 		Discovery:       both(f.Discovery, g.Discovery),
 		JWKS:            both(f.JWKS, g.JWKS),
@@ -63,6 +63,14 @@ func (f OPFault) and(g OPFault) OPFault {
 	}
 	if g.Sign != nil {
 		out.Sign = g.Sign
+	}
+	if len(g.Serve) > 0 {
+		out.Serve = maps.Clone(g.Serve)
+		for endpoint, h := range f.Serve {
+			if out.Serve[endpoint] == nil {
+				out.Serve[endpoint] = h
+			}
+		}
 	}
 	return out
 }
