@@ -157,6 +157,9 @@ func (c *compiler) role(r Role) role {
 				c.wrong(r.Pos, "write it in the rule of the service", "%s: %s can not make a role, which is the same wherever the person comes from", where, no.name)
 			}
 		}
+		if m.Anyone { // told once
+			m.Anyone, m.SignedIn = false, true
+		}
 		compiled := c.match(r.Pos, where, m)
 		for _, cl := range compiled.clauses {
 			for _, path := range []string{"user.roles", "login", "request"} {
