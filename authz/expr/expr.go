@@ -51,8 +51,11 @@ import (
 // Limits of an expression.
 const (
 	MaxSource = 4 << 10 // bytes of source
-	MaxCost   = 200_000 // units of CEL; a few milliseconds
 	MaxText   = 1 << 20 // bytes of any one string that is made
+	// MaxCost is in CEL's units, of which some thousand take a millisecond. A
+	// condition is asked at every request; the others have four times as much.
+	// A thousand long group names fit, each looked at with a regular expression.
+	MaxCost = 50_000
 )
 
 // Kind of an expression: which variables it may read and what it must give.
@@ -178,12 +181,19 @@ func Compile(k Kind, src string) (p *Program, err error) {
 	}
 	prg, err := env.Program(checked,
 		cel.EvalOptions(cel.OptOptimize), // regular expressions and constant lists are made once
-		cel.CostLimit(MaxCost),
+		cel.CostLimit(k.maxCost()),
 	)
 	if err != nil {
 		return nil, &Error{1, 1, err.Error(), ""}
 	}
 	return &Program{source: src, kind: k, prg: prg, reads: reads(k, checked)}, nil
+}
+
+func (k Kind) maxCost() uint64 {
+	if k == Condition {
+		return MaxCost
+	}
+	return 4 * MaxCost
 }
 
 // Source is what was compiled.
