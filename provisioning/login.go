@@ -112,7 +112,7 @@ func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID stri
 		return result{}, &Refusal{Code: ReasonMapping, Attribute: "user_name", Theirs: j.UserName.Theirs(), Err: err,
 			Detail: fmt.Sprintf("user_name can not be computed: %v", err)}
 	case len(names) == 0:
-		return result{}, missing("user_name", j.UserName.Theirs(), "")
+		return result{}, missing("user_name", j.UserName.lacking(id), "")
 	case len(names) > 1:
 		return result{}, federation.Refuse(federation.ReasonClaims, "there are %d values for user_name; it must be one", len(names))
 	}

@@ -129,6 +129,16 @@ func (f From) Theirs() []string {
 	return slices.Compact(names)
 }
 
+// lacking are those of Theirs that were not sent, or sent empty; all, if it is
+// none of them.
+func (f From) lacking(id federation.Identity) []string {
+	all := f.Theirs()
+	if some := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return len(distinct(id.Attributes[name])) > 0 }); len(some) > 0 {
+		return some
+	}
+	return all
+}
+
 // Values finds the values, without empty and repeated ones. said is false if
 // the provider is silent about it.
 func (f From) Values(id federation.Identity) (values []string, said bool, err error) {
@@ -186,7 +196,7 @@ func (m Mapping) Apply(u User, id federation.Identity, now time.Time) (User, err
 			next.stamp(by, r.Attribute, now)
 		}
 		if r.Required && len(values) == 0 {
-			return User{}, missing(r.Attribute, r.from.Theirs(), u.ID)
+			return User{}, missing(r.Attribute, r.from.lacking(id), u.ID)
 		}
 		for _, v := range values {
 			if !utf8.ValidString(v) {

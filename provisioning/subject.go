@@ -51,9 +51,9 @@ func (d *Directory) SubjectTx(tx store.Tx, u User) (authz.Subject, error) {
 	if err != nil {
 		return authz.Subject{}, err
 	}
-	names := make([]string, len(gs))
-	for i, g := range gs {
-		names[i] = d.FullName(g.Store, g.Name)
+	var names []string
+	for _, g := range gs {
+		names = append(names, d.FullName(g.Store, g.Name))
 	}
 	slices.Sort(names)
 	return SubjectOf(u, names), nil

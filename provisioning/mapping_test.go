@@ -1,0 +1,108 @@
+package provisioning
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/gatehouse-sso/gatehouse/federation"
+)
+
+var update = flag.Bool("update", false, "write what is found into testdata")
+
+// TestMapping applies the rules of each testdata/mapping/*.txt to its user and
+// identity; the last section is what differs then, or why not.
+func TestMapping(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/mapping/*.txt")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			ar, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var rules []MapRule
+			u := User{ID: "u", Store: "primary", UserName: "kim", Active: true}
+			id := federation.Identity{Provider: "campus"}
+			for i, v := range []any{&rules, &u.Attributes, &id.Attributes} {
+				if err := json.Unmarshal(ar.Files[i].Data, v); err != nil {
+					t.Fatalf("%s: %v", ar.Files[i].Name, err)
+				}
+			}
+			got := describe(rules, u, id)
+			last := &ar.Files[3]
+			if *update {
+				last.Data = []byte(got)
+				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(string(last.Data), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func describe(rules []MapRule, u User, id federation.Identity) string {
+	m, err := CompileMapping(rules)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	before := u.Clone()
+	next, err := m.Apply(u, id, noon)
+	if diff := cmp.Diff(before, u); diff != "" {
+		return "the user given was changed: " + diff
+	}
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	d := Diff(u, next, SourceIDP(id.Provider))
+	if d.Empty() {
+		return "nothing\n"
+	}
+	var b strings.Builder
+	for _, f := range d.Fields {
+		fmt.Fprintf(&b, "%s: %q → %q\n", f.Name, f.Old, f.New)
+		for _, c := range next.Attributes[f.Name] {
+			since := ""
+			if !c.At.IsZero() {
+				since = " since " + c.At.Format(time.Kitchen)
+			}
+			fmt.Fprintf(&b, "\t%s says %q%s\n", c.Source, c.Values, since)
+		}
+	}
+	// Applied again it is the same.
+	again, err := m.Apply(next, id, noon.Add(time.Hour))
+	if diff := cmp.Diff(next, again); diff != "" || err != nil {
+		fmt.Fprintf(&b, "not the same when applied again: %v %s", err, diff)
+	}
+	return b.String()
+}
+
+func FuzzFold(f *testing.F) {
+	for _, s := range []string{"Bob", "Jose\u0301", "\u1e9e", "\u0390", "a\x00", "\xff", "\u1f80\u0345"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		once := Fold(s)
+		if twice := Fold(once); twice != once {
+			t.Errorf("%q → %q → %q", s, once, twice)
+		}
+		if badName(s) == "" && len(once) > 3*MaxName {
+			t.Errorf("%q grows to %d bytes", s, len(once))
+		}
+	})
+}
