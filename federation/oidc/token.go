@@ -3,8 +3,6 @@ package oidc
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -215,18 +213,9 @@ func checkHash(c object, name, alg, of string) error {
 	if !there {
 		return nil
 	}
-	var sum []byte
-	switch {
-	case alg == "EdDSA" || strings.HasSuffix(alg, "512"):
-		s := sha512.Sum512([]byte(of))
-		sum = s[:]
-	case strings.HasSuffix(alg, "384"):
-		s := sha512.Sum384([]byte(of))
-		sum = s[:]
-	default:
-		s := sha256.Sum256([]byte(of))
-		sum = s[:]
-	}
+	h := hashOf(alg).New()
+	h.Write([]byte(of))
+	sum := h.Sum(nil)
 	want := base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 	if got, _ := v.(string); subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
 		return federation.Refuse(ReasonHash, "its %s does not fit", name)
