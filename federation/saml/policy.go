@@ -19,11 +19,11 @@ type visit struct {
 
 // An account is what the policy found in the assertion.
 type account struct {
-	id       string
-	nameID   *node // nil if the person is named by an attribute alone
-	context  federation.Context
+	id         string
+	nameID     *node // nil if the person is named by an attribute alone
+	context    federation.Context
 	statements []*node
-	until    time.Time
+	until      time.Time
 }
 
 // judge applies the rules of the Web Browser SSO profile (saml-profiles-2.0-os

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	statusSuccess  = "urn:oasis:names:tc:SAML:2.0:status:Success"
-	statusNoAuthn  = "urn:oasis:names:tc:SAML:2.0:status:NoAuthnContext"
+	statusSuccess = "urn:oasis:names:tc:SAML:2.0:status:Success"
+	statusNoAuthn = "urn:oasis:names:tc:SAML:2.0:status:NoAuthnContext"
 	formatEntity  = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 	maxEntityID   = 1024 // saml-core-2.0-os §8.3.6
 	maxID         = 256

@@ -229,6 +229,9 @@ func attr(key, value string, path ...string) idptest.IDPFault {
 	})
 }
 
+// signed is f with another choice of what is signed.
+func signed(s idptest.IDPSign, f idptest.IDPFault) idptest.IDPFault { f.Sign = s; return f }
+
 // both does the policies of several faults, one after the other.
 func both(fs ...idptest.IDPFault) idptest.IDPFault {
 	return policy(func(r *etree.Element) {
