@@ -61,12 +61,14 @@ func resolve(rt *scim.ResourceType, text string) (scim.Path, error) {
 		return p, fmt.Errorf("%s: %w", text, err)
 	}
 	unknown := p.URN != "" && rt.Extension(p.URN) == nil && !strings.EqualFold(p.URN, scim.UserURN)
-	if unknown && p.Name != "" && p.Filter == nil {
+	known, err := rt.Path(text)
+	if err != nil && unknown && p.Name != "" && p.Filter == nil {
 		return p, nil
 	}
-	if p, err = rt.Path(text); err != nil {
+	if err != nil {
 		return p, fmt.Errorf("%s: %w", text, err)
 	}
+	p = known
 	attr, sub := p.Attribute()
 	switch {
 	case attr == nil:

@@ -3,8 +3,8 @@
 // The names of an Account's attributes are SCIM paths. Sync reads what the
 // target holds, works out what differs, and sends only that:
 //
-//	have == ""   search by externalId ─▶ found: as below
-//	                                  └▶ POST
+//	have == ""   search ─▶ one has our externalId: as below
+//	                    └▶ POST
 //	have != ""   GET ─▶ difference ─▶ none: nothing is sent
 //	                               ├▶ PATCH of what differs
 //	                               └▶ PUT of what was read with the difference in it
@@ -15,10 +15,10 @@
 //
 // Targets take these liberties, and each is dealt with: no PATCH (PUT is used
 // if their ServiceProviderConfig says so, or PATCH is answered 405 or 501); no
-// search by externalId; answers to searches that do not match the search;
-// active ignored in a creation; a value filter that matches nothing refused
-// (the whole value is added instead); versions without quotes (then there is
-// no If-Match).
+// search by externalId (userName is used), or none at all, or filters that are
+// ignored (all accounts are read); active ignored in a creation; a value filter
+// that matches nothing refused (the whole value is added instead); versions
+// without quotes (then there is no If-Match).
 package scim2
 
 import (
@@ -111,9 +111,13 @@ func (c *Connector) Sync(ctx context.Context, want connector.Account, have strin
 		return have, c.change(ctx, want, have)
 	}
 	mine, err := c.search(ctx, "externalId", want.ExternalID)
-	if err != nil && !noSearch(err) {
+	if noSearch(err) {
+		mine, err = c.search(ctx, "userName", want.UserName)
+	}
+	if err != nil {
 		return "", classify(err, false)
 	}
+	mine = slices.DeleteFunc(mine, func(a connector.Account) bool { return !has(a, "externalId", want.ExternalID) })
 	switch len(mine) {
 	case 0:
 		return c.create(ctx, want)
@@ -148,7 +152,6 @@ func (c *Connector) create(ctx context.Context, want connector.Account) (string,
 // change reads the account and sends what differs. What changed between
 // reading and sending is read once more.
 func (c *Connector) change(ctx context.Context, want connector.Account, id string) error {
-	how := c.how(ctx)
 	for again := true; ; again = false {
 		cur, err := c.client.Get(ctx, users, id)
 		if err != nil {
@@ -166,6 +169,7 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 		if !strings.HasSuffix(match, `"`) {
 			match = ""
 		}
+		how := c.how(ctx)
 		if how == Patch {
 			_, err = c.client.Patch(ctx, users, id, match, scim.Patch{Operations: ops})
 			if s := status(err); c.update == Auto && (s == http.StatusMethodNotAllowed || s == http.StatusNotImplemented) {
@@ -220,27 +224,50 @@ func (c *Connector) Find(ctx context.Context, want connector.Account) ([]connect
 }
 
 // search asks for accounts by one attribute and keeps those that really have
-// the value: there are targets that answer a filter they do not know with everybody.
+// the value. A target that answers with others does not filter, so what it left
+// out says nothing, and all its accounts are looked at; so they are if it can
+// not even search by user name.
 func (c *Connector) search(ctx context.Context, attr, value string) ([]connector.Account, error) {
 	if value == "" {
 		return nil, nil
 	}
 	f := scim.Compare{Path: scim.Path{Name: attr}, Op: scim.Eq, Value: value}
 	page, err := c.client.List(ctx, users, client.Query{Filter: f, Count: 5})
-	if err != nil {
+	ignored := attr == "userName" && noSearch(err)
+	if err != nil && !ignored {
 		return nil, err
 	}
 	var got []connector.Account
 	for _, r := range page.Resources {
-		v := r.String(attr)
-		if v == value || attr == "userName" && scim.Fold(v) == scim.Fold(value) {
-			if r.ID() == "" {
-				return nil, &connector.Error{Class: connector.Route, Text: "the target lists an account without an id"}
-			}
-			got = append(got, account(r))
+		if a := account(r); !has(a, attr, value) {
+			ignored = true
+		} else if a.ID == "" {
+			return nil, &connector.Error{Class: connector.Route, Text: "the target lists an account without an id"}
+		} else {
+			got = append(got, a)
+		}
+	}
+	if !ignored || err == nil && page.Total <= len(page.Resources) {
+		return got, nil
+	}
+	got = nil
+	for a, err := range c.Accounts(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if has(a, attr, value) {
+			got = append(got, a)
 		}
 	}
 	return got, nil
+}
+
+// has reports whether the account is one that was searched for.
+func has(a connector.Account, attr, value string) bool {
+	if attr == "externalId" {
+		return a.ExternalID == value && value != ""
+	}
+	return scim.Fold(a.UserName) == scim.Fold(value)
 }
 
 // noSearch reports that the target does not search by this attribute.
