@@ -136,8 +136,12 @@ func (d *Directory) clearGroup(ctx context.Context, id string) (more bool, err e
 	return more, err
 }
 
-// touch asks that every member of a group is told.
+// touch asks that every member of a group is told. Those of a deleted group
+// are told by its deletion.
 func (d *Directory) touch(tx store.Tx, group string) error {
+	if _, ok, err := groups.Get(tx, group); err != nil || !ok {
+		return err
+	}
 	t, _, err := touches.Get(tx, group)
 	if err != nil {
 		return err

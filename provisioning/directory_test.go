@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -216,7 +217,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func wantReason(t testing.TB, err error, code string) {
+func wantReason(t rapid.TB, err error, code string) {
 	t.Helper()
 	if got := reason(err); got != code {
 		t.Errorf("got %q, want reason %q (%v)", got, code, err)

@@ -30,7 +30,20 @@ func Fold(name string) string {
 	if ascii {
 		return strings.ToLower(name)
 	}
-	return norm.NFC.String(cases.Fold().String(norm.NFD.String(name)))
+	return norm.NFC.String(strings.Map(cherokee, cases.Fold().String(norm.NFD.String(name))))
+}
+
+// cherokee gives the capital, to which the small letters of this script fold.
+// Package cases folds the capitals to the small ones as well, so that neither
+// would be equal to itself in the other case.
+func cherokee(r rune) rune {
+	switch {
+	case r >= 0xAB70 && r <= 0xABBF:
+		return r - 0xAB70 + 0x13A0
+	case r >= 0x13F8 && r <= 0x13FD:
+		return r - 8
+	}
+	return r
 }
 
 // badName says what is wrong with a name, or nothing. What can not be seen, or

@@ -91,18 +91,3 @@ func describe(rules []MapRule, u User, id federation.Identity) string {
 	}
 	return b.String()
 }
-
-func FuzzFold(f *testing.F) {
-	for _, s := range []string{"Bob", "Jose\u0301", "\u1e9e", "\u0390", "a\x00", "\xff", "\u1f80\u0345"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		once := Fold(s)
-		if twice := Fold(once); twice != once {
-			t.Errorf("%q → %q → %q", s, once, twice)
-		}
-		if badName(s) == "" && len(once) > 3*MaxName {
-			t.Errorf("%q grows to %d bytes", s, len(once))
-		}
-	})
-}
