@@ -13,18 +13,19 @@
 // sees only what the step before gives it:
 //
 //	bytes       one field of a POST form, at most 256 KiB decoded
-//	parse       our own scan: no DOCTYPE, no instructions, nothing outside the
-//	            root, budgets for depth, elements, attributes, namespaces;
-//	            then the round-trip validator; only then is a tree made
+//	scan        no DOCTYPE, no instructions, nothing outside the root, every
+//	            name resolved; budgets for depth, elements, attributes and
+//	            namespaces
 //	structure   one Response, one Assertion in the whole document, signatures
 //	            only where the schema has them, every ID once
 //	outer       Version, Issuer, Destination, InResponseTo, Status: cheap,
-//	            and it keeps everything below from whoever holds no flow
+//	            and it keeps everything below from whoever has no flow
+//	load        the round-trip validator; then the tree that libraries need
 //	verify      the reference check of signature.go, with keys from metadata
 //	            alone; what comes out are the canonical bytes that were hashed
 //	read again  the verified bytes are parsed into a tree of their own, and
 //	            the outer checks are made again on what was signed
-//	decrypt     if the assertion is encrypted; then parse, structure, verify
+//	decrypt     if the assertion is encrypted; then scan, structure, load, verify
 //	policy      policy.go, on the verified assertion and nothing else
 //	identity    subject.go and attributes.go
 //

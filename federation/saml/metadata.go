@@ -52,6 +52,9 @@ func readMetadata(b []byte, rules metadataRules) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := doc.load(); err != nil {
+		return nil, err
+	}
 	root := doc.root
 	if root.name == (name{nsMetadata, "EntitiesDescriptor"}) {
 		return nil, fmt.Errorf("the document describes many entities; metadata of a single identity provider is needed")

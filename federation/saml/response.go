@@ -53,6 +53,9 @@ func (o opener) open(raw []byte) (response, assertion *node, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := doc.load(); err != nil {
+		return nil, nil, err
+	}
 
 	sig, _ := response.one(nsSignature, "Signature")
 	if sig == nil && o.responseSigned {
@@ -81,6 +84,9 @@ func (o opener) open(raw []byte) (response, assertion *node, err error) {
 			return nil, nil, err
 		}
 		if doc, err = read(plain, maxMessage); err != nil {
+			return nil, nil, err
+		}
+		if err := doc.load(); err != nil {
 			return nil, nil, err
 		}
 		if asserted, path = doc.root, nil; asserted.name != (name{nsAssertion, "Assertion"}) {

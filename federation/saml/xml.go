@@ -134,30 +134,38 @@ func squeeze(s string) string {
 	}, s)
 }
 
-// A document is one XML document in both forms: our own tree, from which
-// everything is decided, and etree's, which is canonicalised.
+// A document is one XML document from outside. Our own tree is what
+// everything is decided from; etree's, which is what can be canonicalised, is
+// made only when a signature is to be verified.
 type document struct {
+	raw  []byte
 	root *node
 	tree *etree.Document
 }
 
-// read scans, validates and parses a document that came from outside.
+// read scans a document that came from outside.
 func read(b []byte, max int) (*document, error) {
 	root, err := scan(b, max)
 	if err != nil {
 		return nil, err
 	}
-	// The validator encodes every token again, which costs more than linear
-	// work for crowded elements; so it comes after the budgets of scan.
-	if err := validator.Validate(bytes.NewReader(b)); err != nil {
-		return nil, federation.Refuse(ReasonXML, "the XML does not survive being written and read again")
+	return &document{raw: b, root: root}, nil
+}
+
+// load validates the document and makes the tree. The validator writes every
+// token and reads it again, which costs some five kilobytes each; so it comes
+// when the cheap checks have passed. Nothing is accepted without it.
+func (d *document) load() error {
+	if err := validator.Validate(bytes.NewReader(d.raw)); err != nil {
+		return federation.Refuse(ReasonXML, "the XML does not survive being written and read again")
 	}
 	tree := etree.NewDocument()
 	tree.ReadSettings = etree.ReadSettings{PreserveDuplicateAttrs: true, MaxDepth: maxDepth}
-	if err := tree.ReadFromBytes(b); err != nil || tree.Root() == nil {
-		return nil, federation.Refuse(ReasonXML, "the XML can not be read")
+	if err := tree.ReadFromBytes(d.raw); err != nil || tree.Root() == nil {
+		return federation.Refuse(ReasonXML, "the XML can not be read")
 	}
-	return &document{root: root, tree: tree}, nil
+	d.tree = tree
+	return nil
 }
 
 // scan parses b into nodes within the budgets above, at most max bytes, and
