@@ -55,6 +55,7 @@ type Options struct {
 type Store struct {
 	path   string
 	db     *bolt.DB
+	file   *os.File // db's
 	hub    *hub
 	writer chan struct{} // holds one token while somebody leads
 
@@ -62,6 +63,7 @@ type Store struct {
 	queue  []*job
 	closed bool
 	broken error // why nothing may be written until the file is opened again
+	wedged bool  // broken, and bbolt holds locks that it will never release
 }
 
 var _ store.Store = (*Store)(nil)
@@ -81,13 +83,16 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	waiting := s.queue
+	waiting, wedged := s.queue, s.wedged
 	s.queue = nil
 	s.mu.Unlock()
 	for _, j := range waiting {
 		j.done <- store.ErrClosed
 	}
 	s.hub.close()
+	if wedged {
+		return s.file.Close() // which lets go of the lock
+	}
 	return s.db.Close()
 }
 
@@ -97,8 +102,14 @@ func (s *Store) View(ctx context.Context, fn func(store.Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	wedged, broken := s.wedged, s.broken
+	s.mu.Unlock()
+	if wedged {
+		return broken
+	}
 	var tx *bolt.Tx
-	if err := s.guard(func() (err error) { tx, err = s.db.Begin(false); return err }); err != nil {
+	if err := s.locking(func() (err error) { tx, err = s.db.Begin(false); return err }); err != nil {
 		return err
 	}
 	defer tx.Rollback()
@@ -222,7 +233,7 @@ func (s *Store) commit(group []*job, results []error) (changed [][]byte, err err
 		return nil, broken
 	}
 	var tx *bolt.Tx
-	if err := s.guard(func() (err error) { tx, err = s.db.Begin(true); return err }); err != nil {
+	if err := s.locking(func() (err error) { tx, err = s.db.Begin(true); return err }); err != nil {
 		return nil, err
 	}
 	bucket := tx.Bucket(bucketData)
@@ -238,14 +249,14 @@ func (s *Store) commit(group []*job, results []error) (changed [][]byte, err err
 		}
 		if err := s.guard(func() error { return t.over.apply(bucket) }); err != nil {
 			// bbolt may have done a part of it, so the whole group is void.
-			return nil, errors.Join(err, s.guard(tx.Rollback))
+			return nil, errors.Join(err, s.locking(tx.Rollback))
 		}
 		changed = append(changed, t.over.keys...)
 	}
 	if len(changed) == 0 {
-		return nil, s.guard(tx.Rollback)
+		return nil, s.locking(tx.Rollback)
 	}
-	if err := s.guard(tx.Commit); err != nil {
+	if err := s.locking(tx.Commit); err != nil {
 		return nil, s.failed(err)
 	}
 	return changed, nil
@@ -286,6 +297,24 @@ func (s *Store) guard(f func() error) (err error) {
 	} else {
 		return err
 	}
+}
+
+// locking is guard for what takes or releases bbolt's locks: if that panics,
+// nothing may wait for them again.
+func (s *Store) locking(f func() error) error {
+	sound := false
+	defer func() {
+		if !sound {
+			s.mu.Lock()
+			s.wedged = true
+			s.mu.Unlock()
+		}
+	}()
+	return s.guard(func() error {
+		err := f()
+		sound = true
+		return err
+	})
 }
 
 // damaged says what to do about it, which is never to start anew.

@@ -52,7 +52,10 @@ func Open(path string, o Options) (*Store, error) {
 	}
 	s := &Store{path: path, hub: newHub(), writer: make(chan struct{}, 1)}
 	err = s.guard(func() (err error) {
-		s.db, err = bolt.Open(path, 0o600, settings(openChecked))
+		s.db, err = bolt.Open(path, 0o600, settings(func(path string, flag int, mode os.FileMode) (f *os.File, err error) {
+			s.file, err = openChecked(path, flag, mode)
+			return s.file, err
+		}))
 		return err
 	})
 	if err != nil {
@@ -263,7 +266,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	defer os.Remove(f.Name())
 	defer f.Close()
 	var size int64
-	err = s.guard(func() error {
+	err = s.locking(func() error {
 		return s.db.View(func(tx *bolt.Tx) error {
 			size, err = tx.WriteTo(&ctxWriter{ctx, f})
 			return err
@@ -274,6 +277,9 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	}
 	if err == nil {
 		_, err = io.Copy(&ctxWriter{ctx, w}, io.NewSectionReader(f, 0, size))
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err() // which bbolt hides
 	}
 	if err != nil {
 		return fmt.Errorf("back up store: %w", err)
