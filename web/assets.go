@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // AssetsPath is where Assets is mounted, on every host.
@@ -37,7 +38,8 @@ type assets struct {
 	files map[string]asset  // hashed name → file
 }
 
-func loadAssets() (*assets, error) {
+// loadAssets compresses once, however many Pages there are.
+var loadAssets = sync.OnceValues(func() (*assets, error) {
 	entries, err := assetFiles.ReadDir("assets")
 	if err != nil {
 		return nil, fmt.Errorf("read assets: %w", err)
@@ -66,7 +68,7 @@ func loadAssets() (*assets, error) {
 		a.files[name] = asset{kind: assetTypes[ext], plain: data, zip: zip.Bytes()}
 	}
 	return a, nil
-}
+})
 
 // Assets serves the files that pages refer to. It is mounted at AssetsPath
 // and needs no session.
