@@ -177,16 +177,6 @@ func (k *checker) server() {
 	}
 }
 
-// isMapping: something is written below.
-func (k *checker) isMapping(at where) bool {
-	for p := range k.positions {
-		if strings.HasPrefix(p, string(at)+".") {
-			return true
-		}
-	}
-	return false
-}
-
 func (k *checker) site() {
 	if k.Session.Idle > k.Session.Lifetime {
 		k.say("session.idle", fmt.Sprintf("a session would end after %s anyway", short(k.Session.Lifetime)), "make idle no longer than lifetime")
@@ -269,7 +259,7 @@ func (k *checker) provider(at where, p IdentityProvider) {
 
 func (k *checker) mapped(at where, name string, m Mapped) {
 	k.attributeName(at, name)
-	if k.isMapping(at) {
+	if len(k.among(at, keysOf(reflect.TypeFor[Mapped]()))) > 0 {
 		k.exactlyOne(at, "an attribute", "from", "expr")
 	}
 	i := slices.IndexFunc(k.Attributes, func(a AttributeType) bool { return a.ID == name })
@@ -592,9 +582,9 @@ func (k *checker) scim2(at where, s SCIM2) {
 		}
 		k.allowed(at.key("url"), u)
 	}
-	auth := at.key("auth")
-	if k.isMapping(auth) {
-		k.exactlyOne(auth, "auth", "bearer", "basic", "oauth2", "mtls")
+	auth, ways := at.key("auth"), []string{"bearer", "basic", "oauth2", "mtls"}
+	if len(k.among(auth, ways)) > 0 {
+		k.exactlyOne(auth, "auth", ways...)
 	}
 	k.basic(auth.key("basic"), s.Auth.Basic)
 }

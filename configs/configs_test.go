@@ -238,10 +238,12 @@ func TestFilesThatAreNoConfigurationAreRefused(t *testing.T) {
 	for name, src := range map[string][]byte{
 		"larger than 1 MiB": append(bytes.Repeat([]byte("# comment\n"), MaxSize/10+1), good...),
 		"not UTF-8":         append([]byte("# \xff\n"), good...),
-		"nested too deep":   bytes.Repeat([]byte("["), MaxSize),
-		"too deep":          bytes.Repeat([]byte("- "), MaxSize/2),
-		"nested":            bytes.Repeat([]byte("{a: "), MaxSize/4),
-		"deep":              bytes.Repeat([]byte("? "), MaxSize/2),
+		"nested too deep":   bytes.Repeat([]byte("[\n"), MaxSize/2),
+		"too deep":          bytes.Repeat([]byte("- "), 4000),
+		"nested":            bytes.Repeat([]byte("{a:\n"), MaxSize/4),
+		"deep":              bytes.Repeat([]byte("? "), 4000),
+		"more than 4096":    bytes.Repeat([]byte("a: 1\n"), MaxSize/5),
+		"longer than 64":    append([]byte("store: "), bytes.Repeat([]byte("{}"), 64<<10)...),
 	} {
 		c, mistakes := Parse("x", src, SkipFiles)
 		if c != nil || len(mistakes) != 1 || !strings.Contains(mistakes[0].What, name) {
@@ -260,7 +262,7 @@ func TestFilesThatAreNoConfigurationAreRefused(t *testing.T) {
 func TestMistakesAreBounded(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	for i := range 5000 {
+	for i := range 1000 {
 		fmt.Fprintf(&b, "nonsense%d: 1\n", i)
 	}
 	_, mistakes := Parse("x", []byte(b.String()), SkipFiles)

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,8 +59,8 @@ func (d *decoder) config(src []byte) *Config {
 		d.mistake(top, "the file is not UTF-8", "save it as UTF-8")
 		return nil
 	}
-	if line, deep := tooDeep(src); deep {
-		d.mistake(Pos{d.file, line, 1}, "lists and mappings are nested too deep", "nothing in this file goes deeper than a few levels")
+	if line, p := excess(src); p != nil {
+		d.mistake(Pos{d.file, line, 1}, p.what, p.cure)
 		return nil
 	}
 	tree, err := parse(src)
@@ -115,30 +116,59 @@ func parse(src []byte) (tree *ast.File, err error) {
 	return parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
 }
 
-// tooDeep looks for nesting that would exhaust the parser, which recurses: flow
-// brackets wherever they are, and many "- - -" or "? ? ?" in one line.
-func tooDeep(src []byte) (line int, deep bool) {
-	const most = 64
-	flow, block := 0, 0
-	line = 1
-	for i, b := range src {
-		switch b {
-		case '\n':
-			line, block = line+1, 0
-		case '[', '{':
-			flow++
-		case ']', '}':
-			flow = max(0, flow-1)
-		case '-', '?', ':':
-			if i+1 < len(src) && (src[i+1] == ' ' || src[i+1] == '\t') {
-				block++
+// Of these the parser's time or its stack would grow beyond measure.
+const (
+	maxDepth = 64       // brackets in brackets; "- - -" in one line
+	maxLine  = 64 << 10 // bytes
+	maxKeys  = 4096     // of one mapping
+)
+
+// excess finds what no configuration has and what the parser could not bear:
+// it recurses for every level, and for every key of a mapping in lines.
+func excess(src []byte) (line int, p *problem) {
+	type block struct{ indent, keys int }
+	var open []block // mappings in lines around this one, by indent
+	flow := 0
+	for text := range bytes.Lines(src) {
+		line++
+		if len(text) > maxLine {
+			return line, &problem{"the line is longer than 64 KiB", "break it into lines"}
+		}
+		steps := 0
+		for i, b := range text {
+			switch b {
+			case '[', '{':
+				flow++
+			case ']', '}':
+				flow = max(0, flow-1)
+			case '-', '?':
+				if i+1 < len(text) && (text[i+1] == ' ' || text[i+1] == '\t') {
+					steps++
+				}
+			}
+			if flow > maxDepth || steps > maxDepth {
+				return line, &problem{"lists and mappings are nested too deep", "nothing in this file goes deeper than a few levels"}
 			}
 		}
-		if flow > most || block > 4*most {
-			return line, true
+		rest := bytes.TrimLeft(text, " ")
+		indent := len(text) - len(rest)
+		if len(bytes.TrimSpace(rest)) == 0 || rest[0] == '#' {
+			continue
+		}
+		for len(open) > 0 && open[len(open)-1].indent > indent {
+			open = open[:len(open)-1]
+		}
+		if rest[0] == '-' {
+			continue
+		}
+		if len(open) == 0 || open[len(open)-1].indent < indent {
+			open = append(open, block{indent: indent})
+		}
+		if open[len(open)-1].keys++; open[len(open)-1].keys > maxKeys {
+			return line, &problem{"a mapping has more than 4096 keys", "nothing in this file has so many"}
 		}
 	}
-	return 0, false
+	return 0, nil
 }
 
 // rules are what a field's tags say.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // guess is the cure for a word that is none of those known: the nearest one, if
@@ -22,10 +23,11 @@ func guess(word string, known []string) string {
 	return "write one of " + strings.Join(list, ", ")
 }
 
-// nearest is the known word that is probably meant; empty: none is near.
+// nearest is the known word that is probably meant; empty: none is near. Of very
+// many it looks at the first, because comparing takes its time.
 func nearest(word string, known []string) string {
 	best, least := "", max(2, len(word)/4)+1
-	for _, k := range known {
+	for _, k := range first(known, 500) {
 		// A word of three letters is not meant by one that shares a single one.
 		if n := distance(squash(word), squash(k), least); n < least && n < len(k)-1 {
 			best, least = k, n
@@ -36,7 +38,12 @@ func nearest(word string, known []string) string {
 
 // squash takes away in what people who mean the same word differ.
 func squash(s string) string {
-	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == ' ' {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, s)
 }
 
 // distance is how many letters must be added, removed, changed or swapped with

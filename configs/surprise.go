@@ -95,9 +95,9 @@ func (s *surprises) service(at where, svc Service) {
 			s.say(at.key("headers").key(name), fmt.Sprintf("the header %s is never sent: %s is not released to %s", name, h.Attribute, svc.ID), "add it to release")
 		}
 	}
-	for i, other := range s.Services {
-		if other.Host == svc.Host && below(svc.Path, other.Path) {
-			s.say(at.key("path"), fmt.Sprintf("requests under %s go to %s, not to %s, and only the rules of %s count there", svc.Path, svc.ID, s.Services[i].ID, svc.ID), "")
+	for i := range s.Services {
+		if other := &s.Services[i]; other.Host == svc.Host && below(svc.Path, other.Path) {
+			s.say(at.key("path"), fmt.Sprintf("requests under %s go to %s, not to %s, and only the rules of %s count there", svc.Path, svc.ID, other.ID, svc.ID), "")
 		}
 	}
 	for i, id := range svc.Denied.Request {
