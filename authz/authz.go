@@ -64,8 +64,9 @@ type Subject struct {
 	Groups   []string // the directory's own groups, by name, nested ones included
 	Granted  []string // roles given to them by name, after a request
 	Roles    []string // filled by Policy.Roles; sorted
-	// Unsure are roles that Policy.Roles could not work out because an
-	// expression failed: nobody has them, but a deny counts them.
+	// Unsure are roles that depend on something that is not known: an attribute
+	// that nobody told us, an expression that failed. The person does not have
+	// them, but a deny counts them.
 	Unsure  []string
 	Version uint64 // of the user
 

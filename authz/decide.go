@@ -55,20 +55,14 @@ func (r *role) describes(f *facts) truth {
 }
 
 // all reports whether every clause of a role's match holds. An identity provider
-// is one that says something, which the caller has seen to; silence about an
-// attribute is no error.
+// is one that says something, which the caller has seen to.
 func (m *match) all(f *facts) truth {
 	all := yes
 	for i := range m.clauses {
-		c := &m.clauses[i]
-		if c.kind == providers {
-			continue
+		if c := &m.clauses[i]; c.kind != providers {
+			t, _ := c.holds(f)
+			all = min(all, t)
 		}
-		t, err := c.holds(f)
-		if t == unsure && err == nil {
-			t = no
-		}
-		all = min(all, t)
 	}
 	return all
 }
@@ -282,10 +276,15 @@ func (c *clause) holds(f *facts) (truth, error) {
 		}
 		return given(f.From.IsValid(), false)
 	case when:
-		if len(s.Unsure) > 0 && c.when.ReadsUnder("user.roles") {
-			return unsure, fmt.Errorf("the roles %q could not be worked out", s.Unsure)
+		vars := f.variables()
+		ok, err := c.when.Holds(vars)
+		if err == nil && len(s.Unsure) > 0 && c.when.ReadsUnder("user.roles") {
+			with := *vars
+			with.User.Roles = union(s.Roles, s.Unsure)
+			if other, _ := c.when.Holds(&with); other != ok {
+				err = fmt.Errorf("it depends on the roles %q, which could not be worked out", s.Unsure)
+			}
 		}
-		ok, err := c.when.Holds(f.variables())
 		if err != nil {
 			return unsure, err
 		}

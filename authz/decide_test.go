@@ -327,7 +327,7 @@ func TestZ05_WhatIsNotKnownCountsAgainstThePerson(t *testing.T) {
 		}
 	})
 	t.Run("a role that could not be worked out", func(t *testing.T) {
-		blocked := []authz.Role{{ID: "blocked", From: []authz.Match{{When: `one(user.attributes.dept) == "x"`}}}}
+		blocked := []authz.Role{{ID: "blocked", From: []authz.Match{{When: `one(user.attributes.dept) == "x"`}}}, {ID: "other", From: []authz.Match{{Groups: []string{"g"}}}}}
 		for _, m := range []authz.Match{{Roles: []string{"blocked"}}, {When: `"blocked" in user.roles`}} {
 			p := rules(t, blocked, everyone, deny(m))
 			check(t, p, get(p.Roles(dept("y"))), authz.Allow, "")
@@ -337,6 +337,16 @@ func TestZ05_WhatIsNotKnownCountsAgainstThePerson(t *testing.T) {
 		p := rules(t, blocked, allow(authz.Match{Roles: []string{"blocked"}}))
 		check(t, p, get(p.Roles(dept("x"))), authz.Allow, "")
 		check(t, p, get(p.Roles(person())), authz.Deny, authz.ReasonNoRule)
+		// What does not depend on it goes on.
+		p = rules(t, blocked, allow(authz.Match{When: `"other" in user.roles`}), deny(authz.Match{When: `"none" in user.roles`}))
+		check(t, p, get(p.Roles(person("g"))), authz.Allow, "")
+	})
+	t.Run("a role by an attribute that nobody told us", func(t *testing.T) {
+		blocked := []authz.Role{{ID: "blocked", From: []authz.Match{{Attributes: map[string][]string{"dept": {"x"}}}}}}
+		p := rules(t, blocked, everyone, deny(authz.Match{Roles: []string{"blocked"}}))
+		check(t, p, get(p.Roles(dept("y"))), authz.Allow, "")
+		check(t, p, get(p.Roles(dept("x"))), authz.Deny, authz.ReasonDenied)
+		check(t, p, get(p.Roles(person())), authz.Deny, authz.ReasonDenied)
 	})
 	t.Run("where from", func(t *testing.T) {
 		inside := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -406,10 +416,12 @@ func TestZ09_AnAddressIsTheSameInEverySpelling(t *testing.T) {
 
 func TestZ10_AGroupIsThatOfTheNamedProvider(t *testing.T) {
 	t.Parallel()
-	admins := []authz.Role{{ID: "admin", From: []authz.Match{{IdentityProviders: []string{"campus"}, Groups: []string{"admins"}}}}}
+	admins := []authz.Role{{ID: "admin", From: []authz.Match{{IdentityProviders: []string{"campus"}, Groups: []string{"admins"}}}},
+		{ID: "campus", From: []authz.Match{{IdentityProviders: []string{"campus"}}}}}
 	p := rules(t, admins,
 		authz.Rule{ID: "role", Paths: []string{"/role"}, Allow: &authz.Match{Roles: []string{"admin"}}},
 		authz.Rule{ID: "login", Paths: []string{"/login"}, Allow: &authz.Match{IdentityProviders: []string{"campus"}, Groups: []string{"admins"}}},
+		authz.Rule{ID: "anyone-of-campus", Paths: []string{"/campus"}, Allow: &authz.Match{Roles: []string{"campus"}}},
 		authz.Rule{ID: "plain", Paths: []string{"/plain"}, Allow: &authz.Match{Groups: []string{"admins"}}},
 	)
 	from := func(provider, signedIn string) authz.Subject {
@@ -426,6 +438,8 @@ func TestZ10_AGroupIsThatOfTheNamedProvider(t *testing.T) {
 	check(t, p, ask(from("partner", "campus"), "/login"), authz.Deny, authz.ReasonNoRule)
 	check(t, p, ask(from("campus", "partner"), "/login"), authz.Deny, authz.ReasonNoRule)
 	check(t, p, ask(from("partner", "partner"), "/plain"), authz.Allow, "")
+	check(t, p, ask(from("campus", "partner"), "/campus"), authz.Allow, "")
+	check(t, p, ask(from("partner", "campus"), "/campus"), authz.Deny, authz.ReasonNoRule)
 	// The directory's own group of that name is not what campus asserts either.
 	own := authz.Subject{ID: "u2", Active: true, Groups: []string{"admins"}, Provider: "campus", Asserted: map[string]map[string][]string{"idp:campus": {}}}
 	check(t, p, ask(p.Roles(own), "/role"), authz.Deny, authz.ReasonNoRule)
@@ -528,6 +542,15 @@ func TestReasonsShowWhatIsMissingAndWhatThereIs(t *testing.T) {
 	r := d.Reasons[0]
 	if got := fmt.Sprint(r.Unmet); got != want || r.Text != "Payroll is for the finance office." || r.Pos != "gatehouse.yaml:7:9" || r.Effect != authz.Allow {
 		t.Errorf("got %+v\nwant unmet %s", r, want)
+	}
+}
+
+func TestReasonsDoNotShareTheirClauses(t *testing.T) {
+	t.Parallel()
+	d := rules(t, nil, allow(authz.Match{Groups: []string{"a"}}), allow(authz.Match{UserStores: []string{"b"}})).Decide(get(person()))
+	_ = append(d.Reasons[0].Unmet, authz.Clause{Kind: "added"})
+	if got := spell(d); !strings.HasSuffix(got, "-rule0(groups) -rule1(user_store)") {
+		t.Error(got)
 	}
 }
 

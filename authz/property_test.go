@@ -60,7 +60,7 @@ func oracles() []oracle {
 		}},
 		{`login.acr != "pwd"`, true, func(r authz.Request) (bool, error) { return r.Subject.ACR != "pwd", nil }},
 		{`"r2" in user.roles`, true, func(r authz.Request) (bool, error) {
-			if len(r.Subject.Unsure) > 0 {
+			if slices.Contains(r.Subject.Unsure, "r2") {
 				return false, errOracle
 			}
 			return slices.Contains(r.Subject.Roles, "r2"), nil
@@ -83,7 +83,7 @@ func maybe(t *rapid.T, label string) bool { return rapid.IntRange(0, 3).Draw(t, 
 func drawMatch(t *rapid.T) *authz.Match {
 	m := &authz.Match{SignedIn: maybe(t, "signed in")}
 	if maybe(t, "roles") {
-		m.Roles = words(t, "role", "r1", "r2", "r3")
+		m.Roles = words(t, "role", "r1", "r2", "r3", "r4")
 	}
 	if maybe(t, "groups") {
 		m.Groups = words(t, "group", "g1", "g2", "G1")
@@ -147,6 +147,7 @@ func drawRoles() []authz.Role {
 		{ID: "r1", From: []authz.Match{{Groups: []string{"g1"}}, {IdentityProviders: []string{"partner"}, Groups: []string{"g2"}}}},
 		{ID: "r2", From: []authz.Match{{When: `one(user.attributes.dept) == "a"`}}},
 		{ID: "r3"},
+		{ID: "r4", From: []authz.Match{{Attributes: map[string][]string{"dept": {"b"}}}}},
 	}
 }
 
@@ -175,7 +176,7 @@ func drawSubject(t *rapid.T) authz.Subject {
 		s.Groups = words(t, "own", "g1", "g2")
 	}
 	if maybe(t, "granted") {
-		s.Granted = words(t, "grant", "r3", "r4")
+		s.Granted = words(t, "grant", "r3", "gone")
 	}
 	s.Provider = rapid.SampledFrom([]string{"", "campus", "partner"}).Draw(t, "provider")
 	s.ACR = rapid.SampledFrom([]string{"", "pwd", "mfa"}).Draw(t, "acr")
