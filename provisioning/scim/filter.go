@@ -113,6 +113,9 @@ func resolveFilter(f Filter, resolve func(Path) (Path, error)) (Filter, error) {
 }
 
 func readable(p Path) error {
+	if p.attr == nil {
+		return bad(InvalidFilter, "%s is a schema, not an attribute", p)
+	}
 	for _, a := range []*Attribute{p.attr, p.sub} {
 		if a != nil && (a.Returned == Never || a.Mutability == WriteOnly) {
 			return bad(InvalidFilter, "%s can not be used in a filter", a.Name)
@@ -164,8 +167,9 @@ func Equal(f Filter, path string) (string, bool) {
 		}
 		return Equal(f.Right, path)
 	case Compare:
-		v, ok := f.Value.(string)
-		return v, ok && f.Op == Eq && sameName(f.Path.String(), path)
+		if v, ok := f.Value.(string); ok && f.Op == Eq && sameName(f.Path.String(), path) {
+			return v, true
+		}
 	}
 	return "", false
 }

@@ -17,8 +17,9 @@ import (
 // An Object is a JSON object: members in their order, whose names are found in
 // any case. A value is a string, a bool, a json.Number, an *Object, or a []any
 // of these. The zero Object is empty. An absent member, null and an empty
-// array are the same thing, unassigned (RFC 7643 section 2.5), and an Object
-// holds only what is assigned.
+// array are the same thing, unassigned (RFC 7643 section 2.5); Get gives nil
+// for all three. Only an Object from Decode has unassigned members, all of them
+// null, because a PATCH that gives one asks for something.
 type Object struct{ members []member }
 
 type member struct {
@@ -288,9 +289,10 @@ func (d decoder) object(depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !unassigned(v) {
-			o.members = append(o.members, member{name, v})
+		if unassigned(v) {
+			v = nil
 		}
+		o.members = append(o.members, member{name, v})
 	}
 	if _, err := d.Token(); err != nil {
 		return nil, d.syntax(err)

@@ -197,6 +197,11 @@ func (a *Attribute) set(c *Object, op Operation) error {
 		c.Delete(a.Name)
 		return nil
 	}
+	if in, ok := op.Value.(*Object); ok && op.Op == "replace" && a.Type == Complex && !a.MultiValued {
+		if err := a.clear(c, in); err != nil {
+			return err
+		}
+	}
 	v := op.Value
 	if _, isList := v.([]any); a.MultiValued && !isList && v != nil {
 		v = []any{v}
@@ -229,6 +234,24 @@ func (a *Attribute) set(c *Object, op Operation) error {
 		c.Set(a.Name, sub)
 	default:
 		c.Set(a.Name, v)
+	}
+	return nil
+}
+
+// clear takes away the sub-attributes that a replacement gives as unassigned.
+func (a *Attribute) clear(c, in *Object) error {
+	el := c.Sub(a.Name)
+	for name, v := range in.All() {
+		sub := find(a.Sub, name)
+		if !unassigned(v) || sub == nil || el.Get(name) == nil || sub.Mutability == ReadOnly {
+			continue
+		}
+		if sub.Required || sub.Mutability == Immutable {
+			return bad(Mutability, "%s.%s can not be removed", a.Name, sub.Name)
+		}
+		if el.Delete(sub.Name); el.Len() == 0 {
+			c.Delete(a.Name)
+		}
 	}
 	return nil
 }

@@ -211,7 +211,7 @@ func TestPutKeepsWhatItDoesNotKnow(t *testing.T) {
 		t.Fatal(err)
 	}
 	sync(t, c, ana(nil), "7")
-	want := `W/"3" {"schemas":["urn:ietf:params:scim:schemas:core:2.0:User","urn:x"],"id":"7","userName":"ana@x.test","externalId":"0199-ana","active":true,"shoe":{"size":42},"urn:x":{"y":[1,{}]}}`
+	want := `W/"3" {"schemas":["urn:ietf:params:scim:schemas:core:2.0:User","urn:x"],"id":"7","userName":"ana@x.test","externalId":"0199-ana","active":true,"shoe":{"size":42},"urn:x":{"y":[1,{"z":null}]}}`
 	if diff := cmp.Diff(want, put); diff != "" {
 		t.Error(diff)
 	}

@@ -410,6 +410,7 @@ func flatten(out map[string][]string, path string, v any) {
 				}
 			}
 		}
+	case nil:
 	default:
 		out[path] = append(out[path], fmt.Sprint(v))
 	}
