@@ -81,7 +81,7 @@ const (
 	idpAssertionLife = 5 * time.Minute
 	idpSessionLife   = 8 * time.Hour
 	idpMetadataLife  = 7 * 24 * time.Hour
-	idpRequestLife   = 10 * time.Minute
+	idpRequestLife   = 15 * time.Minute
 	idpRequestSize   = 64 << 10
 )
 

@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -104,7 +105,7 @@ func (v visit) subjectOf(sources []string, nameID *node, attrs map[string][]stri
 	if nameID.attrValue("Format") == formatTransient {
 		return "", federation.Refuse(ReasonSubjectFormat, "the person's name is transient, another at each sign-in; one of %s is needed", strings.Join(sources, ", "))
 	}
-	return "", federation.Refuse(ReasonSubjectFormat, "the person's name has the format %.100q; one of %s is needed", nameID.attrValue("Format"), strings.Join(sources, ", "))
+	return "", federation.Refuse(ReasonSubjectFormat, "the person's name has %s; one of %s is needed", describeFormat(nameID), strings.Join(sources, ", "))
 }
 
 // formatOf gives the source that a NameID can be, "" if none.
@@ -118,6 +119,20 @@ func formatOf(id *node) string {
 		return UnspecifiedNameID
 	}
 	return ""
+}
+
+// describeFormat names a format that SAML defines; others are only said to be
+// others, since the provider may have written anything there.
+func describeFormat(id *node) string {
+	f, given := id.attr("Format")
+	short, ok := strings.CutPrefix(f, "urn:oasis:names:tc:SAML:")
+	switch {
+	case !given:
+		return "no format"
+	case ok && len(short) < 60 && strings.Contains(short, ":nameid-format:"):
+		return "the format " + strconv.Quote(short)
+	}
+	return "a format of the identity provider's own"
 }
 
 // qualified gives a NameID as a subject. A persistent one is unique only
