@@ -2,6 +2,7 @@ package provisioning
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -226,15 +227,13 @@ func (d *Directory) check(before, after User, by Source) error {
 	if err := d.checkName(after.Store, "user_name", after.UserName); err != nil {
 		return err
 	}
-	if text := badExternal(after.ExternalID); text != "" {
+	if text := badText(after.ExternalID, MaxName); text != "" {
 		return &Invalid{"external_id", text}
 	}
-	size := 0
 	for attr, claims := range after.Attributes {
 		if text := badAttribute(attr); text != "" {
 			return &Invalid{fmt.Sprintf("attribute %q", attr), text}
 		}
-		size += len(attr)
 		for i, c := range claims {
 			if c.Source == "" {
 				return &Invalid{attr, "has a claim without a source"}
@@ -243,18 +242,21 @@ func (d *Directory) check(before, after User, by Source) error {
 				return &Invalid{attr, fmt.Sprintf("has two claims of %s", c.Source)}
 			}
 			for _, v := range c.Values {
-				size += len(v)
 				if !utf8.ValidString(v) {
 					return &Invalid{attr, "is not valid UTF-8"}
 				}
 			}
 			if len(c.Values) > MaxValues {
-				return &Invalid{attr, fmt.Sprintf("has %d values; allowed are %d", len(c.Values), MaxValues)}
+				return tooLarge(fmt.Sprintf("are too many: %q has %d values; allowed are %d", attr, len(c.Values), MaxValues))
 			}
 		}
 	}
-	if size > MaxUser {
-		return &Invalid{"attributes", fmt.Sprintf("have %d bytes; allowed are %d", size, MaxUser)}
+	b, err := json.Marshal(rowOf(after))
+	if err != nil {
+		return err
+	}
+	if len(b) > MaxUser {
+		return tooLarge(fmt.Sprintf("of all sources take %d bytes as they are stored; allowed are %d", len(b), MaxUser))
 	}
 	return owned(before, after, by)
 }
@@ -275,6 +277,9 @@ func owned(before, after User, by Source) error {
 	return nil
 }
 
+// tooLarge is the Invalid of too many or too long attributes.
+func tooLarge(text string) *Invalid { return &Invalid{"attributes", text} }
+
 // checkName refuses a name that is not one, or that would be read as a name in
 // another user store.
 func (d *Directory) checkName(userStore, field, name string) error {
@@ -288,18 +293,6 @@ func (d *Directory) checkName(userStore, field, name string) error {
 		return &Invalid{field, fmt.Sprintf("%q begins like a name in the user store %s", name, Fold(prefix))}
 	}
 	return nil
-}
-
-func badExternal(id string) string {
-	switch {
-	case len(id) > MaxName:
-		return "is longer than 256 bytes"
-	case !utf8.ValidString(id):
-		return "is not valid UTF-8"
-	case strings.ContainsFunc(id, unsafeRune):
-		return "contains a control character"
-	}
-	return ""
 }
 
 // Delete removes a user at once and for ever: a tombstone keeps the ID from

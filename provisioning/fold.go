@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -52,19 +53,12 @@ func badName(name string) string {
 	switch {
 	case strings.TrimSpace(name) == "":
 		return "is empty"
-	case len(name) > MaxName:
-		return "is longer than 256 bytes"
-	case !utf8.ValidString(name):
-		return "is not valid UTF-8"
 	case strings.TrimSpace(name) != name:
 		return "begins or ends with white space"
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }):
+		return "contains an invisible character"
 	}
-	for _, r := range name {
-		if unsafeRune(r) || unicode.Is(unicode.Cf, r) {
-			return "contains a control or invisible character"
-		}
-	}
-	return ""
+	return badText(name, MaxName)
 }
 
 // unsafeRune is a control character or a line or paragraph separator.
@@ -75,13 +69,17 @@ func unsafeRune(r rune) bool {
 // badSubject says what is wrong with an issuer or subject, or nothing.
 // Anything that is text is allowed; it is never changed.
 func badSubject(s string) string {
-	switch {
-	case s == "":
+	if strings.TrimSpace(s) == "" {
 		return "is empty"
-	case strings.TrimSpace(s) == "":
-		return "is blank"
-	case len(s) > MaxSubject:
-		return "is longer than 1024 bytes"
+	}
+	return badText(s, MaxSubject)
+}
+
+// badText says what is wrong with text that is kept as it is, or nothing.
+func badText(s string, limit int) string {
+	switch {
+	case len(s) > limit:
+		return fmt.Sprintf("is longer than %d bytes", limit)
 	case !utf8.ValidString(s):
 		return "is not valid UTF-8"
 	case strings.ContainsFunc(s, unsafeRune):

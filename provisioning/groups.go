@@ -71,7 +71,7 @@ func (d *Directory) commitGroup(tx store.Tx, before, after Group, by Source) (Gr
 	if err := d.checkName(after.Store, "group name", after.Name); err != nil {
 		return Group{}, err
 	}
-	if text := badExternal(after.ExternalID); text != "" {
+	if text := badText(after.ExternalID, MaxName); text != "" {
 		return Group{}, &Invalid{"external_id", text}
 	}
 	after.Modified = d.now()

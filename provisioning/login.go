@@ -139,6 +139,8 @@ func refusal(err error) error {
 	case errors.As(err, &taken):
 		return &Refusal{Code: ReasonTaken, Attribute: taken.Field, Err: err,
 			Detail: fmt.Sprintf("%s %q belongs to another user, who is not linked to this sign-in", taken.Field, taken.Value)}
+	case errors.As(err, &invalid) && invalid.Field == "attributes":
+		return &Refusal{Code: ReasonTooLarge, Detail: err.Error(), Err: err}
 	case errors.As(err, &invalid):
 		return &federation.Refusal{Code: federation.ReasonClaims, Detail: err.Error(), Err: err}
 	}
@@ -214,7 +216,11 @@ func (d *Directory) spend(tx store.Tx, once []federation.Once, call string) (aga
 		case !o.Until.IsZero() && moment(o.Until) <= string(horizon):
 			return false, federation.Refuse(federation.ReasonReplayed, "this sign-in is so old that it is not known whether it was used")
 		}
-		if err := onces.Put(tx, onceRow{key, o.Until.UTC(), call}); err != nil {
+		until := o.Until.UTC()
+		if y := until.Year(); y < 1 || y > 9998 {
+			until = time.Time{} // has no stored form; remembered for ever
+		}
+		if err := onces.Put(tx, onceRow{key, until, call}); err != nil {
 			return false, err
 		}
 	}

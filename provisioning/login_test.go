@@ -359,6 +359,7 @@ func TestJ11_WhatIsNotSaidAnyMoreIsGoneAtOnce(t *testing.T) {
 func TestJ12_TooMuchIsRefusedWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.Followers = nil // theirs would be too large first
 	groups := func(n int, size int) federation.Identity {
 		id := campus("s1", "preferred_username", "kim")
 		for i := range n {
@@ -372,6 +373,15 @@ func TestJ12_TooMuchIsRefusedWhole(t *testing.T) {
 	many := campus("s1", "preferred_username", "kim")
 	many.Once = make([]federation.Once, 1000)
 	w.refused(t, many, jit(t, "campus"), federation.ReasonTooLarge)
+	// Together with what others said; and what grows when it is written down.
+	full := w.mustCreate(t, "full", func(u *User) { u.Say(Admin, "note", strings.Repeat("n", MaxUser-400)) })
+	if _, _, err := w.Link(t.Context(), full.ID, campus("s0").Ref, "campus", Admin); err != nil {
+		t.Fatal(err)
+	}
+	w.refused(t, campus("s0", "mail", strings.Repeat("x", 400)), jit(t, "campus"), ReasonTooLarge)
+	w.mustChange(t, full.ID, Admin, func(u *User) { u.Say(Admin, "note", strings.Repeat("\x00", 40_000)) })
+	w.refused(t, campus("s0", "mail", strings.Repeat("\x00", 10_000)), jit(t, "campus"), ReasonTooLarge)
+	w.mustLogin(t, campus("s0", "mail", "x"))
 	u, _ := w.mustLogin(t, groups(MaxValues, 60))
 	if n := len(Effective(u, "groups")); n != MaxValues {
 		t.Errorf("%d groups", n)
@@ -523,9 +533,10 @@ func TestR17_AClockThatJumpsDoesNotMakeAUsedSignInWorkAgain(t *testing.T) {
 	w := newWorld(t)
 	j := jit(t, "campus")
 	id := campus("s1", "preferred_username", "kim") // good for ten minutes
-	forever := campus("s1")
+	forever, later := campus("s1"), campus("s1")
 	forever.Once[0].Until = time.Time{}
-	for _, x := range []federation.Identity{id, forever} {
+	later.Once[0].Until = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, x := range []federation.Identity{id, forever, later} {
 		if _, _, err := w.Login(t.Context(), x, j, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -545,24 +556,25 @@ func TestR17_AClockThatJumpsDoesNotMakeAUsedSignInWorkAgain(t *testing.T) {
 	sweep()
 	w.clock.move(time.Hour)
 	sweep()
-	if n := w.count(t, "once"); n != 2 {
+	if n := w.count(t, "once"); n != 3 {
 		t.Errorf("swept within the grace: %d rows", n)
 	}
 	w.clock.move(-3 * time.Hour)
 	sweep()
-	if n := w.count(t, "once"); n != 2 {
+	if n := w.count(t, "once"); n != 3 {
 		t.Errorf("swept by a clock that went back: %d rows", n)
 	}
 	w.refused(t, id, j, federation.ReasonReplayed)
 
 	w.clock.move(10 * 365 * 24 * time.Hour)
 	sweep()
-	if n := w.count(t, "once"); n != 1 {
+	if n := w.count(t, "once"); n != 2 {
 		t.Errorf("not swept: %d rows", n)
 	}
 	w.clock.move(-10*365*24*time.Hour + 2*time.Hour) // back to noon
 	w.refused(t, id, j, federation.ReasonReplayed)
 	w.refused(t, forever, j, federation.ReasonReplayed)
+	w.refused(t, later, j, federation.ReasonReplayed)
 
 	// What can be told from the forgotten ones is accepted at once.
 	fresh := campus("s1")

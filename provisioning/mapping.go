@@ -11,13 +11,14 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz/expr"
 	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
-// Limits of what one source may say about one person.
+// Limits of what may be said about one person.
 const (
-	MaxValues = 1000     // of one attribute; so at most 1,000 groups
-	MaxSaid   = 64 << 10 // bytes of attribute names and values
-	MaxUser   = 4 * MaxSaid
+	MaxValues = 1000               // of one attribute by one source; so at most 1,000 groups
+	MaxSaid   = 64 << 10           // bytes of attribute names and values by one identity provider
+	MaxUser   = store.MaxValue / 2 // bytes of the user as stored; leaves room for Followers
 )
 
 // A MapRule says where one of our attributes comes from.

@@ -12,6 +12,10 @@
 //	                one transaction:
 //	   load → fn(user) → Diff → indexes → Followers (audit, outbox, …)
 //
+// What follows from a change and is too much for one transaction (telling the
+// members of a renamed group, clearing the edges of a deleted one) is a task of
+// its own, TaskClear; until it has run, reads already tell the truth.
+//
 // It knows neither audit nor outbox: it calls Followers inside the transaction
 // that changes a user, so they can not be forgotten, and can not happen for a
 // change that did not. It never hears of HTTP.

@@ -70,25 +70,34 @@ func (d *Directory) FullName(userStore, name string) string {
 
 // Watch yields the IDs of users who changed, on any replica. "", first and
 // after any gap, and when a group was renamed, nested or deleted, means:
-// forget everything. It ends with ctx or when the store is closed.
+// forget everything. From the first on nothing is missed. It ends with ctx or
+// when the store is closed.
 func (d *Directory) Watch(ctx context.Context) iter.Seq[string] {
+	type news struct {
+		id    string
+		first bool // of its table
+	}
 	return func(yield func(string) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		ids := make(chan string)
+		all := make(chan news)
+		waiting := 0 // tables that are not being watched yet
 		var wg sync.WaitGroup
 		watch := func(prefix []byte, id func(key []byte) (string, bool)) {
+			waiting++
 			wg.Go(func() {
 				defer cancel()
+				first := true
 				for key := range d.Store.Watch(ctx, prefix) {
-					which := ""
+					n := news{first: first}
+					first = false
 					if key != nil {
 						var ok bool
-						if which, ok = id(key); !ok {
+						if n.id, ok = id(key); !ok {
 							continue
 						}
 					}
 					select {
-					case ids <- which:
+					case all <- n:
 					case <-ctx.Done():
 						return
 					}
@@ -103,8 +112,17 @@ func (d *Directory) Watch(ctx context.Context) iter.Seq[string] {
 		defer cancel()
 		for {
 			select {
-			case id := <-ids:
-				if !yield(id) {
+			case n := <-all:
+				if n.first {
+					waiting--
+				}
+				if waiting > 0 {
+					continue
+				}
+				if n.first {
+					n.id = ""
+				}
+				if !yield(n.id) {
 					return
 				}
 			case <-ctx.Done():
