@@ -290,6 +290,15 @@ func (k *checker) oidc(at where, o OIDC) {
 			k.say(at.key("scopes").index(i), fmt.Sprintf("%q is no scope", s), "write each scope as an item of its own")
 		}
 	}
+	k.allowed(at.key("issuer"), o.Issuer)
+	k.secureURL(at.key("groups_url"), o.GroupsURL, o.InsecureHTTP)
+	k.allowed(at.key("groups_url"), o.GroupsURL)
+	switch there := k.has(at.key("groups_url")); {
+	case o.GroupsOverage == "fetch" && !there:
+		k.say(at.key("groups_overage"), "groups can not be fetched without saying where", "add groups_url, such as https://graph.microsoft.com/v1.0/me/transitiveMemberOf?$select=id")
+	case o.GroupsOverage == "refuse" && there:
+		k.say(at.key("groups_url"), "groups are not fetched", "write groups_overage: fetch, or remove the line")
+	}
 	k.skew(at, o.Skew)
 }
 
@@ -304,12 +313,10 @@ func (k *checker) saml(at where, s SAML) {
 	if k.has(md) {
 		k.exactlyOne(md, "metadata", "url", "file")
 	}
-	if u := s.Metadata.URL; u != nil {
-		if u.Scheme == "http" && !isLoopback(u.Hostname()) && !k.has(md.key("certificate")) {
-			k.say(md.key("url"), "metadata comes by http, so anybody on the way could change it", "write https, or add the certificate that signs it")
-		}
-		k.allowed(md.key("url"), u)
+	if u := s.Metadata.URL; u != nil && u.Scheme == "http" && !isLoopback(u.Hostname()) && !k.has(md.key("certificate")) {
+		k.say(md.key("url"), "metadata comes by http, so anybody on the way could change it", "write https, or add the certificate that signs it")
 	}
+	k.allowed(md.key("url"), s.Metadata.URL)
 	if k.has(md.key("file")) && k.has(md.key("refresh")) {
 		k.say(md.key("refresh"), "a file is read again when it changes", "remove the line")
 	}
@@ -328,6 +335,9 @@ func (k *checker) secureURL(at where, u *url.URL, insecure bool) {
 
 // allowed wants what is certainly a private or loopback address to be listed.
 func (k *checker) allowed(at where, u *url.URL) {
+	if u == nil {
+		return
+	}
 	host := u.Hostname()
 	a, err := netip.ParseAddr(host)
 	if err != nil {
@@ -457,6 +467,9 @@ func (k *checker) service(at where, s Service) {
 			k.say(at.key("upstream").index(i), "an upstream has no path and no query: requests keep the path they came with", fmt.Sprintf("write %s://%s", u.Scheme, u.Host))
 		}
 	}
+	if len(s.Upstream) > 1 {
+		k.say(at.key("upstream").index(1), "several upstreams of one service are not built yet", "keep one; a load balancer can stand behind it")
+	}
 	unique(k, at.key("access"), s.Access, func(r Rule) string { return r.ID })
 	for i, r := range s.Access {
 		k.rule(at.key("access").index(i), r)
@@ -580,8 +593,8 @@ func (k *checker) scim2(at where, s SCIM2) {
 		if u.RawQuery != "" || u.ForceQuery || strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/Users") {
 			k.say(at.key("url"), "the address goes too far", "write it up to what stands before /Users")
 		}
-		k.allowed(at.key("url"), u)
 	}
+	k.allowed(at.key("url"), s.URL)
 	auth, ways := at.key("auth"), []string{"bearer", "basic", "oauth2", "mtls"}
 	if len(k.among(auth, ways)) > 0 {
 		k.exactlyOne(auth, "auth", ways...)

@@ -114,7 +114,7 @@ type Help struct {
 
 // Outbound says what the gateway itself may call.
 type Outbound struct {
-	// Allow lists private and loopback networks in which targets and metadata may be. All others of that kind are refused, whatever a name resolves to. Upstreams of services need no entry.
+	// Allow lists private and loopback networks in which identity providers, metadata and targets may be. All others of that kind are refused, whatever a name resolves to. Upstreams of services need no entry.
 	Allow []netip.Prefix `yaml:"allow"`
 }
 
@@ -192,14 +192,16 @@ type OIDC struct {
 	AuthMethod string `yaml:"auth_method" jsonschema:"enum=client_secret_basic,enum=client_secret_post,enum=private_key_jwt"`
 	// Scopes to ask for; `openid` is always among them. Left out: `openid`, `profile`, `email`.
 	Scopes []string `yaml:"scopes"`
-	// Algorithms that may sign ID tokens. Left out: RS256, ES256, EdDSA.
+	// Algorithms that may sign ID tokens. Left out: RS256, PS256, ES256, EdDSA.
 	Algorithms []string `yaml:"algorithms" jsonschema:"enum=RS256,enum=RS384,enum=RS512,enum=PS256,enum=PS384,enum=PS512,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA"`
 	// Userinfo also asks the userinfo endpoint for claims.
 	Userinfo bool `yaml:"userinfo"`
 	// GroupsClaim is the claim that lists groups, watched for an overage (more groups than fit into a token).
 	GroupsClaim string `yaml:"groups_claim" jsonschema:"default=groups"`
-	// GroupsOverage says what to do then: refuse the sign-in, or fetch the groups from the address the token names. It is never read as no groups.
+	// GroupsOverage says what to do then: refuse the sign-in, or fetch the groups from `groups_url`. It is never read as no groups.
 	GroupsOverage string `yaml:"groups_overage" jsonschema:"enum=refuse,enum=fetch,default=refuse"`
+	// GroupsURL is where the groups are fetched with the person's access token; an address that a token names is not called.
+	GroupsURL *url.URL `yaml:"groups_url"`
 	// Skew is how far the provider's clock may be off, at most 5m.
 	Skew time.Duration `yaml:"skew" jsonschema:"default=1m"`
 	// InsecureHTTP allows an http issuer that is not on loopback.
@@ -212,15 +214,15 @@ type SAML struct {
 	Metadata Metadata `yaml:"metadata" jsonschema:"required"`
 	// EntityID of the gateway towards this provider. Left out: the address of its own metadata.
 	EntityID string `yaml:"entity_id"`
-	// Binding of the sign-in request.
-	Binding string `yaml:"binding" jsonschema:"enum=redirect,enum=post,default=redirect"`
+	// Binding of the sign-in request. Left out: what the provider offers, the redirect first.
+	Binding string `yaml:"binding" jsonschema:"enum=redirect,enum=post"`
 	// SignRequests signs sign-in requests.
 	SignRequests bool `yaml:"sign_requests" jsonschema:"default=true"`
 	// RequireSignedResponse wants the response signed too; the assertion always has to be.
 	RequireSignedResponse bool `yaml:"require_signed_response"`
 	// Keys of the gateway: the first signs, all decrypt. Left out: the gateway makes one when it first starts.
 	Keys []KeyPair `yaml:"keys"`
-	// Subject is what names a person: the word `nameid`, or the name of an attribute that is never given to somebody else.
+	// Subject is what names a person: `subject-id`, `pairwise-id`, `nameid:persistent`, `nameid:email`, `nameid:unspecified`, or the name of an attribute that is never given to somebody else. The word `nameid` is the first there is of `subject-id`, `pairwise-id` and `nameid:persistent`.
 	Subject string `yaml:"subject" jsonschema:"default=nameid"`
 	// Skew is how far the provider's clock may be off, at most 5m.
 	Skew time.Duration `yaml:"skew" jsonschema:"default=3m"`
@@ -342,7 +344,7 @@ type Service struct {
 	Host string `yaml:"host" jsonschema:"required"`
 	// Path for a part of a host. Where several services share a host, the longest path counts.
 	Path string `yaml:"path" jsonschema:"default=/"`
-	// Upstream is where requests go: one address, or a list.
+	// Upstream is where requests go.
 	Upstream Some[*url.URL] `yaml:"upstream" jsonschema:"required"`
 	// Access says who may pass. Any matching deny wins; where nothing matches, nobody passes.
 	Access []Rule `yaml:"access"`

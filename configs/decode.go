@@ -94,6 +94,9 @@ func (d *decoder) config(src []byte) *Config {
 	if len(c.UserStores) == 0 {
 		c.UserStores = []UserStore{{ID: "primary"}}
 	}
+	if u := c.Server.PublicURL; u != nil && u.Path == "/" {
+		u.Path = "" // so that paths can be put behind it
+	}
 	for i := range c.Services {
 		// Names of one's own stand alone, unless a preset is written beside them.
 		at := where("services").index(i).key("headers").key("preset")

@@ -50,12 +50,15 @@ func (s *surprises) server() {
 	}
 }
 
-// insecure lists every switch that weakens something and is on.
+// insecure lists every switch that weakens something and is set so.
 func (s *surprises) insecure() {
 	for i, p := range s.IdentityProviders {
 		at := where("identity_providers").index(i)
 		if p.OIDC != nil && p.OIDC.InsecureHTTP {
 			s.say(at.key("oidc").key("insecure_http"), "sign-ins at "+p.ID+" go by http: whoever is on the way can be anybody", "give the provider https")
+		}
+		if p.SAML != nil && !p.SAML.SignRequests {
+			s.say(at.key("saml").key("sign_requests"), "sign-in requests to "+p.ID+" are not signed: anybody can make them", "remove the line, unless the provider can not read signed ones")
 		}
 		if p.SAML != nil && p.SAML.InsecureAllowSHA1 {
 			s.say(at.key("saml").key("insecure_allow_sha1"), "signatures of "+p.ID+" may use SHA-1, which can be forged", "have the provider sign with SHA-256")

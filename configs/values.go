@@ -100,7 +100,10 @@ func address(_ *decoder, s string) (any, *problem) {
 	case u.Port() != "" && !isPort(u.Port()):
 		return nil, &problem{fmt.Sprintf("%q has a port that does not exist", s), "write a port from 1 to 65535"}
 	}
-	u.Host = strings.ToLower(u.Host)
+	if u.String() != s {
+		// Whoever compares an issuer byte for byte gets what is written here.
+		return nil, &problem{fmt.Sprintf("%q is an unusual way to write an address", s), "write " + u.String()}
+	}
 	return u, nil
 }
 
