@@ -144,17 +144,18 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	for {
 		select {
 		case writer <- struct{}{}:
-			if group := s.take(); len(group) > 0 {
-				go func() {
-					defer func() { <-s.writer }()
-					s.lead(group)
-				}()
-			} else { // another leader has taken us, and all others
+			group := s.take()
+			switch {
+			case len(group) == 1 && group[0] == j: // nobody else: no need for goroutines to meet
+				s.lead(group, func(_ *job, tx *txn) error { return run(ctx, tx, fn) })
+			case len(group) > 0:
+				go s.lead(group, (*job).handOver)
+			default: // another leader has taken us, and all others
 				<-s.writer
 				writer = nil
 			}
 		case tx := <-j.turn:
-			j.run(ctx, tx, fn)
+			j.answer(func() error { return run(ctx, tx, fn) })
 		case err := <-j.done:
 			return err
 		case <-cancel:
@@ -192,26 +193,36 @@ func (s *Store) withdraw(j *job) bool {
 	return false
 }
 
-// errPanicked stands for a fn that did not return.
-var errPanicked = errors.New("boltstore: the function of an Update did not return")
-
-// run calls fn and tells the leader how it ended, also if fn panics or ends its goroutine.
-func (j *job) run(ctx context.Context, tx *txn, fn func(store.Tx) error) {
-	err := errPanicked
-	defer func() {
-		tx.end()
-		j.ran <- err
-	}()
-	if err = ctx.Err(); err == nil {
-		err = errPanicked
-		err = fn(tx)
+// run calls fn, unless it is too late to begin.
+func run(ctx context.Context, tx *txn, fn func(store.Tx) error) error {
+	defer tx.end()
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	return fn(tx)
 }
 
-// lead runs and commits a group. It answers every job.
-func (s *Store) lead(group []*job) {
+// handOver lets the waiter run its fn on tx, and returns what fn said.
+func (j *job) handOver(tx *txn) error {
+	j.turn <- tx
+	return <-j.ran
+}
+
+// errNoReturn stands for a fn that did not return.
+var errNoReturn = errors.New("boltstore: the function of an Update did not return")
+
+// answer tells the leader how run ended, also if it panics or ends its goroutine.
+func (j *job) answer(run func() error) {
+	err := errNoReturn
+	defer func() { j.ran <- err }()
+	err = run()
+}
+
+// lead runs and commits a group, and gives the writer back. It answers every job.
+func (s *Store) lead(group []*job, run func(*job, *txn) error) {
+	defer func() { <-s.writer }()
 	results := make([]error, len(group))
-	changed, err := s.commit(group, results)
+	changed, err := s.commit(group, run, results)
 	s.hub.publish(changed)
 	for i, j := range group {
 		if err != nil {
@@ -225,7 +236,7 @@ func (s *Store) lead(group []*job) {
 
 // commit fills results with what each fn said, and returns the keys that are
 // on disk, or why none of it is.
-func (s *Store) commit(group []*job, results []error) (changed [][]byte, err error) {
+func (s *Store) commit(group []*job, run func(*job, *txn) error, results []error) (changed [][]byte, err error) {
 	s.mu.Lock()
 	broken := s.broken
 	s.mu.Unlock()
@@ -236,26 +247,32 @@ func (s *Store) commit(group []*job, results []error) (changed [][]byte, err err
 	if err := s.locking(func() (err error) { tx, err = s.db.Begin(true); return err }); err != nil {
 		return nil, err
 	}
+	committing := false
+	defer func() {
+		if !committing { // also if a fn panics here
+			err = errors.Join(err, s.locking(tx.Rollback))
+		}
+	}()
 	bucket := tx.Bucket(bucketData)
 	for i, j := range group {
 		t := &txn{s: s, bucket: bucket, over: &overlay{}}
-		j.turn <- t
-		results[i] = <-j.ran
+		results[i] = run(j, t)
 		if t.err != nil {
 			results[i] = t.err
 		}
 		if results[i] != nil {
 			continue
 		}
+		// After an error bbolt may have done a part of it, so the whole group is void.
 		if err := s.guard(func() error { return t.over.apply(bucket) }); err != nil {
-			// bbolt may have done a part of it, so the whole group is void.
-			return nil, errors.Join(err, s.locking(tx.Rollback))
+			return nil, err
 		}
 		changed = append(changed, t.over.keys...)
 	}
 	if len(changed) == 0 {
-		return nil, s.locking(tx.Rollback)
+		return nil, nil
 	}
+	committing = true
 	if err := s.locking(tx.Commit); err != nil {
 		return nil, s.failed(err)
 	}

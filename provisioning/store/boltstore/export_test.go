@@ -16,3 +16,6 @@ func (s *Store) Waiting() int {
 	defer s.mu.Unlock()
 	return len(s.queue)
 }
+
+// Failed is what happens when a commit fails.
+func (s *Store) Failed(err error) error { return s.failed(err) }

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -514,6 +515,36 @@ func TestD09_ASlowBackupKeepsNobodyWaiting(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// When fsync failed nobody knows what the disk has, and the next fsync may succeed
+// without it. So nothing more is acknowledged, and what was read is still there.
+func TestR03_AfterAFailedSyncNothingIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "db")
+	s := open(t, path)
+	rows := map[string]string{"a": "1"}
+	write(t, s, rows)
+	put := func() error {
+		return s.Update(t.Context(), func(tx store.Tx) error { return tx.Put([]byte("a"), []byte("1")) })
+	}
+	full := s.Failed(&os.PathError{Op: "write", Path: path, Err: syscall.ENOSPC})
+	if err := put(); err != nil || !strings.Contains(full.Error(), "disk is full") {
+		t.Errorf("after a full disk (%v): %v; want that it goes on", full, err)
+	}
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC, &os.PathError{Op: "write", Path: path, Err: syscall.EIO}} {
+		if s.Failed(cause); !errors.Is(put(), cause) {
+			t.Errorf("after %v: Update = %v", cause, put())
+		}
+		if got, err := read(s); err != nil || !maps.Equal(got, rows) {
+			t.Errorf("after %v: %v, %v", cause, got, err)
+		}
+		s.Close()
+		s = open(t, path)
+		if err := put(); err != nil {
+			t.Errorf("opened again after %v: %v", cause, err)
+		}
+	}
+}
 
 func TestR09_AnotherFormatIsRefusedAndLeftAlone(t *testing.T) {
 	t.Parallel()
