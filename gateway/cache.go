@@ -93,15 +93,8 @@ type forService struct {
 	signing atomic.Bool
 
 	mu          sync.RWMutex
-	decisions   map[inputs]authz.Decision
+	decisions   map[authz.Key]authz.Decision
 	provisioned string // "done" once it is; the other states are asked for each time
-}
-
-// inputs are what a remembered decision depends on besides the person: those
-// of them that the service's rules read.
-type inputs struct {
-	method, path string
-	from         netip.Addr
 }
 
 // maxDecisions bounds how many decisions are remembered for one person and
@@ -145,7 +138,7 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 	if f != nil {
 		return f
 	}
-	f = &forService{decisions: map[inputs]authz.Decision{}}
+	f = &forService{decisions: map[authz.Key]authz.Decision{}}
 	if p.session != nil {
 		rel := g.c.Release.Release("service:"+s.ID, *p.subject)
 		f.headers = Outgoing(s.Headers, rel)
@@ -166,23 +159,10 @@ func (g *Gateway) decide(v *visit) authz.Decision {
 }
 
 func (g *Gateway) decideFor(p *prepared, s *service, method, path string, from netip.Addr) authz.Decision {
-	fresh := func() authz.Decision {
-		return g.c.Policy.Decide(authz.Request{
-			Subject: *p.subject, Service: s.ID, Method: method, Path: path, From: from, Now: g.c.Now(),
-		})
-	}
-	if s.reads.Now {
-		return fresh()
-	}
-	var key inputs
-	if s.reads.Method {
-		key.method = method
-	}
-	if s.reads.Path {
-		key.path = path
-	}
-	if s.reads.From {
-		key.from = from
+	r := authz.Request{Subject: *p.subject, Service: s.ID, Method: method, Path: path, From: from, Now: g.c.Now()}
+	key, ok := s.reads.Key(r)
+	if !ok {
+		return g.c.Policy.Decide(r)
 	}
 	f := p.in(g, s)
 	f.mu.RLock()
@@ -191,7 +171,7 @@ func (g *Gateway) decideFor(p *prepared, s *service, method, path string, from n
 	if ok {
 		return d
 	}
-	d = fresh()
+	d = g.c.Policy.Decide(r)
 	f.mu.Lock()
 	if len(f.decisions) >= maxDecisions {
 		clear(f.decisions)

@@ -55,6 +55,7 @@ type Config struct {
 	Keys           *Keys
 	Pages          *web.Pages
 	Record         func(audit.Event)           // must not block
+	Streams        *Streams                    // those under way; nil: none yet
 	Multi          func(attribute string) bool // whether an attribute can have several values
 	TrustedProxies []netip.Prefix
 	Transport      http.RoundTripper // to services
@@ -77,6 +78,7 @@ type Service struct {
 	Contact, ContactURL string
 	DeniedText          string
 	KeepAuthorization   bool
+	NoWebSocket         bool
 	ProvisionedBy       []string // targets whose state the service learns
 }
 
@@ -112,9 +114,9 @@ type Gateway struct {
 	people    *people
 	prepared  *cache
 	anonymous *prepared
-	inflight  inflight
 	host      string // Public's
 	assets    http.Handler
+	language  http.Handler
 }
 
 // service is a Service with what is made of it once.
@@ -135,6 +137,9 @@ func New(c Config) (*Gateway, error) {
 	if c.Record == nil {
 		c.Record = func(audit.Event) {}
 	}
+	if c.Streams == nil {
+		c.Streams = &Streams{}
+	}
 	if c.Multi == nil {
 		c.Multi = func(string) bool { return false }
 	}
@@ -144,7 +149,7 @@ func New(c Config) (*Gateway, error) {
 	g := &Gateway{
 		c: c, services: map[string]*service{}, providers: map[string]*Provider{}, callbacks: map[string]*Provider{},
 		people: newPeople(c.Directory), host: canonicalHost(c.Public.Host),
-		assets: c.Pages.Assets(),
+		assets: c.Pages.Assets(), language: c.Pages.Language(),
 	}
 	if g.host == "" {
 		return nil, fmt.Errorf("public address %q has no host", c.Public)
@@ -181,12 +186,11 @@ func New(c Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Run keeps what the gateway remembers true, and cuts streams whose right to
-// be has ended, until ctx ends.
-func (g *Gateway) Run(ctx context.Context) { g.people.run(ctx, g.recheckUser) }
-
-// SessionEnded tells that a session is over or has changed.
-func (g *Gateway) SessionEnded(id string) { g.inflight.recheckSession(g, id) }
+// Run keeps what the gateway remembers about users true, and cuts streams whose
+// right to be has ended, until ctx ends.
+func (g *Gateway) Run(ctx context.Context) {
+	g.people.run(ctx, func(id string) { g.Recheck("", id) })
+}
 
 // visit is one request on its way through.
 type visit struct {

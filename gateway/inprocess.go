@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/web"
 )
 
 // inProcess serves a service that lives in this process: it gets the person,
@@ -15,7 +16,13 @@ func (v *visit) inProcess(r *http.Request) {
 		return
 	}
 	r = r.Clone(authz.WithSubject(r.Context(), *v.who.subject))
+	// Of cookies it sees the language alone.
+	lang, err := r.Cookie(web.LanguageCookie)
 	delete(r.Header, "Cookie")
+	if err == nil {
+		r.AddCookie(lang)
+	}
+	r.Header["X-Forwarded-For"] = []string{v.from.String()}
 	r.URL.Path, r.URL.RawPath = v.path, ""
 	v.service.Handler.ServeHTTP(v.w, r)
 }

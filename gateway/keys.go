@@ -42,33 +42,33 @@ type keyRow struct {
 
 var keyTable = store.Table[keyRow]{Name: "gateway_key", Key: func(k keyRow) string { return k.ID }}
 
+// Secret reads what is kept sealed under an ID, or keeps what fresh makes.
+func Secret(ctx context.Context, st store.Store, sealer *store.Sealer, id string, now time.Time, fresh func() ([]byte, error)) (plain []byte, err error) {
+	err = st.Update(ctx, func(tx store.Tx) error {
+		aad := store.Key("gateway_key", id)
+		row, ok, err := keyTable.Get(tx, id)
+		if err != nil {
+			return err
+		}
+		if ok {
+			plain, err = sealer.Open(aad, row.Sealed)
+			return err
+		}
+		if plain, err = fresh(); err != nil {
+			return err
+		}
+		return keyTable.Put(tx, keyRow{id, sealer.Seal(aad, plain), now})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway key %s: %w", id, err)
+	}
+	return plain, nil
+}
+
 // LoadKeys reads the keys, or makes them where there are none.
 func LoadKeys(ctx context.Context, st store.Store, sealer *store.Sealer, now time.Time) (*Keys, error) {
 	get := func(id string, fresh func() ([]byte, error)) ([]byte, error) {
-		var plain []byte
-		err := st.Update(ctx, func(tx store.Tx) error {
-			aad := store.Key("gateway_key", id)
-			row, ok, err := keyTable.Get(tx, id)
-			if err != nil {
-				return err
-			}
-			if ok {
-				plain, err = sealer.Open(aad, row.Sealed)
-				return err
-			}
-			if plain, err = fresh(); err != nil {
-				return err
-			}
-			sealed, err := sealer.Seal(aad, plain)
-			if err != nil {
-				return err
-			}
-			return keyTable.Put(tx, keyRow{id, sealed, now})
-		})
-		if err != nil {
-			return nil, fmt.Errorf("gateway key %s: %w", id, err)
-		}
-		return plain, nil
+		return Secret(ctx, st, sealer, id, now, fresh)
 	}
 	secret := func() ([]byte, error) { return random(32), nil }
 	der, err := get("jwt", func() ([]byte, error) {
@@ -185,3 +185,5 @@ func supportCode() string {
 	c[4] = '-'
 	return string(c[:])
 }
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

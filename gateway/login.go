@@ -483,7 +483,7 @@ func (v *visit) redeem() {
 		v.refuse(err)
 		return
 	}
-	http.SetCookie(v.w, v.g.c.Cookie.Make("", secret))
+	http.SetCookie(v.w, v.g.c.Sessions.Cookie(secret))
 	v.redirect(to)
 }
 

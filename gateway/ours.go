@@ -45,6 +45,8 @@ func (v *visit) ours(rest string) {
 		v.redeem()
 	case at("jwks.json", get):
 		v.jwks()
+	case at("language", get):
+		v.g.language.ServeHTTP(v.w, v.r)
 	case !home && (rest == "login" || rest == "logout"):
 		v.toHome(rest)
 	case !home:
@@ -53,8 +55,6 @@ func (v *visit) ours(rest string) {
 		v.login()
 	case at("logout", get || post):
 		v.logout()
-	case at("language", post || get):
-		v.g.c.Pages.Language().ServeHTTP(v.w, v.r)
 	case provider != nil && (get || post):
 		v.finish(provider)
 	case strings.HasSuffix(rest, "/metadata") && get:

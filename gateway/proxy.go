@@ -39,7 +39,7 @@ func Transport(dial func(ctx context.Context, network, addr string) (net.Conn, e
 func (v *visit) pass() {
 	r, s := v.r, v.service
 	if up := r.Header["Upgrade"]; up != nil {
-		if !webSocket(r) {
+		if s.NoWebSocket || !webSocket(r) {
 			// Whatever else one could switch to would leave the wall behind.
 			delete(r.Header, "Upgrade")
 			delete(r.Header, "Connection")
@@ -58,9 +58,9 @@ func (v *visit) pass() {
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		st := &stream{v.session.ID, v.session.UserID, v.host, s, r.Method, v.path, v.from, cancel}
-		v.g.inflight.add(st)
-		defer v.g.inflight.remove(st)
+		st := &stream{v.session.ID, v.session.UserID, s.ID, r.Method, v.path, v.from, cancel}
+		v.g.c.Streams.add(st)
+		defer v.g.c.Streams.remove(st)
 		r = r.WithContext(ctx)
 	}
 	if s.Handler != nil {

@@ -35,7 +35,7 @@ func Ours(name string) bool {
 	name = strings.ToLower(name)
 	name = strings.TrimPrefix(name, "__host-")
 	name = strings.TrimPrefix(name, "__secure-")
-	return name == "gatehouse" || strings.HasPrefix(name, "gatehouse-")
+	return name == "gatehouse" || strings.HasPrefix(name, "gatehouse-") || strings.HasPrefix(name, "gatehouse_")
 }
 
 // Make a cookie of ours: for this host alone, never for scripts. It lives as

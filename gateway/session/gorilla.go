@@ -33,7 +33,7 @@ func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) { r
 // cookie is no error but a session in which nobody is signed in.
 func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	g := sessions.NewSession(s, name)
-	ck := s.c.Cookie.Make("", "x")
+	ck := s.Cookie("x")
 	g.Options = &sessions.Options{Path: ck.Path, Secure: ck.Secure, HttpOnly: ck.HttpOnly, SameSite: ck.SameSite}
 	g.IsNew = true
 	got, err := s.Lookup(r, name)
@@ -70,11 +70,20 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 		return err
 	}
 	g.ID, g.IsNew = row.ID, false
-	http.SetCookie(w, s.c.Cookie.Make("", secret))
+	http.SetCookie(w, s.Cookie(secret))
 	if before != "" {
 		// The session that this one replaces ends with it, so a cookie that
 		// somebody fixed or copied before the sign-in is worth nothing.
 		return s.End(context.WithoutCancel(r.Context()), before)
 	}
 	return nil
+}
+
+// Cookie is the session cookie with this value.
+func (s *Store) Cookie(value string) *http.Cookie {
+	ck := s.c.Cookie.Make("", value)
+	if s.c.Strict {
+		ck.SameSite = http.SameSiteStrictMode
+	}
+	return ck
 }

@@ -104,10 +104,11 @@ type Config struct {
 	Idle     time.Duration // 0: 30 minutes
 	Lifetime time.Duration // 0: 8 hours
 	PerUser  int           // the oldest is ended when there are more; 0: 10
+	Strict   bool          // SameSite=Strict for the session cookie
 	Now      func() time.Time
-	// Audit, if not nil, is called in the transaction that begins ("login") or
-	// ends ("session.ended") a session; its error undoes that.
-	Audit func(tx store.Tx, kind string, s Session) error
+	// EndedTx, if not nil, is called in the transaction that ends a session;
+	// its error undoes that.
+	EndedTx func(tx store.Tx, s Session) error
 	// Ended, if not nil, learns of each session that stopped being as it was:
 	// ended here or elsewhere. It must not block.
 	Ended func(id string)
@@ -397,10 +398,7 @@ func (s *Store) begin(ctx context.Context, row *Session, host string) (string, e
 		if err := sessionRows.Put(tx, *row); err != nil {
 			return err
 		}
-		if err := keyRows.Put(tx, key{encode(sum[:]), host, row.ID}); err != nil {
-			return err
-		}
-		return s.audit(tx, "login", *row)
+		return keyRows.Put(tx, key{encode(sum[:]), host, row.ID})
 	})
 	if err != nil {
 		return "", err
@@ -468,14 +466,10 @@ func (s *Store) end(tx store.Tx, row Session) error {
 	if err := sessionRows.Delete(tx, row.ID); err != nil {
 		return err
 	}
-	return s.audit(tx, "session.ended", row)
-}
-
-func (s *Store) audit(tx store.Tx, kind string, row Session) error {
-	if s.c.Audit == nil {
+	if s.c.EndedTx == nil {
 		return nil
 	}
-	return s.c.Audit(tx, kind, row)
+	return s.c.EndedTx(tx, row)
 }
 
 // End ends a session, on every host. When it returns nil no request can begin

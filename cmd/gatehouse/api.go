@@ -1,0 +1,350 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+)
+
+// The verbs that look into the store or change it speak to this handler: over
+// admin.sock when a gateway runs, in their own process when none does. Whoever
+// can open the socket or the store is an administrator.
+
+type api struct {
+	*http.ServeMux
+	p *process
+	s *site
+}
+
+func newAPI(p *process, s *site) http.Handler {
+	a := &api{http.NewServeMux(), p, s}
+	a.route("GET /v1/users", a.users)
+	a.route("GET /v1/user", a.user)
+	a.route("POST /v1/user/active", a.setActive)
+	a.route("DELETE /v1/user", a.deleteUser)
+	a.route("GET /v1/sessions", a.sessions)
+	a.route("DELETE /v1/sessions", a.endSessions)
+	a.route("GET /v1/tasks", a.tasks)
+	a.route("POST /v1/tasks/retry", a.retryTask)
+	a.route("GET /v1/audit", a.events)
+	a.route("GET /v1/explain", a.explain)
+	return a
+}
+
+// errNo is an answer of no: exit code 1, one sentence.
+type errNo string
+
+func (e errNo) Error() string { return string(e) }
+
+func (a *api) route(pattern string, fn func(*http.Request) (any, error)) {
+	a.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		v, err := fn(r)
+		st := http.StatusOK
+		if err != nil {
+			st, v = http.StatusInternalServerError, map[string]string{"error": err.Error()}
+			var no errNo
+			if errors.As(err, &no) || errors.Is(err, provisioning.ErrNotFound) {
+				st = http.StatusNotFound
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(st)
+		_ = json.NewEncoder(w).Encode(v) // the other end is this program
+	})
+}
+
+// userView is a user as the tools show them.
+type userView struct {
+	ID         string                          `json:"id"`
+	UserName   string                          `json:"user_name"` // with the prefix of its user store
+	Active     bool                            `json:"active"`
+	Attributes map[string][]string             `json:"attributes"`
+	Claims     map[string][]provisioning.Claim `json:"claims,omitempty"`
+	Roles      []string                        `json:"roles"`
+	Groups     []string                        `json:"groups"`
+	Links      []provisioning.Link             `json:"links,omitempty"`
+	Accounts   []outbox.State                  `json:"accounts,omitempty"`
+	Version    uint64                          `json:"version"`
+	Created    time.Time                       `json:"created"`
+	Modified   time.Time                       `json:"modified"`
+}
+
+func (a *api) view(u provisioning.User) userView {
+	v := userView{
+		ID: u.ID, UserName: a.s.directory.FullName(u.Store, u.UserName), Active: u.Active, Attributes: map[string][]string{},
+		Roles: []string{}, Groups: []string{}, Version: u.Version, Created: u.Created, Modified: u.Modified,
+	}
+	for attr := range u.Attributes {
+		v.Attributes[attr] = provisioning.Effective(u, attr)
+	}
+	return v
+}
+
+const pageOf = 200
+
+func limitOf(r *http.Request) int {
+	n, err := strconv.Atoi(r.FormValue("limit"))
+	if err != nil || n < 1 {
+		return pageOf
+	}
+	return min(n, 10*pageOf)
+}
+
+func (a *api) users(r *http.Request) (any, error) {
+	list := []userView{}
+	seq := a.s.directory.Users(r.Context(), r.FormValue("after"), limitOf(r))
+	if q := r.FormValue("q"); q != "" {
+		userStore, prefix := a.s.directory.SplitName(q)
+		seq = a.s.directory.Search(r.Context(), userStore, prefix, r.FormValue("after"), limitOf(r))
+	}
+	for u, err := range seq {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a.view(u))
+	}
+	return list, nil
+}
+
+// named finds a user by name or by ID.
+func (a *api) named(r *http.Request) (provisioning.User, error) {
+	name := r.FormValue("name")
+	u, err := a.s.directory.ByName(r.Context(), first(a.s.directory.SplitName(name)), second(a.s.directory.SplitName(name)))
+	if errors.Is(err, provisioning.ErrNotFound) {
+		u, err = a.s.directory.User(r.Context(), name)
+	}
+	if errors.Is(err, provisioning.ErrNotFound) {
+		return u, errNo(fmt.Sprintf("there is no user %q — `gatehouse users list` shows those there are", name))
+	}
+	return u, err
+}
+
+func first(a, _ string) string  { return a }
+func second(_, b string) string { return b }
+
+func (a *api) user(r *http.Request) (any, error) {
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	v := a.view(u)
+	v.Claims = u.Attributes
+	sub, err := a.subject(r.Context(), u.ID)
+	if err != nil {
+		return nil, err
+	}
+	v.Roles, v.Groups = notNil(sub.Roles), notNil(sub.Groups)
+	if v.Links, err = a.s.directory.Links(r.Context(), u.ID); err != nil {
+		return nil, err
+	}
+	v.Accounts, err = a.s.outbox.States(r.Context(), u.ID)
+	return v, err
+}
+
+func notNil(s []string) []string { return append([]string{}, s...) }
+
+func (a *api) subject(ctx context.Context, id string) (authz.Subject, error) {
+	sub, err := a.s.directory.Subject(ctx, id)
+	return a.s.rules.policy.Roles(sub), err
+}
+
+func (a *api) setActive(r *http.Request) (any, error) {
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	active := r.FormValue("active") == "true"
+	u, _, err = a.s.directory.Change(r.Context(), u.ID, provisioning.Admin, func(u *provisioning.User) error {
+		u.Active = active
+		return nil
+	})
+	if err == nil && !active {
+		_, err = a.s.sessions.EndUser(r.Context(), u.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.view(u), nil
+}
+
+func (a *api) deleteUser(r *http.Request) (any, error) {
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.s.directory.Delete(r.Context(), u.ID, provisioning.Admin); err != nil {
+		return nil, err
+	}
+	if _, err := a.s.sessions.EndUser(r.Context(), u.ID); err != nil {
+		return nil, err
+	}
+	return a.view(u), nil
+}
+
+// sessionView is a session as the tools show it: nothing that opens it.
+type sessionView struct {
+	ID       string    `json:"id"`
+	User     string    `json:"user"`
+	UserID   string    `json:"user_id"`
+	Provider string    `json:"identity_provider"`
+	ACR      string    `json:"acr,omitempty"`
+	Created  time.Time `json:"created"`
+	Seen     time.Time `json:"seen"`
+	Until    time.Time `json:"until"`
+	Waiting  bool      `json:"waiting,omitempty"`
+}
+
+func (a *api) sessions(r *http.Request) (any, error) {
+	userID := ""
+	if r.FormValue("name") != "" {
+		u, err := a.named(r)
+		if err != nil {
+			return nil, err
+		}
+		userID = u.ID
+	}
+	rows, err := a.s.sessions.Of(r.Context(), userID, r.FormValue("after"), limitOf(r))
+	if err != nil {
+		return nil, err
+	}
+	list := []sessionView{}
+	for _, s := range rows {
+		list = append(list, a.sessionView(r.Context(), s))
+	}
+	return list, nil
+}
+
+func (a *api) sessionView(ctx context.Context, s session.Session) sessionView {
+	v := sessionView{ID: s.ID, UserID: s.UserID, User: s.UserID, Provider: s.Provider, ACR: s.ACR, Created: s.Created, Seen: s.Seen, Until: s.Until, Waiting: s.Hold != nil}
+	if u, err := a.s.directory.User(ctx, s.UserID); err == nil {
+		v.User = a.s.directory.FullName(u.Store, u.UserName)
+	}
+	return v
+}
+
+func (a *api) endSessions(r *http.Request) (any, error) {
+	if id := r.FormValue("id"); id != "" {
+		if _, err := a.s.sessions.Peek(r.Context(), id); errors.Is(err, session.ErrNone) {
+			return nil, errNo(fmt.Sprintf("there is no session %q — `gatehouse sessions list` shows those there are", id))
+		}
+		return map[string]int{"ended": 1}, a.s.sessions.End(r.Context(), id)
+	}
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.s.sessions.EndUser(r.Context(), u.ID)
+	return map[string]int{"ended": n}, err
+}
+
+// tasks lists what is not done; after is "kind key".
+func (a *api) tasks(r *http.Request) (any, error) {
+	var after task.Task
+	after.Kind, after.Key, _ = strings.Cut(r.FormValue("after"), " ")
+	list, err := task.List(r.Context(), a.p.store, after, limitOf(r))
+	return append([]task.Task{}, list...), err
+}
+
+func (a *api) retryTask(r *http.Request) (any, error) {
+	err := task.Requeue(r.Context(), a.p.store, r.FormValue("kind"), r.FormValue("key"))
+	if errors.Is(err, task.ErrNotFound) {
+		err = errNo("there is no such task — `gatehouse tasks list` shows those there are")
+	}
+	return map[string]bool{"retried": err == nil}, err
+}
+
+func (a *api) events(r *http.Request) (any, error) {
+	q := audit.Query{Flow: r.FormValue("flow"), UserID: r.FormValue("user"), Kind: r.FormValue("kind"), Limit: limitOf(r)}
+	list := []audit.Event{}
+	for e, err := range audit.Events(r.Context(), a.p.store, q) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// explanation is what explain says: the decision with its trace, and what would
+// be released, by the functions that the gateway itself calls.
+type explanation struct {
+	User     userView         `json:"user"`
+	Service  string           `json:"service"`
+	Outcome  string           `json:"outcome"`
+	Code     string           `json:"code,omitempty"`
+	Reasons  []authz.Reason   `json:"reasons"`
+	Needs    authz.Needs      `json:"needs,omitzero"`
+	Sent     []authz.Released `json:"sent"`
+	Withheld []authz.Withheld `json:"withheld"`
+	Headers  []gateway.Header `json:"headers"`
+	Targets  []targetPreview  `json:"targets,omitempty"`
+}
+
+// targetPreview is what a target would get.
+type targetPreview struct {
+	Target  string           `json:"target"`
+	Account bool             `json:"account"` // whether the person should have one
+	Sent    []authz.Released `json:"sent"`
+}
+
+func (a *api) explain(r *http.Request) (any, error) {
+	service := r.FormValue("service")
+	i := slices.IndexFunc(a.s.cfg.Services, func(c configs.Service) bool { return c.ID == service })
+	if i < 0 {
+		return nil, errNo(fmt.Sprintf("there is no service %q — the configuration lists those there are", service))
+	}
+	x := explanation{Service: service, Reasons: []authz.Reason{}, Sent: []authz.Released{}, Withheld: []authz.Withheld{}, Headers: []gateway.Header{}}
+	var sub authz.Subject
+	if r.FormValue("name") != "" {
+		u, err := a.named(r)
+		if err != nil {
+			return nil, err
+		}
+		x.User = a.view(u)
+		if sub, err = a.subject(r.Context(), u.ID); err != nil {
+			return nil, err
+		}
+		x.User.Roles, x.User.Groups = notNil(sub.Roles), notNil(sub.Groups)
+		sub.Provider, sub.ACR, sub.AuthTime = r.FormValue("idp"), r.FormValue("acr"), time.Now()
+		if sub.Provider == "" {
+			if links, err := a.s.directory.Links(r.Context(), u.ID); err == nil && len(links) > 0 {
+				sub.Provider = links[0].Provider
+			}
+		}
+	}
+	from, err := netip.ParseAddr(cmp.Or(r.FormValue("from"), "127.0.0.1"))
+	if err != nil {
+		return nil, errNo("from is not an address")
+	}
+	d := a.s.rules.policy.Decide(authz.Request{
+		Subject: sub, Service: service, Method: cmp.Or(r.FormValue("method"), "GET"), Path: cmp.Or(r.FormValue("path"), "/"), From: from, Now: time.Now(),
+	})
+	x.Outcome, x.Code, x.Needs = d.Outcome.String(), d.Code, d.Needs
+	x.Reasons = append(x.Reasons, d.Reasons...)
+	if sub.ID != "" {
+		rel := a.s.rules.release.Release("service:"+service, sub)
+		x.Sent, x.Withheld = append(x.Sent, rel.Sent...), append(x.Withheld, rel.Withheld...)
+		x.Headers = append(x.Headers, gateway.Outgoing(headers(a.s.cfg.Services[i].Headers), rel)...)
+		for _, t := range a.s.cfg.Targets {
+			x.Targets = append(x.Targets, targetPreview{t.ID, a.s.rules.scopes[t.ID](sub), append([]authz.Released{}, a.s.rules.release.Release("target:"+t.ID, sub).Sent...)})
+		}
+	}
+	return x, nil
+}

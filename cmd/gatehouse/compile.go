@@ -1,0 +1,235 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+)
+
+// rules are what a configuration says about who may what, compiled. The same
+// are used by run, check and explain.
+type rules struct {
+	policy  *authz.Policy
+	release *authz.ReleasePolicy
+	// scopes decide who has an account at a target, by target.
+	scopes map[string]func(authz.Subject) bool
+	jit    map[string]provisioning.JIT // by identity provider
+}
+
+// compile turns the plain data of a configuration into rules. Every mistake is
+// reported at its place.
+func compile(cfg *configs.Config) (rules, []configs.Mistake) {
+	var out []configs.Mistake
+	add := func(ms []authz.Mistake) {
+		for _, m := range ms {
+			out = append(out, configs.At(m.Pos, m.Text, m.Cure))
+		}
+	}
+	known := authz.Known{UserStores: storeIDs(cfg)}
+	for _, p := range cfg.IdentityProviders {
+		known.IdentityProviders = append(known.IdentityProviders, p.ID)
+	}
+
+	var roles []authz.Role
+	for i, r := range cfg.Roles {
+		role := authz.Role{ID: r.ID, Title: r.Title, Pos: cfg.Pos("roles", i)}
+		for _, m := range r.From {
+			role.From = append(role.From, match(m))
+		}
+		roles = append(roles, role)
+	}
+	var services []authz.ServiceRules
+	releases := map[string][]authz.ReleaseRule{}
+	for i, s := range cfg.Services {
+		sr := authz.ServiceRules{ID: s.ID, Pos: cfg.Pos("services", i)}
+		for j, r := range s.Access {
+			rule := authz.Rule{ID: r.ID, Text: r.Text, Pos: cfg.Pos("services", i, "access", j), Methods: r.Methods, Paths: r.Paths}
+			if r.Allow != nil {
+				m := match(*r.Allow)
+				rule.Allow = &m
+			}
+			if r.Deny != nil {
+				m := match(*r.Deny)
+				rule.Deny = &m
+			}
+			sr.Rules = append(sr.Rules, rule)
+		}
+		services = append(services, sr)
+		list := release(cfg, s.Release, "services", i)
+		if s.Pairwise && !slices.ContainsFunc(list, func(r authz.ReleaseRule) bool { return r.Attribute == "pairwise_id" }) {
+			list = append(list, authz.ReleaseRule{Attribute: "pairwise_id", Pos: cfg.Pos("services", i, "pairwise")})
+		}
+		releases["service:"+s.ID] = list
+	}
+	services = append(services, portalRules)
+	for i, t := range cfg.Targets {
+		releases["target:"+t.ID] = release(cfg, t.Release, "targets", i)
+		// A scope is a rule like any other: who may have an account.
+		pos := cfg.Pos("targets", i)
+		if scoped(t.Users) {
+			m := authz.Match{Roles: t.Users.Roles, Groups: t.Users.Groups, UserStores: t.Users.UserStores, When: t.Users.When, SignedIn: t.Users.All}
+			services = append(services, authz.ServiceRules{ID: scopeOf(t.ID), Pos: pos, Rules: []authz.Rule{{ID: "users", Pos: cfg.Pos("targets", i, "users"), Allow: &m}}})
+		}
+	}
+
+	r := rules{scopes: map[string]func(authz.Subject) bool{}, jit: map[string]provisioning.JIT{}}
+	var ms []authz.Mistake
+	r.policy, ms = authz.Compile(roles, services, known)
+	add(ms)
+	r.release, ms = authz.CompileRelease(releases, known)
+	add(ms)
+	for _, t := range cfg.Targets {
+		service := scopeOf(t.ID)
+		r.scopes[t.ID] = func(s authz.Subject) bool {
+			s.Active = true // an inactive user keeps an account that is disabled
+			return r.policy.Decide(authz.Request{Subject: s, Service: service, Method: "GET", Path: "/"}).Outcome == authz.Allow
+		}
+	}
+	for i, p := range cfg.IdentityProviders {
+		jit, errs := compileJIT(cfg, p, i)
+		out = append(out, errs...)
+		r.jit[p.ID] = jit
+	}
+	return r, out
+}
+
+// scoped: somebody is meant to have an account at the target.
+func scoped(s configs.Scope) bool {
+	return s.All || len(s.Roles) > 0 || len(s.Groups) > 0 || len(s.UserStores) > 0 || s.When != ""
+}
+
+// scopeOf names a target's scope among the services of the policy; the colon
+// keeps it apart from every service's ID.
+func scopeOf(target string) string { return "target:" + target }
+
+// portal is the service that every signed-in person may open.
+const portalID = "gatehouse:portal"
+
+var portalRules = authz.ServiceRules{ID: portalID, Pos: "built in", Rules: []authz.Rule{{
+	ID: "signed-in", Text: "The portal is for everyone who is signed in.", Pos: "built in", Allow: &authz.Match{SignedIn: true},
+}}}
+
+func storeIDs(cfg *configs.Config) []string {
+	var ids []string
+	for _, s := range cfg.UserStores {
+		ids = append(ids, s.ID)
+	}
+	if ids == nil {
+		ids = []string{"primary"}
+	}
+	return ids
+}
+
+func match(m configs.Match) authz.Match {
+	out := authz.Match{
+		Anyone: m.Anyone, SignedIn: m.SignedIn, Roles: m.Roles, Groups: m.Groups, Users: m.Users,
+		IdentityProviders: m.IdentityProviders, UserStores: m.UserStores, ACR: m.ACR, AMR: m.AMR,
+		MaxAge: m.MaxAge, Networks: m.Networks, When: m.When,
+	}
+	for name, vals := range m.Attributes {
+		if out.Attributes == nil {
+			out.Attributes = map[string][]string{}
+		}
+		out.Attributes[name] = vals
+	}
+	return out
+}
+
+func release(cfg *configs.Config, list []configs.Release, section string, i int) (out []authz.ReleaseRule) {
+	for j, r := range list {
+		out = append(out, authz.ReleaseRule{
+			Attribute: r.Attribute, As: r.As, Pos: cfg.Pos(section, i, "release", j), Purpose: r.Purpose, Basis: r.Basis,
+			Values: r.Values, Transform: r.Transform, When: r.When,
+		})
+	}
+	return out
+}
+
+func compileJIT(cfg *configs.Config, p configs.IdentityProvider, i int) (provisioning.JIT, []configs.Mistake) {
+	var out []configs.Mistake
+	jit := provisioning.JIT{Provider: p.ID, UserStore: p.Provisioning.UserStore}
+	if jit.UserStore == "" {
+		jit.UserStore = storeIDs(cfg)[0]
+	}
+	switch p.Provisioning.Mode {
+	case "blocking":
+		jit.Mode = provisioning.Blocking
+	case "async":
+		jit.Mode = provisioning.Async
+	}
+	name := p.Provisioning.UserName
+	if name == "" {
+		name = "preferred_username"
+		if p.SAML != nil {
+			name = "uid"
+		}
+	}
+	var err error
+	if jit.UserName, err = provisioning.CompileFrom(name); err != nil {
+		out = append(out, configs.At(cfg.Pos("identity_providers", i, "provisioning", "user_name"), err.Error(), "name one of the provider's attributes, or write an expression over claims"))
+	}
+	var maps []provisioning.MapRule
+	for attr, m := range p.Attributes {
+		from := m.From
+		if m.Expr != "" {
+			from = m.Expr
+		}
+		absent := m.Absent
+		if absent == "" {
+			absent = p.Absent
+		}
+		maps = append(maps, provisioning.MapRule{
+			Attribute: attr, From: from, Keep: absent == "keep", Required: m.Required,
+			Pos: cfg.Pos("identity_providers", i, "attributes", attr),
+		})
+	}
+	slices.SortFunc(maps, func(a, b provisioning.MapRule) int { return strings.Compare(a.Attribute, b.Attribute) })
+	if jit.Mapping, err = provisioning.CompileMapping(maps); err != nil {
+		for _, e := range joined(err) {
+			pos, text := cfg.Pos("identity_providers", i, "attributes"), e.Error()
+			for _, m := range maps {
+				if rest, ok := strings.CutPrefix(text, m.Pos+": "); ok {
+					pos, text = m.Pos, rest
+				}
+			}
+			out = append(out, configs.At(pos, text, "name one of the provider's attributes, or write an expression over claims"))
+		}
+	}
+	return jit, out
+}
+
+// joined are the errors that errors.Join joined.
+func joined(err error) []error {
+	var j interface{ Unwrap() []error }
+	if errors.As(err, &j) {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
+
+// multi says which attributes can have several values.
+func multi(cfg *configs.Config) map[string]bool {
+	m := map[string]bool{"groups": true, "roles": true}
+	for _, a := range cfg.AttributeTypes() {
+		if a.Multi {
+			m[a.ID] = true
+		}
+	}
+	return m
+}
+
+// headers are the header rules of a service: its preset's, then its own.
+func headers(h configs.Headers) []gateway.HeaderRule {
+	list := slices.Clone(gateway.Presets[h.Preset])
+	for name, own := range h.Own {
+		list = slices.DeleteFunc(list, func(r gateway.HeaderRule) bool { return strings.EqualFold(r.Name, name) })
+		list = append(list, gateway.HeaderRule{Name: name, Attribute: own.Attribute, List: own.List, Separator: own.Separator, Text: own.Encoding})
+	}
+	slices.SortStableFunc(list, func(a, b gateway.HeaderRule) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}

@@ -1,0 +1,84 @@
+// Command gatehouse is a reverse-proxy single sign-on gateway that provisions.
+//
+// Verbs are one file each. Exit codes: 0 done, 1 it says no (invalid, denied,
+// not found), 2 usage. Errors go to stderr, one sentence, with the cure.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(Main()) }
+
+// Main runs the program and returns its exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := command().ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errSaid):
+		return 1
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "gatehouse: "+err.Error())
+		return 2
+	default:
+		fmt.Fprintln(os.Stderr, "gatehouse: "+err.Error())
+		return 1
+	}
+}
+
+// errSaid: the answer is no, and has been printed.
+var errSaid = errors.New("no")
+
+// usageError is a mistake in how the program was called.
+type usageError struct{ error }
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "gatehouse",
+		Short:         "Single sign-on in front of your web services, with accounts made at first use",
+		SilenceErrors: true, SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no verb %q — `gatehouse help` lists those there are", args[0])}
+			}
+			return cmd.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.AddCommand(runCommand(), demoCommand(), checkCommand(), explainCommand(), usersCommand(), sessionsCommand(), tasksCommand(), auditCommand(), versionCommand())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w — `%s --help` shows how", err, cmd.CommandPath())}
+	})
+	return root
+}
+
+// args wraps a check of arguments so that its error counts as usage.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, a []string) error {
+		if err := check(cmd, a); err != nil {
+			return usageError{fmt.Errorf("%w — `%s --help` shows how", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// logger writes JSON lines where nobody watches and text where somebody does.
+func logger(level slog.Level) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+}

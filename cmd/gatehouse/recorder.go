@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// A recorder writes audit events that change nothing else: refusals and denials.
+// They are queued, so that a flood of refused requests costs no disk on the
+// request path and can not fill the disk faster than it is written. What did
+// not fit is counted, and the count is recorded. Sign-ins, changes and ends of
+// sessions do not pass here: they are recorded in their own transactions.
+type recorder struct {
+	st      store.Store
+	log     *audit.Log
+	slog    *slog.Logger
+	queue   chan audit.Event
+	dropped atomic.Uint64
+	done    sync.WaitGroup
+}
+
+// recordBatch events are written in one transaction, within store.MaxKeys.
+const recordBatch = 12
+
+func newRecorder(st store.Store, log *audit.Log, sl *slog.Logger) *recorder {
+	return &recorder{st: st, log: log, slog: sl, queue: make(chan audit.Event, 4096)}
+}
+
+// Record queues an event; it never blocks.
+func (r *recorder) Record(e audit.Event) {
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	select {
+	case r.queue <- e:
+	default:
+		r.dropped.Add(1)
+	}
+}
+
+// run writes until ctx ends, then what is left.
+func (r *recorder) run(ctx context.Context) {
+	for {
+		select {
+		case e := <-r.queue:
+			r.write(r.batch(e))
+		case <-ctx.Done():
+			for {
+				select {
+				case e := <-r.queue:
+					r.write(r.batch(e))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (r *recorder) batch(first audit.Event) []audit.Event {
+	list := []audit.Event{first}
+	if n := r.dropped.Swap(0); n > 0 {
+		list = append(list, audit.Event{Kind: "audit.dropped", Text: fmt.Sprintf("%d refusals were not recorded one by one: they came faster than they could be written", n)})
+	}
+	for len(list) < recordBatch {
+		select {
+		case e := <-r.queue:
+			list = append(list, e)
+		default:
+			return list
+		}
+	}
+	return list
+}
+
+func (r *recorder) write(list []audit.Event) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := r.st.Update(ctx, func(tx store.Tx) error {
+		for _, e := range list {
+			if err := r.log.Append(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		r.dropped.Add(uint64(len(list)))
+		r.slog.Error("audit events could not be written", "events", len(list), "error", err)
+	}
+}

@@ -1,0 +1,477 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/federation/oidc"
+	"github.com/gatehouse-sso/gatehouse/federation/saml"
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
+	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/web/portal"
+)
+
+// All assembly is in this file. A process holds what lives as long as the
+// program: the store, its keys, the audit log, the task runner. A site is what
+// one configuration makes of them; a changed configuration makes another site,
+// which takes the place of the old one whole.
+
+type process struct {
+	log      *slog.Logger
+	store    store.Store
+	sealer   *store.Sealer
+	keys     *gateway.Keys
+	audit    *audit.Log
+	recorder *recorder
+	runner   *task.Runner
+	streams  gateway.Streams
+	site     atomic.Pointer[site]
+}
+
+type site struct {
+	cfg       *configs.Config
+	rules     rules
+	directory *provisioning.Directory
+	sessions  *session.Store
+	outbox    *outbox.Outbox
+	gateway   *gateway.Gateway
+}
+
+// openProcess opens the store of a configuration and what belongs to it.
+func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*process, error) {
+	path := cfg.Store.Bolt()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	st, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	p := &process{log: log, store: st, audit: audit.New(time.Now)}
+	if p.sealer, err = openSealer(cfg); err == nil {
+		p.keys, err = gateway.LoadKeys(ctx, st, p.sealer, time.Now())
+	}
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	p.recorder = newRecorder(st, p.audit, log)
+	p.runner = task.NewRunner(task.Config{Store: st, Handlers: map[string]task.Handler{
+		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
+		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
+	}})
+	return p, nil
+}
+
+// openSealer takes the key of the configuration, or one in a file beside the
+// store, made at the first start.
+func openSealer(cfg *configs.Config) (*store.Sealer, error) {
+	if !cfg.StoreKey.IsZero() {
+		return store.NewSealer([]byte(cfg.StoreKey.Value()), "gateway keys")
+	}
+	key, err := store.SecretFile(cfg.Store.Bolt() + ".key")
+	if err != nil {
+		return nil, err
+	}
+	return store.NewSealer(key, "gateway keys")
+}
+
+// run works in the background until ctx ends, and returns when all is still.
+func (p *process) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { p.recorder.run(ctx) })
+	wg.Go(func() { _ = p.runner.Run(ctx) }) // ends with ctx
+	wg.Go(func() { p.sweep(ctx) })
+	wg.Wait()
+}
+
+// sweep forgets used assertions that are too old to be used again anyway.
+func (p *process) sweep(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = p.site.Load().directory.Sweep(ctx); err != nil {
+				p.log.Error("sweep", "error", err)
+				break
+			}
+		}
+	}
+}
+
+// newSite makes everything that one configuration says.
+func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*site, error) {
+	s := &site{cfg: cfg, rules: r}
+	s.rules.release = r.release.With(p.keys.Pairwise())
+	multi := multi(cfg)
+	precedence := []provisioning.Source{}
+	for _, idp := range cfg.IdentityProviders {
+		precedence = append(precedence, provisioning.SourceIDP(idp.ID))
+	}
+	var err error
+	if s.directory, err = provisioning.New(provisioning.Config{
+		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi,
+		Followers: []provisioning.Follower{
+			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
+				return p.audit.Append(tx, changeEvent(d))
+			},
+			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
+				return s.outbox.Follow(tx, before, after, d)
+			},
+		},
+		SignedIn: []func(store.Tx, provisioning.User, federation.Identity, string) error{
+			func(tx store.Tx, u provisioning.User, id federation.Identity, flow string) error {
+				return p.audit.Append(tx, audit.Event{Kind: "login", UserID: u.ID, Provider: id.Provider, Flow: flow})
+			},
+		},
+	}); err != nil {
+		return nil, err
+	}
+	var targets []outbox.Target
+	for _, t := range cfg.Targets {
+		made, err := s.target(t)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.ID, err)
+		}
+		targets = append(targets, made)
+	}
+	s.outbox = outbox.New(outbox.Config{
+		Store: p.store, Directory: s.directory, Roles: r.policy.Roles, Targets: targets, Audit: p.audit.Append,
+		Run: func(ctx context.Context, kind, key string) error { return p.runner.Now(ctx, kind, key) },
+	})
+	cookie := session.Cookie{}
+	if cfg.Server.PublicURL.Scheme == "http" {
+		cookie = session.Cookie{Insecure: true, Port: cfg.Server.PublicURL.Port()}
+	}
+	s.sessions = session.New(session.Config{
+		Store: p.store, Cookie: cookie, Idle: cfg.Session.Idle, Lifetime: cfg.Session.Lifetime, PerUser: cfg.Limits.SessionsPerUser,
+		Strict: cfg.Session.SameSite == "strict",
+		EndedTx: func(tx store.Tx, row session.Session) error {
+			return p.audit.Append(tx, audit.Event{Kind: "session.ended", UserID: row.UserID, Provider: row.Provider, Flow: row.Flow})
+		},
+		Ended: func(id string) {
+			if g := s.gateway; g != nil {
+				g.Recheck(id, "")
+			}
+		},
+	})
+	pages, err := web.New(web.Brand{
+		Name: cfg.Branding.Name, HomeURL: cfg.Server.PublicURL.String() + "/", HelpText: cfg.Help.Contact, HelpURL: address(cfg.Help.URL),
+		Languages: cfg.Languages, LanguageURL: "/.gatehouse/language",
+	})
+	if err != nil {
+		return nil, err
+	}
+	var providers []gateway.Provider
+	for i, idp := range cfg.IdentityProviders {
+		made, err := p.provider(ctx, cfg, i)
+		if err != nil {
+			return nil, fmt.Errorf("identity provider %s: %w", idp.ID, err)
+		}
+		made.JIT = r.jit[idp.ID]
+		providers = append(providers, made)
+	}
+	s.gateway, err = gateway.New(gateway.Config{
+		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: providers,
+		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
+		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
+		Log: p.log, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Multi: func(attr string) bool { return multi[attr] },
+	})
+	return s, err
+}
+
+// run keeps what the site remembers true, until ctx ends.
+func (s *site) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.sessions.Run(ctx) })
+	wg.Go(func() { s.gateway.Run(ctx) })
+	wg.Wait()
+}
+
+// services are those of the configuration, and the portal on the gateway's own
+// host.
+func (s *site) services(pages *web.Pages) []gateway.Service {
+	public := s.cfg.Server.PublicURL
+	var list []gateway.Service
+	var tiles []portal.Service
+	for _, c := range s.cfg.Services {
+		list = append(list, gateway.Service{
+			ID: c.ID, Title: c.Title, Description: c.Description, Host: c.Host, Path: c.Path, Upstream: c.Upstream[0],
+			Headers: headers(c.Headers), IdentityProviders: c.IdentityProviders, Contact: c.Denied.Contact,
+			DeniedText: c.Denied.Text, KeepAuthorization: c.KeepAuthorization, NoWebSocket: !c.Websocket, ProvisionedBy: c.ProvisionedBy,
+		})
+		at := url.URL{Scheme: public.Scheme, Host: c.Host, Path: c.Path}
+		if port := public.Port(); port != "" {
+			at.Host = net.JoinHostPort(c.Host, port)
+		}
+		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, URL: at.String(), Path: c.Path})
+	}
+	home := public.Hostname()
+	if slices.ContainsFunc(list, func(g gateway.Service) bool { return g.Host == home && (g.Path == "/" || g.Path == "") }) {
+		return list // the site has a front page of its own
+	}
+	return append(list, gateway.Service{
+		ID: portalID, Title: "Portal", Host: home, Path: "/",
+		Handler: portal.New(portal.Config{
+			Services: tiles, Decide: s.rules.policy.Decide, Pages: pages, LogoutURL: "/.gatehouse/logout",
+			Provider: func(id string) string { return providerTitle(s.cfg, id) },
+		}),
+	})
+}
+
+func providerTitle(cfg *configs.Config, id string) string {
+	for _, p := range cfg.IdentityProviders {
+		if p.ID == id && p.Title != "" {
+			return p.Title
+		}
+	}
+	return id
+}
+
+// target makes the connector of a target, and says what its accounts hold: the
+// user name, and what the release policy lets it have.
+func (s *site) target(t configs.Target) (outbox.Target, error) {
+	roots, err := rootsFrom(string(t.SCIM2.CA))
+	if err != nil {
+		return outbox.Target{}, err
+	}
+	c := scim2.Config{
+		URL: t.SCIM2.URL.String(), Client: outboundClient(s.cfg.Outbound.Allow, roots, t.SCIM2.Timeout),
+		Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.SCIM2.Patch],
+	}
+	switch a := t.SCIM2.Auth; {
+	case !a.Bearer.IsZero():
+		c.Auth = scim2.Bearer(a.Bearer.Value())
+	case a.Basic != nil:
+		c.Auth = scim2.Basic(a.Basic.User, a.Basic.Password.Value())
+	}
+	conn, err := scim2.New(c)
+	if err != nil {
+		return outbox.Target{}, err
+	}
+	return outbox.Target{
+		ID: t.ID, Title: t.Title, Connector: connector.Limited(conn, t.SCIM2.Rate), Scope: s.rules.scopes[t.ID], Leave: outbox.Leave(t.Leave), Adopt: outbox.Adopt(t.Adopt),
+		Timeout: 2 * t.SCIM2.Timeout, Wait: t.Wait,
+		Account: func(u provisioning.User, sub authz.Subject) (connector.Account, error) {
+			return account(s.rules.release.Release("target:"+t.ID, sub), s.directory.FullName(u.Store, u.UserName)), nil
+		},
+	}, nil
+}
+
+// account is what a target may know, under the target's own names. An attribute
+// that it may know in principle and that the person has not is cleared there.
+func account(rel authz.Release, userName string) connector.Account {
+	a := connector.Account{UserName: userName, Attributes: map[string][]string{}}
+	for _, v := range rel.Sent {
+		if path := scimPath(v.Attribute, v.Name); path != "" {
+			a.Attributes[path] = v.Values
+		}
+	}
+	for _, name := range rel.Missing() {
+		if path := scimPath(name, name); path != "" {
+			a.Attributes[path] = nil
+		}
+	}
+	return a
+}
+
+// scimPath is where an attribute goes: what the release calls it, or, if that
+// says nothing, where it usually goes.
+func scimPath(attribute, as string) string {
+	if as != "" && as != attribute {
+		return as
+	}
+	return scim2.DefaultPath(attribute)
+}
+
+// provider makes one identity provider.
+func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gateway.Provider, error) {
+	c := cfg.IdentityProviders[i]
+	own := cfg.Server.PublicURL.String() + "/.gatehouse/"
+	g := gateway.Provider{
+		ID: c.ID, Title: c.Title, Blocking: c.Provisioning.Mode == "blocking", Timeout: c.Provisioning.Timeout,
+		Continue: c.Provisioning.OnFailure == "continue",
+	}
+	if len(c.Domains) > 0 {
+		g.Hint = c.Domains[0]
+	}
+	if g.Title == "" {
+		g.Title = c.ID
+	}
+	client := outboundClient(cfg.Outbound.Allow, nil, 10*time.Second)
+	if o := c.OIDC; o != nil {
+		g.Callback, g.Recipient = "oidc/"+c.ID+"/callback", o.ClientID
+		oc := oidc.Config{
+			ID: c.ID, Issuer: o.Issuer.String(), ClientID: o.ClientID, Secret: o.ClientSecret.Value(), AuthMethod: oidc.AuthMethod(o.AuthMethod),
+			RedirectURL: own + g.Callback, Scopes: o.Scopes, Algorithms: o.Algorithms, GroupsClaim: o.GroupsClaim,
+			Client: client, Skew: o.Skew,
+		}
+		if o.Userinfo {
+			oc.UserInfo = oidc.Always
+		}
+		if !o.PrivateKey.IsZero() {
+			var err error
+			if oc.Key, err = privateKey(o.PrivateKey.Value()); err != nil {
+				return g, err
+			}
+		}
+		made, err := oidc.New(oc)
+		g.Provider = made
+		return g, err
+	}
+	s := c.SAML
+	g.Callback, g.CrossSite = "saml/"+c.ID+"/acs", true
+	sc := saml.Config{
+		ID: c.ID, EntityID: s.EntityID, ACSURL: own + g.Callback, IDP: s.Metadata.EntityID, Binding: s.Binding,
+		InsecureUnsignedRequests: !s.SignRequests, InsecureSHA1: s.InsecureAllowSHA1, RequireSignedResponse: s.RequireSignedResponse, RequireSignedAssertion: true,
+		Metadata: saml.Metadata{File: string(s.Metadata.File), URL: address(s.Metadata.URL), Refresh: s.Metadata.Refresh},
+		Skew:     s.Skew, Client: client,
+	}
+	if sc.EntityID == "" {
+		sc.EntityID = own + "saml/" + c.ID + "/metadata"
+	}
+	g.Recipient = sc.EntityID
+	if s.Subject != "" && s.Subject != "nameid" {
+		sc.Subject = []string{s.Subject}
+	}
+	if s.Metadata.Certificate != nil {
+		cert, err := certificates(string(s.Metadata.Certificate.File))
+		if err != nil {
+			return g, err
+		}
+		sc.Metadata.Certificates = cert
+	}
+	keys, err := p.samlKeys(ctx, cfg, *s)
+	if err != nil {
+		return g, err
+	}
+	sc.Signing, sc.Decryption = keys[:1], keys
+	made, err := saml.New(sc)
+	if err != nil {
+		return g, err
+	}
+	g.Provider, g.ErrorURL = made, made.ErrorURL()
+	g.Metadata = func() ([]byte, error) { return made.Metadata(false) }
+	return g, nil
+}
+
+// samlKeys are the configured ones, or one that the gateway made itself.
+func (p *process) samlKeys(ctx context.Context, cfg *configs.Config, s configs.SAML) (keys []saml.Key, err error) {
+	for _, k := range s.Keys {
+		certs, err := certificates(string(k.Certificate.File))
+		if err != nil {
+			return nil, err
+		}
+		key, err := privateKey(k.Key.Value())
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, saml.Key{Private: key, Certificate: certs[0]})
+	}
+	if keys != nil {
+		return keys, nil
+	}
+	raw, err := gateway.Secret(ctx, p.store, p.sealer, "saml", time.Now(), func() ([]byte, error) { return selfSigned(cfg.Server.PublicURL.Hostname()) })
+	if err != nil {
+		return nil, err
+	}
+	certBlock, rest := pem.Decode(raw)
+	if certBlock == nil {
+		return nil, errors.New("the gateway's own SAML key can not be read")
+	}
+	cert, err := x509.ParseCertificate(certBlock.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, err := privateKey(string(rest))
+	return []saml.Key{{Private: key, Certificate: cert}}, err
+}
+
+// selfSigned makes an RSA key and a certificate around it, in PEM. Identity
+// providers pin SAML keys by metadata, so nobody has to vouch for it.
+func selfSigned(host string) ([]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	t := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...), nil
+}
+
+// changeEvent is how a change of a user stands in the audit log: the names of
+// what differs, never the values.
+func changeEvent(d provisioning.Delta) audit.Event {
+	e := audit.Event{At: d.At, Kind: "user.changed", UserID: d.UserID, By: string(d.By), Flow: d.Flow}
+	switch {
+	case d.Created:
+		e.Kind = "user.created"
+	case d.Deleted:
+		e.Kind = "user.deleted"
+	}
+	for _, f := range d.Fields {
+		e.Names = append(e.Names, f.Name)
+	}
+	if len(d.Joined)+len(d.Left) > 0 {
+		e.Names = append(e.Names, "member_of")
+	}
+	if len(d.Linked) > 0 {
+		e.Names = append(e.Names, "links")
+	}
+	return e
+}
+
+func address(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.String()
+}

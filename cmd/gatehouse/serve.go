@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// drainTime is how long requests under way may take after SIGTERM.
+const drainTime = 10 * time.Second
+
+// A server serves one process on its listeners.
+type server struct {
+	p      *process
+	load   func() (*configs.Config, []configs.Mistake)
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc // of the site in place
+	wg     sync.WaitGroup
+}
+
+// place puts a site into the front, and lets the one before go.
+func (s *server) place(next *site) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.wg.Go(func() { next.run(ctx) })
+	s.p.site.Store(next)
+	if s.cancel != nil {
+		s.cancel()
+		next.gateway.Recheck("", "") // what is under way is decided about by the rules in force
+	}
+	s.cancel = cancel
+}
+
+// reload reads the configuration again. A bad one, or one that can not be
+// served, changes nothing.
+func (s *server) reload() {
+	cfg, mistakes := s.load()
+	if len(mistakes) > 0 {
+		for _, m := range mistakes {
+			s.log.Error("configuration", "mistake", m.String())
+		}
+		s.log.Error("the configuration was not taken; the one before stays in force", "mistakes", len(mistakes))
+		return
+	}
+	old := s.p.site.Load().cfg
+	if cfg.Store != old.Store || cfg.Server.Listen != old.Server.Listen || cfg.Server.AdminListen != old.Server.AdminListen {
+		s.log.Error("the configuration was not taken: another store or listener needs a restart")
+		return
+	}
+	rules, mistakes := compile(cfg)
+	if len(mistakes) > 0 {
+		s.log.Error("the configuration was not taken", "mistake", mistakes[0].String())
+		return
+	}
+	next, err := s.p.newSite(s.ctx, cfg, rules)
+	if err != nil {
+		s.log.Error("the configuration was not taken; the one before stays in force", "error", err)
+		return
+	}
+	s.place(next)
+	s.log.Info("configuration taken")
+}
+
+// serve runs a configuration until ctx ends: listeners, background work,
+// reloads at each value of hup. ready is called once requests are answered.
+func serve(ctx context.Context, load func() (*configs.Config, []configs.Mistake), cfg *configs.Config, log *slog.Logger, hup <-chan os.Signal, ready func(*process)) (err error) {
+	rules, mistakes := compile(cfg)
+	if len(mistakes) > 0 {
+		return errors.New(mistakes[0].String())
+	}
+	ln, err := net.Listen("tcp", string(cfg.Server.Listen))
+	if err != nil {
+		return fmt.Errorf("listen: %w — stop what has the address, or change server.listen", err)
+	}
+	defer ln.Close()
+	adminLn, err := net.Listen("tcp", string(cfg.Server.AdminListen))
+	if err != nil {
+		return fmt.Errorf("listen for administrators: %w — stop what has the address, or change server.admin_listen", err)
+	}
+	defer adminLn.Close()
+
+	p, err := openProcess(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.store.Close()) }()
+	first, err := p.newSite(ctx, cfg, rules)
+	if err != nil {
+		return err
+	}
+	sock, err := listenSocket(cfg)
+	if err != nil {
+		return err
+	}
+	defer sock.Close()
+
+	// What works in the background outlives the requests under way.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &server{p: p, load: load, log: log, ctx: background}
+	s.place(first)
+	s.wg.Go(func() { p.run(background) })
+	defer func() { stop(); s.wg.Wait() }()
+
+	front := &http.Server{
+		Handler:                      http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }),
+		ReadHeaderTimeout:            5 * time.Second,
+		IdleTimeout:                  60 * time.Second,
+		MaxHeaderBytes:               int(cfg.Limits.HeaderSize),
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 100},
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+	}
+	admin := &http.Server{Handler: health(p.store), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
+	local := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { newAPI(p, p.site.Load()).ServeHTTP(w, r) }), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
+
+	failed := make(chan error, 3)
+	start := func(srv *http.Server, ln net.Listener) {
+		s.wg.Go(func() {
+			if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	if tc := cfg.Server.TLS; tc.Cert != "" {
+		pair := &keyPair{cert: string(tc.Cert), key: string(tc.Key), log: log}
+		if _, err := pair.get(nil); err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+		front.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+		s.wg.Go(func() {
+			if err := front.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	} else {
+		start(front, ln)
+	}
+	start(admin, adminLn)
+	start(local, sock)
+	log.Info("ready", "listen", ln.Addr().String(), "public_url", cfg.Server.PublicURL.String())
+	if ready != nil {
+		ready(p)
+	}
+
+	for {
+		select {
+		case <-hup:
+			s.reload()
+			continue
+		case err = <-failed:
+		case <-ctx.Done():
+		}
+		break
+	}
+	log.Info("draining", "at_most", drainTime.String())
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if derr := front.Shutdown(drain); derr != nil {
+		log.Warn("requests were cut that took longer than the drain time")
+		_ = front.Close()
+	}
+	_ = admin.Close()
+	_ = local.Close()
+	return err
+}
+
+// health answers whether the process is alive, and whether it can serve.
+func health(st store.Store) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "alive") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := st.View(r.Context(), func(tx store.Tx) error { _, _, err := tx.Get([]byte("ready?")); return err }); err != nil {
+			http.Error(w, "the store can not be read", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return mux
+}
+
+// socketPath is where a running gateway answers the other verbs.
+func socketPath(cfg *configs.Config) string {
+	return filepath.Join(filepath.Dir(cfg.Store.Bolt()), "admin.sock")
+}
+
+// listenSocket listens for the other verbs, for this user alone. The store is
+// locked by now, so a socket that is there is a dead one.
+func listenSocket(cfg *configs.Config) (net.Listener, error) {
+	path := socketPath(cfg)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+// keyPair is a certificate that is read again when its file changes. A file
+// that can not be read leaves the last good one in use.
+type keyPair struct {
+	cert, key string
+	log       *slog.Logger
+	mu        sync.Mutex
+	checked   time.Time
+	changed   time.Time
+	last      *tls.Certificate
+}
+
+func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last != nil && time.Since(k.checked) < 5*time.Second {
+		return k.last, nil
+	}
+	k.checked = time.Now()
+	info, err := os.Stat(k.cert)
+	if err == nil && k.last != nil && info.ModTime().Equal(k.changed) {
+		return k.last, nil
+	}
+	if err == nil {
+		var pair tls.Certificate
+		if pair, err = tls.LoadX509KeyPair(k.cert, k.key); err == nil {
+			k.last, k.changed = &pair, info.ModTime()
+			return k.last, nil
+		}
+	}
+	if k.last != nil {
+		k.log.Error("certificate not read again; the last good one stays", "file", k.cert, "error", err)
+		return k.last, nil
+	}
+	return nil, err
+}

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+)
+
+// admin speaks to the API of api.go: over the socket if a gateway answers
+// there, else with a store that it opens itself.
+type admin struct {
+	do    func(*http.Request) (*http.Response, error)
+	close func() error
+}
+
+func openAdmin(ctx context.Context, file string) (*admin, error) {
+	cfg, mistakes := loadAll(file, configs.AllowInlineSecrets)
+	if len(mistakes) > 0 {
+		printMistakes(mistakes)
+		return nil, errSaid
+	}
+	path := socketPath(cfg)
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}}}
+		return &admin{do: c.Do, close: func() error { c.CloseIdleConnections(); return nil }}, nil
+	}
+	if _, err := os.Stat(cfg.Store.Bolt()); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no store at %s yet — start the gateway once, or name another configuration with -c", cfg.Store.Bolt())
+	}
+	p, err := openProcess(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	r, _ := compile(cfg) // loadAll found no mistakes in it
+	s, err := p.newSite(ctx, cfg, r)
+	if err != nil {
+		return nil, errors.Join(err, p.store.Close())
+	}
+	p.site.Store(s)
+	h := newAPI(p, s)
+	return &admin{
+		do: func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Result(), nil
+		},
+		close: p.store.Close,
+	}, nil
+}
+
+// call asks the API and decodes its answer into v.
+func (a *admin) call(ctx context.Context, method, path string, q url.Values, v any) (raw []byte, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin.sock/v1/"+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := a.do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if raw, err = io.ReadAll(resp.Body); err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e struct{ Error string }
+		_ = json.Unmarshal(raw, &e)
+		if e.Error == "" {
+			e.Error = resp.Status
+		}
+		return nil, errors.New(e.Error)
+	}
+	return raw, json.Unmarshal(raw, v)
+}
+
+// adminVerb makes a command that asks the API one thing and prints it, as a
+// table or, with --json, as it came.
+func adminVerb[T any](use, short string, check cobra.PositionalArgs, ask func(cmd *cobra.Command, a []string) (method, path string, q url.Values), show func(io.Writer, T)) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args(check)}
+	file := configFlag(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, argv []string) error {
+		a, err := openAdmin(cmd.Context(), *file)
+		if err != nil {
+			return err
+		}
+		defer a.close()
+		method, path, q := ask(cmd, argv)
+		var v T
+		raw, err := a.call(cmd.Context(), method, path, q, &v)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, raw, "", "  "); err != nil {
+				return err
+			}
+			_, err := pretty.WriteTo(cmd.OutOrStdout())
+			return err
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		show(w, v)
+		return w.Flush()
+	}
+	return cmd
+}
+
+func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// page adds --after and --limit, and what else a list can be asked for.
+func page(cmd *cobra.Command, q url.Values) url.Values {
+	for _, name := range []string{"after", "limit", "user", "flow", "kind"} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Value.String() != "" && f.Value.String() != "0" {
+			q.Set(name, f.Value.String())
+		}
+	}
+	return q
+}
+
+func pageFlags(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().String("after", "", "continue after this one")
+	cmd.Flags().Int("limit", pageOf, "at most so many")
+	return cmd
+}
+
+func usersCommand() *cobra.Command {
+	one := func(method, path string, more url.Values) func(*cobra.Command, []string) (string, string, url.Values) {
+		return func(_ *cobra.Command, a []string) (string, string, url.Values) {
+			q := url.Values{"name": {a[0]}}
+			for k, v := range more {
+				q[k] = v
+			}
+			return method, path, q
+		}
+	}
+	said := func(what string) func(io.Writer, userView) {
+		return func(w io.Writer, u userView) { fmt.Fprintf(w, "%s %s\n", u.UserName, what) }
+	}
+	return group("users", "People: list, show, disable, enable, delete",
+		pageFlags(adminVerb("list [PREFIX]", "List users, those whose name begins with PREFIX", cobra.MaximumNArgs(1),
+			func(cmd *cobra.Command, a []string) (string, string, url.Values) {
+				q := page(cmd, url.Values{})
+				if len(a) > 0 {
+					q.Set("q", a[0])
+				}
+				return "GET", "users", q
+			}, func(w io.Writer, list []userView) {
+				fmt.Fprintln(w, "NAME\tACTIVE\tMODIFIED\tID")
+				for _, u := range list {
+					fmt.Fprintf(w, "%s\t%t\t%s\t%s\n", u.UserName, u.Active, u.Modified.Format(time.DateTime), u.ID)
+				}
+			})),
+		adminVerb("show NAME", "Show one user: who said what, roles, sign-ins, accounts", cobra.ExactArgs(1), one("GET", "user", nil), showUser),
+		adminVerb("disable NAME", "Keep a user out, and end their sessions", cobra.ExactArgs(1), one("POST", "user/active", url.Values{"active": {"false"}}), said("is disabled")),
+		adminVerb("enable NAME", "Let a user in again", cobra.ExactArgs(1), one("POST", "user/active", url.Values{"active": {"true"}}), said("is enabled")),
+		adminVerb("delete NAME", "Delete a user, and end their sessions", cobra.ExactArgs(1), one("DELETE", "user", nil), said("is deleted")),
+	)
+}
+
+func showUser(w io.Writer, u userView) {
+	fmt.Fprintf(w, "name\t%s\nid\t%s\nactive\t%t\nversion\t%d\ncreated\t%s\nmodified\t%s\n", u.UserName, u.ID, u.Active, u.Version, u.Created.Format(time.DateTime), u.Modified.Format(time.DateTime))
+	fmt.Fprintf(w, "roles\t%s\ngroups\t%s\n", strings.Join(u.Roles, ", "), strings.Join(u.Groups, ", "))
+	for _, l := range u.Links {
+		fmt.Fprintf(w, "signs in at\t%s\t%s\t%s\n", l.Provider, l.Ref.Issuer, l.Ref.Subject)
+	}
+	for attr, claims := range u.Claims {
+		for _, c := range claims {
+			fmt.Fprintf(w, "%s\t%s\tsaid by %s\t%s\n", attr, strings.Join(c.Values, ", "), c.Source, c.At.Format(time.DateTime))
+		}
+	}
+	for _, a := range u.Accounts {
+		fmt.Fprintf(w, "account at %s\t%s\t%s\t%s\n", a.Target, a.Status, a.RemoteID, a.Error)
+	}
+}
+
+func sessionsCommand() *cobra.Command {
+	list := pageFlags(adminVerb("list", "List sessions", cobra.NoArgs,
+		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
+			q := page(cmd, url.Values{})
+			if u := q.Get("user"); u != "" {
+				q.Set("name", u)
+			}
+			return "GET", "sessions", q
+		}, func(w io.Writer, list []sessionView) {
+			fmt.Fprintln(w, "USER\tIDENTITY PROVIDER\tBEGUN\tLAST USED\tENDS\tID")
+			for _, s := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.User, s.Provider, s.Created.Format(time.DateTime), s.Seen.Format(time.DateTime), s.Until.Format(time.DateTime), s.ID)
+			}
+		}))
+	list.Flags().String("user", "", "of this user only")
+	end := adminVerb("end [ID]", "End a session, or with --user all of a user", cobra.MaximumNArgs(1),
+		func(cmd *cobra.Command, a []string) (string, string, url.Values) {
+			q := url.Values{}
+			if len(a) > 0 {
+				q.Set("id", a[0])
+			}
+			if u := cmd.Flags().Lookup("user").Value.String(); u != "" {
+				q.Set("name", u)
+			}
+			return "DELETE", "sessions", q
+		}, func(w io.Writer, v map[string]int) {
+			fmt.Fprintf(w, "%d %s ended\n", v["ended"], plural(v["ended"], "session", "sessions"))
+		})
+	end.Flags().String("user", "", "all sessions of this user")
+	return group("sessions", "Sign-ins: list, end", list, end)
+}
+
+func tasksCommand() *cobra.Command {
+	return group("tasks", "Work that waits: list, retry",
+		pageFlags(adminVerb("list", "List tasks that are not done", cobra.NoArgs,
+			func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
+				return "GET", "tasks", page(cmd, url.Values{})
+			},
+			func(w io.Writer, list []task.Task) {
+				fmt.Fprintln(w, "KIND\tKEY\tSTATE\tDUE\tFAILURES\tLAST ERROR")
+				for _, t := range list {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", t.Kind, t.Key, t.State, t.Due.Format(time.DateTime), t.Attempts, t.Error)
+				}
+			})),
+		adminVerb("retry KIND KEY", "Try a task again now", cobra.ExactArgs(2),
+			func(_ *cobra.Command, a []string) (string, string, url.Values) {
+				return "POST", "tasks/retry", url.Values{"kind": {a[0]}, "key": {a[1]}}
+			},
+			func(w io.Writer, _ map[string]bool) { fmt.Fprintln(w, "will be tried now") }),
+	)
+}
+
+func auditCommand() *cobra.Command {
+	cmd := pageFlags(adminVerb("audit", "What happened: by support code, user or kind, newest first", cobra.NoArgs,
+		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
+			return "GET", "audit", page(cmd, url.Values{})
+		},
+		func(w io.Writer, list []audit.Event) {
+			fmt.Fprintln(w, "TIME\tKIND\tCODE\tSUPPORT\tUSER\tWHERE\tTEXT")
+			for _, e := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.At.Format(time.DateTime), e.Kind, e.Code, e.Flow, e.UserID, strings.TrimSpace(e.Service+" "+e.Provider+" "+e.Target), e.Text)
+			}
+		}))
+	cmd.Flags().String("flow", "", "the support code on a page")
+	cmd.Flags().String("user", "", "ID of a user")
+	cmd.Flags().String("kind", "", "login, login.refused, denied, user.changed, session.ended, …")
+	return cmd
+}
+
+func explainCommand() *cobra.Command {
+	cmd := adminVerb("explain", "Why a person may or may not use a service, and what it would learn", cobra.NoArgs,
+		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
+			q := url.Values{}
+			for flag, key := range map[string]string{"user": "name", "service": "service", "method": "method", "path": "path", "from": "from", "acr": "acr", "idp": "idp"} {
+				q.Set(key, cmd.Flags().Lookup(flag).Value.String())
+			}
+			return "GET", "explain", q
+		}, showExplanation)
+	cmd.Flags().String("user", "", "whom: user name or ID; empty: nobody signed in")
+	cmd.Flags().String("service", "", "which service")
+	cmd.Flags().String("method", "GET", "HTTP method")
+	cmd.Flags().String("path", "/", "path")
+	cmd.Flags().String("from", "127.0.0.1", "address of the caller")
+	cmd.Flags().String("acr", "", "authentication context of the sign-in")
+	cmd.Flags().String("idp", "", "identity provider of the sign-in; empty: that of the first link")
+	_ = cmd.MarkFlagRequired("service")
+	return cmd
+}
+
+func showExplanation(w io.Writer, x explanation) {
+	fmt.Fprintf(w, "%s", strings.ToUpper(x.Outcome))
+	if x.Code != "" {
+		fmt.Fprintf(w, " (%s)", x.Code)
+	}
+	who := x.User.UserName
+	if who == "" {
+		who = "nobody signed in"
+	}
+	fmt.Fprintf(w, ": %s at %s\n\n", who, x.Service)
+	for _, r := range x.Reasons {
+		mark := "does not apply"
+		if r.Matched {
+			mark = "applies"
+		}
+		fmt.Fprintf(w, "%s rule %s %s\t%s\n", r.Effect, r.Rule, mark, r.Pos)
+		if r.Text != "" {
+			fmt.Fprintf(w, "    %s\n", r.Text)
+		}
+		for _, c := range r.Unmet {
+			fmt.Fprintf(w, "    %s: wants %s, has %s\n", c.Kind, listed(c.Want), listed(c.Have))
+		}
+		if r.Err != "" {
+			fmt.Fprintf(w, "    can not be evaluated: %s\n", r.Err)
+		}
+	}
+	if len(x.Needs.ACR) > 0 || x.Needs.MaxAge > 0 {
+		fmt.Fprintf(w, "needs a sign-in with %s\n", listed(x.Needs.ACR))
+	}
+	if x.User.ID == "" {
+		return
+	}
+	fmt.Fprintln(w, "\nreleased to the service:")
+	for _, v := range x.Sent {
+		fmt.Fprintf(w, "  %s\tas %s\t%s\t%s\n", v.Attribute, v.Name, listed(v.Values), v.Purpose)
+	}
+	for _, v := range x.Withheld {
+		fmt.Fprintf(w, "  %s\twithheld\t%s\n", v.Attribute, v.Why)
+	}
+	fmt.Fprintln(w, "in headers:")
+	for _, h := range x.Headers {
+		fmt.Fprintf(w, "  %s\t%s\n", h.Name, strings.Join(h.Values, " | "))
+	}
+	for _, t := range x.Targets {
+		fmt.Fprintf(w, "target %s: account: %t\n", t.Target, t.Account)
+		for _, v := range t.Sent {
+			fmt.Fprintf(w, "  %s\tas %s\t%s\n", v.Attribute, v.Name, listed(v.Values))
+		}
+	}
+}
+
+func listed(s []string) string {
+	if len(s) == 0 {
+		return "nothing"
+	}
+	return strings.Join(s, ", ")
+}
