@@ -132,6 +132,7 @@ func TestAddsMerge(t *testing.T) {
 		var runs atomic.Int32
 		start(t, Config{Store: s, Handlers: handlers(func(context.Context, string) error { runs.Add(1); return nil })})
 		time.Sleep(3 * time.Hour)
+		synctest.Wait()
 		if n := runs.Load(); n != 1 {
 			t.Errorf("three Adds made %d runs, want 1", n)
 		}
@@ -157,6 +158,7 @@ func TestAnAddDuringARunMakesItRunOnceMore(t *testing.T) {
 				began := time.Now()
 				add(t, s, "sync", "k", began)
 				time.Sleep(2 * time.Hour)
+				synctest.Wait()
 				if n := runs.Load(); n != 2 || second.Sub(began) != time.Second {
 					t.Errorf("%d runs, the second after %v; want 2, 1s", n, second.Sub(began))
 				}
@@ -183,6 +185,7 @@ func TestFailuresBackOffAndParkAfterThreeDays(t *testing.T) {
 		})})
 		add(t, s, "sync", "k", began)
 		time.Sleep(80 * time.Hour)
+		synctest.Wait()
 		got, ok := get(t, s, "sync", "k")
 		if !ok || got.State != Parked || got.Attempts != len(runs) {
 			t.Fatalf("after 80 hours: %v %+v", ok, got)
@@ -234,6 +237,7 @@ func TestRetryIsNoAttempt(t *testing.T) {
 		})})
 		add(t, s, "sync", "k", began)
 		time.Sleep(100*time.Hour + time.Second) // longer than failures are borne
+		synctest.Wait()
 		got, ok := get(t, s, "sync", "k")
 		if !ok || got.State != Waiting || got.Attempts != 0 || got.Error != "429" || !got.Due.After(time.Now()) {
 			t.Errorf("after 100 hours of Retry: %v %+v", ok, got)
@@ -242,6 +246,7 @@ func TestRetryIsNoAttempt(t *testing.T) {
 			t.Errorf("%d runs, the second after %v", len(at), at[1])
 		}
 		time.Sleep(40 * time.Hour)
+		synctest.Wait()
 		if _, ok := get(t, s, "sync", "k"); ok {
 			t.Error("it became true and is still there")
 		}
@@ -260,6 +265,7 @@ func TestAParkedTaskWaitsForAnAdd(t *testing.T) {
 		start(t, c)
 		add(t, s, "sync", "k", time.Now())
 		time.Sleep(100 * time.Hour)
+		synctest.Wait()
 		if got, _ := get(t, s, "sync", "k"); got.State != Parked || got.Error != "invalid phone" || runs.Load() != 1 {
 			t.Errorf("%+v after %d runs", got, runs.Load())
 		}
@@ -367,6 +373,7 @@ func TestALongRunKeepsItsLease(t *testing.T) {
 		start(t, c)
 		add(t, s, "sync", "k", time.Now())
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		if _, ok := get(t, s, "sync", "k"); ok || runs.Load() != 1 {
 			t.Errorf("there %v after %d runs", ok, runs.Load())
 		}
