@@ -102,7 +102,7 @@ var (
 </head>
 <body>
 <main>
-<p class="demo"><strong>Demo identity provider.</strong> There are no passwords: choose who you are.</p>
+<p class="demo"><strong>Demo identity provider.</strong>{{if or .People .Confirm}} There are no passwords: choose who you are.{{end}}</p>
 <h1>{{if .Heading}}{{.Heading}}{{else}}{{.Title}}{{end}}</h1>
 <p class="sub">{{if .Message}}{{.Message}}{{else if .Confirm}}{{.Confirm.Name}}, a second factor was asked for.{{else if .Client}}Sign in to continue to <strong>{{.Client}}</strong>{{else}}Sign in{{end}}</p>
 {{- if .Action}}
@@ -111,7 +111,7 @@ var (
 <input type="hidden" name="{{$name}}" value="{{.}}">{{end}}{{end}}
 {{- if .Confirm}}
 <button class="main" name="factor" value="yes">Confirm with your second factor</button>
-<button class="quiet" name="cancel" value="yes" formnovalidate>Cancel</button>
+<button class="quiet" name="cancel" value="yes">Cancel</button>
 {{- else if .Continue}}
 <button class="main">{{.Continue}}</button>
 {{- else}}

@@ -461,6 +461,16 @@ func TestO15_MetadataOfAnotherIssuerIsRefused(t *testing.T) {
 	}
 }
 
+// go-oidc reads names in any case.
+func TestO15_IssuerUnderAnotherNameIsNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	w.op.Misbehave(idptest.OPFault{Discovery: func(d map[string]any) { d["ISSUER"] = d["issuer"]; delete(d, "issuer") }})
+	if _, err := w.signIn(); !errors.Is(err, federation.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+}
+
 func TestO15_UnsafeEndpointsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"} {
@@ -587,13 +597,16 @@ func TestO20_IssParameterMustBeTheIssuer(t *testing.T) {
 			t.Error("the code was sent before iss was checked")
 		}
 	}
+	w.op.Misbehave(idptest.OPFault{Redirect: func(v url.Values) { v.Set("iss", "") }})
+	id, err := w.signIn()
+	wantRefusal(t, id, err, oidc.ReasonIssParam)
 	// An error of somebody else is not this provider's.
 	w.op.Misbehave(idptest.OPFault{Redirect: func(v url.Values) {
 		v.Del("code")
 		v.Set("error", "access_denied")
 		v.Set("iss", "https://evil.example")
 	}})
-	id, err := w.signIn()
+	id, err = w.signIn()
 	wantRefusal(t, id, err, oidc.ReasonIssParam)
 	w.op.Misbehave(idptest.OPFault{})
 	w.accepts()
@@ -610,6 +623,27 @@ func TestO20_IssParameterMustBeTheIssuer(t *testing.T) {
 	quiet.op.Misbehave(f)
 	id, err = quiet.signIn()
 	wantRefusal(t, id, err, oidc.ReasonIssParam)
+}
+
+// Whoever mixes up two providers' sign-ins is stopped before a code is sent to
+// the wrong one.
+func TestO20_SignInBegunElsewhereSendsNoCode(t *testing.T) {
+	t.Parallel()
+	c, n := newClock(), federationtest.NewNet()
+	one, two := newWorld(t, setup{host: "one.example", net: n, clock: c}), newWorld(t, setup{host: "two.example", net: n, clock: c})
+	challenge, p, err := two.Begin(t.Context(), federation.Login{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := two.browse(t, challenge, federationtest.Act{User: "alice"})
+	id, err := one.Finish(r, p)
+	wantRefusal(t, id, err, federation.ReasonStateUnknown)
+	if n := one.op.Count("token"); n != 0 {
+		t.Errorf("the code was sent %d times", n)
+	}
+	if _, err := two.Finish(r, p); err != nil {
+		t.Errorf("positive control: %v", err)
+	}
 }
 
 func TestO21_ConcurrentSignInsAtTwoProvidersKeepTheirOwnPerson(t *testing.T) {
@@ -721,6 +755,15 @@ func TestO28_FormPostAnswersAndErrors(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	id, err = w.Finish(r, p)
 	wantRefusal(t, id, err, federation.ReasonStateUnknown)
+
+	// More than an answer may be, read before by somebody who allows it.
+	r = httptest.NewRequest(http.MethodPost, w.cfg.RedirectURL, strings.NewReader(url.Values{"state": {p.State}, "code": {"x"}, "other": {strings.Repeat("x", 100_000)}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if err := r.ParseForm(); err != nil {
+		t.Fatal(err)
+	}
+	id, err = w.Finish(r, p)
+	wantRefusal(t, id, err, federation.ReasonTooLarge)
 
 	// The gateway reads the state before it hands the request on.
 	c, p, _ = w.Begin(t.Context(), federation.Login{})
@@ -1122,6 +1165,19 @@ func TestO45_CredentialsAreNotPostedAgain(t *testing.T) {
 	if resp.StatusCode != http.StatusSeeOther {
 		t.Errorf("status %d, want 303", resp.StatusCode)
 	}
+}
+
+func TestAccessTokenMustBeABearerToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for _, kind := range []any{"DPoP", "mac", "N_A"} {
+		w.refuses(oidc.ReasonTokenEndpoint, idptest.OPFault{Response: func(d map[string]any) { d["token_type"] = kind }})
+	}
+	w.refuses(oidc.ReasonTokenEndpoint, idptest.OPFault{Response: func(d map[string]any) { delete(d, "access_token") }})
+	w.refuses(oidc.ReasonToken, idptest.OPFault{Response: func(d map[string]any) { delete(d, "id_token") }})
+	w.refuses(oidc.ReasonToken, idptest.OPFault{Response: func(d map[string]any) { d["id_token"] = []any{d["id_token"]} }})
+	w.op.Misbehave(idptest.OPFault{Response: func(d map[string]any) { d["token_type"] = "bearer" }})
+	w.accepts()
 }
 
 func TestGroupsOverageIsNeverReadAsNoGroups(t *testing.T) {
