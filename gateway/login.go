@@ -217,7 +217,7 @@ const searchFrom = 8
 
 // choose shows the chooser, the choice of the last time first.
 func (v *visit) choose(offered map[string]*Provider, dest destination, q url.Values) {
-	page := web.Chooser{Service: v.serviceTitle(), Query: q.Get("q"), Search: len(offered) >= searchFrom, Keep: url.Values{}}
+	page := web.Chooser{Service: v.serviceTitle(), Query: q.Get("q"), Search: len(offered) >= searchFrom, Remembers: true, Keep: url.Values{}}
 	for _, k := range []string{"return", "bind", "switch"} {
 		if q.Has(k) {
 			page.Keep.Set(k, q.Get(k))
