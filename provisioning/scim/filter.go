@@ -174,6 +174,23 @@ func Equal(f Filter, path string) (string, bool) {
 	return "", false
 }
 
+// Paths lists the paths that a filter reads, those inside brackets aside.
+func Paths(f Filter) []Path {
+	switch f := f.(type) {
+	case And:
+		return append(Paths(f.Left), Paths(f.Right)...)
+	case Or:
+		return append(Paths(f.Left), Paths(f.Right)...)
+	case Not:
+		return Paths(f.Filter)
+	case Compare:
+		return []Path{f.Path}
+	case Has:
+		return []Path{f.Path}
+	}
+	return nil
+}
+
 // parser reads filters and paths; the grammar is that of RFC 7644 figure 1 and
 // 7. Its errors are plain: who calls it says what they are errors of.
 type parser struct {

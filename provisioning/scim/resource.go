@@ -70,16 +70,17 @@ func checkSchema(in *Object, urn string) error {
 	return bad(InvalidSyntax, "the attribute schemas must list %s", urn)
 }
 
-// Stamp gives the resource what only a server gives: its id and its meta.
-// Times are written in UTC with milliseconds.
-func (r *Resource) Stamp(id string, created, modified time.Time, version string) {
+// Stamp gives a resource of this type what only a server gives: its id and its
+// meta, without the location, which is for who knows the address to add. Times
+// are written in UTC with milliseconds.
+func (rt *ResourceType) Stamp(r *Resource, id string, created, modified time.Time, version string) {
 	if r.Get("id") == nil {
 		at := min(1, len(r.members)) // after schemas
 		r.members = slices.Insert(r.members, at, member{"id", id})
 	}
 	r.Set("id", id)
 	r.Delete("meta") // it comes last
-	r.Set("meta", NewObject("created", stamp(created), "lastModified", stamp(modified), "version", version))
+	r.Set("meta", NewObject("resourceType", rt.Name, "created", stamp(created), "lastModified", stamp(modified), "version", version))
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -13,7 +13,7 @@ type Store interface {
 	Get(ctx context.Context, id string) (*Resource, error)
 	// List returns a page of the resources that match, in an order that does not change.
 	List(ctx context.Context, q Query) (Page, error)
-	// Create gives the resource an id and a meta (see Resource.Stamp) and keeps it. A value
+	// Create gives the resource an id and a meta (see ResourceType.Stamp) and keeps it. A value
 	// that must be unique and is not is an *Error with status 409 and scimType uniqueness.
 	Create(ctx context.Context, r *Resource) (*Resource, error)
 	// Change replaces the resource by what fn makes of it, in one transaction. If fn

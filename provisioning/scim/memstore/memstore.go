@@ -118,7 +118,7 @@ func (s *Store) Create(_ context.Context, r *scim.Resource) (*scim.Resource, err
 	now := s.now()
 	s.seq++
 	made := &row{seq: s.seq, created: now, resource: r.Clone()}
-	made.stamp(rand.Text(), now)
+	s.stamp(made, rand.Text(), now)
 	s.byID[made.resource.ID()] = made
 	s.order = append(s.order, made)
 	s.index(made)
@@ -145,7 +145,7 @@ func (s *Store) Change(_ context.Context, id string, fn scim.Edit) (*scim.Resour
 	}
 	s.unindex(r)
 	r.resource = next.Clone()
-	r.stamp(id, s.now())
+	s.stamp(r, id, s.now())
 	s.index(r)
 	return r.resource, nil
 }
@@ -170,9 +170,9 @@ func (s *Store) Delete(_ context.Context, id string, check func(*scim.Resource) 
 
 func bySeq(a, b *row) int { return cmp.Compare(a.seq, b.seq) }
 
-func (r *row) stamp(id string, now time.Time) {
+func (s *Store) stamp(r *row, id string, now time.Time) {
 	r.version++
-	r.resource.Stamp(id, r.created, now, `W/"`+strconv.FormatUint(r.version, 10)+`"`)
+	s.rt.Stamp(r.resource, id, r.created, now, `W/"`+strconv.FormatUint(r.version, 10)+`"`)
 }
 
 func key(a *scim.Attribute, v string) string {

@@ -52,6 +52,11 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, res Resource, par 
 		if q.Filter, err = res.Type.Filter(text); err != nil {
 			return err
 		}
+		for _, p := range scim.Paths(q.Filter) {
+			if p.String() == "meta.location" { // a Store does not know it
+				return scim.Errorf(http.StatusBadRequest, scim.InvalidFilter, "resources are not found by meta.location: ask for the location, or filter by id")
+			}
+		}
 	}
 	if err := par.int("startindex", &q.Start); err != nil {
 		return err
@@ -184,9 +189,9 @@ func (s *Server) answer(w http.ResponseWriter, status int, rt *scim.ResourceType
 
 // encode writes a resource with what the server adds to its meta.
 func (s *Server) encode(rt *scim.ResourceType, r *scim.Resource, p scim.Projection) []byte {
-	meta := scim.NewObject("resourceType", rt.Name)
-	for name, v := range r.Sub("meta").All() {
-		meta.Set(name, v)
+	meta := scim.NewObject()
+	if stamped := r.Sub("meta"); stamped != nil {
+		meta = stamped.Clone()
 	}
 	meta.Set("location", s.location(rt, r.ID()))
 	whole := &scim.Resource{}
