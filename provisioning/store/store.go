@@ -40,12 +40,16 @@ var (
 
 // A Store holds ordered key-value pairs.
 type Store interface {
-	// View runs fn on a consistent snapshot. The Tx is dead when fn returns.
+	// View runs fn on a consistent snapshot. The Tx is dead when fn returns. fn
+	// does not call Update: engines may let a writer wait for readers.
 	View(ctx context.Context, fn func(Tx) error) error
 	// Update commits if fn returns nil; otherwise nothing happened and fn's
 	// error is returned as it is. Committed transactions are serializable. fn
-	// may run again, so it touches nothing but its Tx. An error of Update's
-	// own means: may or may not have happened.
+	// may run again, so it touches nothing but its Tx, and does not call the
+	// store. An error of Update's own means: may or may not have happened,
+	// except that with ErrLimit, ErrClosed, or a ctx that was done before,
+	// nothing happened. A limit that was exceeded fails Update even if fn does
+	// not return that error.
 	Update(ctx context.Context, fn func(Tx) error) error
 	// Watch yields keys under prefix as they change, from any replica; nil
 	// first and after any gap: read everything again. It ends with ctx, or
@@ -55,7 +59,8 @@ type Store interface {
 }
 
 // A Tx sees its own writes. Slices it returns are the caller's to keep; slices
-// given to it are copied.
+// given to it are copied. Asking for a key that could not be written is no error:
+// it is not there. A Tx is used by one goroutine.
 type Tx interface {
 	Get(key []byte) (val []byte, ok bool, err error)
 	// Scan yields pairs with from <= key < to in order, at most limit of them
