@@ -173,10 +173,40 @@ func TestB07_AnswersAreBoundedAndJudged(t *testing.T) {
 	}
 }
 
+func TestB07_EndlessAnswerIsNotReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 500} {
+		body := &endless{}
+		c, err := client.New("https://x.test", &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+		})}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = c.Get(t.Context(), "/Users", "1"); err == nil || body.n > client.MaxAnswer+1 {
+			t.Errorf("%d: %v after %d bytes", status, err, body.n)
+		}
+	}
+}
+
+// endless gives spaces; far beyond the limit it ends, so that a test that fails does so at all.
+type endless struct{ n int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.n > 8*client.MaxAnswer {
+		return 0, io.EOF
+	}
+	for i := range p {
+		p[i] = ' '
+	}
+	e.n += len(p)
+	return len(p), nil
+}
+
 func TestB07_RetryAfterIsBounded(t *testing.T) {
 	t.Parallel()
 	day := 24 * time.Hour
-	for header, want := range map[string]time.Duration{"": 0, "30": 30 * time.Second, " 30 ": 30 * time.Second, "-1": 0, "86401": day, "1000000000": day, "9999999999999999999999": day, "-9999999999999999999999": 0, "1.5": 0, "x": 0, "Sun, 06 Nov 1994 08:49:37 GMT": 0, "Fri, 31 Dec 9999 23:59:59 GMT": day} {
+	for header, want := range map[string]time.Duration{"": 0, "30": 30 * time.Second, " 30 ": 30 * time.Second, "-1": 0, "86401": day, "1000000000": day, "9999999999999999999999": day, "-9999999999999999999999": 0, "-13835058055": 0, "1.5": 0, "x": 0, "Sun, 06 Nov 1994 08:49:37 GMT": 0, "Fri, 31 Dec 9999 23:59:59 GMT": day} {
 		c := open(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", header)
 			w.WriteHeader(429)
