@@ -410,9 +410,6 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
 		ProviderSession: id.Context.Session, LogoutHint: id.Context.LogoutHint, Flow: f.Support,
 	}
-	if row.AuthTime.IsZero() {
-		row.AuthTime = v.g.c.Now()
-	}
 	if p.Blocking && !v.settled(ctx, user.ID, min(settleFirst, p.Timeout)) {
 		row.Hold = &session.Hold{Until: v.g.c.Now().Add(p.Timeout), Continue: p.Continue}
 	}

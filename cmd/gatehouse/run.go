@@ -71,19 +71,23 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*p
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
+	_, err := os.Stat(path)
+	fresh := errors.Is(err, os.ErrNotExist)
 	st, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
 		return nil, err
 	}
 	p := &process{log: log, store: st, audit: audit.New(time.Now)}
-	if p.sealer, err = openSealer(cfg); err == nil {
+	if p.sealer, err = openSealer(cfg, fresh); err == nil {
 		p.keys, err = gateway.LoadKeys(ctx, st, p.sealer, time.Now())
 	}
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	p.recorder = newRecorder(st, p.audit, log)
-	p.runner = task.NewRunner(task.Config{Store: st, Handlers: map[string]task.Handler{
+	// One process at a time can have a bbolt file: what a crash left running is
+	// nobody's.
+	p.runner = task.NewRunner(task.Config{Store: st, Alone: true, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
 	}})
@@ -91,12 +95,17 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*p
 }
 
 // openSealer takes the key of the configuration, or one in a file beside the
-// store, made at the first start.
-func openSealer(cfg *configs.Config) (*store.Sealer, error) {
+// store, made together with the store: a key that is lost is not replaced, since
+// what it sealed would be lost with it.
+func openSealer(cfg *configs.Config, fresh bool) (*store.Sealer, error) {
 	if !cfg.StoreKey.IsZero() {
 		return store.NewSealer([]byte(cfg.StoreKey.Value()), "gateway keys")
 	}
-	key, err := store.SecretFile(cfg.Store.Bolt() + ".key")
+	path := cfg.Store.Bolt() + ".key"
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !fresh {
+		return nil, fmt.Errorf("the key file %s is missing, and the store beside it was made with it — restore it from the backup, or name the key with store_key", path)
+	}
+	key, err := store.SecretFile(path)
 	if err != nil {
 		return nil, err
 	}

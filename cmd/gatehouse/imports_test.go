@@ -1,0 +1,216 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gatehouse-sso/gatehouse"
+
+// floors say who may import whom: a package imports only from lower floors,
+// never sideways, unless a row of allowed says why.
+var floors = map[string]int{
+	"authz": 0, "authz/expr": 0, "federation": 0, "provisioning/store": 0, "provisioning/connector": 0, "provisioning/scim": 0, "configs": 0, "web": 0,
+
+	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
+	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "gateway/session": 1,
+
+	"provisioning": 2, "provisioning/connector/scim2": 2,
+	"provisioning/outbox": 3,
+	"gateway":             4, "web/portal": 4,
+	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
+}
+
+// helpers hold suites and peers for tests; the demo runs the identity providers.
+var helpers = map[string][]string{
+	"federation/idptest":                   {"federation", "federation/oidc", "federation/saml"},
+	"federation/federationtest":            {"federation"},
+	"provisioning/store/storetest":         {"provisioning/store"},
+	"provisioning/connector/connectortest": {"provisioning/connector"},
+	"web/webtest":                          {"web"},
+}
+
+// allowed are the imports on one floor that the tree wants, and why.
+var allowed = []struct{ from, to, why string }{
+	{"authz", "authz/expr", "authz compiles the conditions of its rules"},
+}
+
+// outside says which of our packages may import a package from outside, and
+// why it is kept so narrow.
+var outside = []struct {
+	prefix string
+	by     []string
+	why    string
+}{
+	{"github.com/gorilla/sessions", []string{"gateway/session"}, "its defaults are unsafe; they are overridden in one place"},
+	{"github.com/crewjam/saml", []string{"federation/saml", "federation/idptest"}, "it accepts what must be refused; nothing else may be tempted"},
+	{"github.com/russellhaering/goxmldsig", []string{"federation/saml", "federation/idptest"}, "signatures of XML are checked in one place"},
+	{"github.com/beevik/etree", []string{"federation/saml", "federation/idptest"}, "trees of XML are read in one place"},
+	{"github.com/mattermost/xml-roundtrip-validator", []string{"federation/saml"}, "it runs before anything else sees XML"},
+	{"github.com/coreos/go-oidc", []string{"federation/oidc"}, "it knows OpenID Connect"},
+	{"golang.org/x/oauth2", []string{"federation/oidc"}, "it knows OAuth 2.0"},
+	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest"}, "tokens are signed and checked by who makes or receives them"},
+	{"go.etcd.io/bbolt", []string{"provisioning/store/boltstore"}, "an engine is behind the contract of store"},
+	{"cel.dev/cel-go", []string{"authz/expr"}, "there is one expression language"},
+	{"github.com/goccy/go-yaml", []string{"configs"}, "configuration becomes values once"},
+	{"github.com/spf13/cobra", []string{"cmd/gatehouse"}, "only the program has verbs"},
+	{"github.com/maypok86/otter", []string{"gateway"}, "only the request path remembers within bounds"},
+	{"golang.org/x/time", []string{"provisioning/connector", "federation/oidc"}, "only calls to others are paced"},
+	{"golang.org/x/net", []string{"gateway"}, "tokens in headers are parsed as net/http does"},
+	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "web/webtest"}, "test suites that are packages"},
+}
+
+// banned must not be linked into the program.
+var banned = []struct{ path, why string }{
+	{"github.com/crewjam/saml/samlsp", "it checks no metadata signature and redirects to the raw RelayState"},
+	{"github.com/golang-jwt/jwt/v4", "one JOSE library is enough"},
+	{"net/http/pprof", "no debug surface on any listener"},
+	{"expvar", "no debug surface on any listener"},
+}
+
+type pkg struct {
+	ImportPath           string
+	Imports, Deps        []string
+	GoFiles, TestGoFiles []string
+}
+
+func listPackages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps,GoFiles,TestGoFiles", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+func TestFloorsAreKept(t *testing.T) {
+	t.Parallel()
+	there := map[string]bool{}
+	for _, p := range listPackages(t) {
+		short := strings.TrimPrefix(p.ImportPath, module+"/")
+		there[short] = true
+		if len(p.GoFiles) == 0 {
+			continue
+		}
+		floor, isFloor := floors[short]
+		help, isHelper := helpers[short]
+		if !isFloor && !isHelper {
+			t.Errorf("%s stands on no floor: give it a row in imports_test.go", short)
+			continue
+		}
+		for _, to := range p.Imports {
+			if inner, ours := strings.CutPrefix(to, module+"/"); ours {
+				switch {
+				case isHelper:
+					if !slices.Contains(help, inner) {
+						t.Errorf("%s imports %s: a test helper knows only what it tests", short, inner)
+					}
+				case helpers[inner] != nil:
+					if floor < 5 {
+						t.Errorf("%s imports the test helper %s", short, inner)
+					}
+				case floors[inner] >= floor && !mayImport(short, inner):
+					t.Errorf("%s (floor %d) imports %s (floor %d): only downwards", short, floor, inner, floors[inner])
+				}
+				if strings.HasPrefix(short, "provisioning/scim/") && inner != "provisioning/scim" {
+					t.Errorf("%s imports %s: the SCIM library stands alone", short, inner)
+				}
+				continue
+			}
+			for _, o := range outside {
+				if (to == o.prefix || strings.HasPrefix(to, o.prefix+"/")) && !slices.Contains(o.by, short) {
+					t.Errorf("%s imports %s: only %v may, because %s", short, to, o.by, o.why)
+				}
+			}
+		}
+	}
+	for name := range floors {
+		if !there[name] {
+			t.Errorf("there is no package %s any more: take its row away", name)
+		}
+	}
+	for name := range helpers {
+		if !there[name] {
+			t.Errorf("there is no helper %s any more: take its row away", name)
+		}
+	}
+}
+
+func mayImport(from, to string) bool {
+	for _, a := range allowed {
+		if a.from == from && a.to == to {
+			return true
+		}
+	}
+	return false
+}
+
+func TestDependenciesThatMustNotBeLinked(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		if p.ImportPath != module+"/cmd/gatehouse" {
+			continue
+		}
+		for _, b := range banned {
+			if slices.Contains(p.Deps, b.path) {
+				t.Errorf("%s is linked into the program: %s", b.path, b.why)
+			}
+		}
+	}
+	// A ban on what does not exist any more protects from nothing.
+	for _, b := range banned {
+		if err := exec.Command("go", "list", b.path).Run(); err != nil && !strings.Contains(b.path, "golang-jwt") {
+			t.Errorf("%s does not exist: take the ban away", b.path)
+		}
+	}
+}
+
+// atLeast are versions below which a known fault is open.
+var atLeast = map[string]string{
+	"github.com/russellhaering/goxmldsig": "v1.6.1", // CVE-2026-33487
+	"github.com/beevik/etree":             "v1.8.1",
+}
+
+func TestDependenciesAreNotOlderThanTheirFaults(t *testing.T) {
+	t.Parallel()
+	for path, floor := range atLeast {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", path).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(string(out)); !notOlder(got, floor) {
+			t.Errorf("%s is %s, must be at least %s", path, got, floor)
+		}
+	}
+}
+
+// notOlder compares versions of three numbers.
+func notOlder(got, floor string) bool {
+	parse := func(v string) (n [3]int) {
+		for i, part := range strings.SplitN(strings.TrimPrefix(v, "v"), ".", 3) {
+			for _, c := range part {
+				if c < '0' || c > '9' {
+					break
+				}
+				n[i] = n[i]*10 + int(c-'0')
+			}
+		}
+		return n
+	}
+	g, f := parse(got), parse(floor)
+	return slices.Compare(g[:], f[:]) >= 0
+}
