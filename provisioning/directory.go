@@ -397,7 +397,7 @@ func (d *Directory) Links(ctx context.Context, userID string) ([]Link, error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, Link{r.Ref, r.Provider, r.UserID, r.Seen})
+			all = append(all, Link(r))
 		}
 		return nil
 	})

@@ -712,18 +712,35 @@ func TestWatchTellsWhoChanged(t *testing.T) {
 			ids <- id
 		}
 	}()
-	if id := <-ids; id != "" {
+	next := func() string {
+		t.Helper()
+		select {
+		case id := <-ids:
+			return id
+		case <-time.After(time.Minute): // only a test that fails waits so long
+			t.Fatal("nothing is told")
+			return ""
+		}
+	}
+	if id := next(); id != "" {
 		t.Fatalf("first: %q", id)
 	}
 	w.mustChange(t, u.ID, Admin, func(u *User) { u.Active = false })
-	if id := <-ids; id != u.ID {
+	if id := next(); id != u.ID {
 		t.Errorf("%q", id)
 	}
 	if _, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "g"}, Admin); err != nil {
 		t.Fatal(err)
 	}
-	if id := <-ids; id != "" {
+	if id := next(); id != "" {
 		t.Errorf("%q", id)
+	}
+	other, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "h"}, Admin)
+	if err != nil || next() != "" {
+		t.Error(err)
+	}
+	if err := w.DeleteGroup(t.Context(), other.ID, Admin); err != nil || next() != "" {
+		t.Error(err)
 	}
 	cancel()
 	<-done

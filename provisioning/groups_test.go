@@ -371,6 +371,33 @@ func TestMembersAreToldWhenTheirGroupChanges(t *testing.T) {
 	}
 }
 
+func TestDeletedGroupsLeaveNothingButTheirTombstones(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.mustCreate(t, "kim")
+	var chain []Group
+	for i := range 4 {
+		chain = append(chain, w.mustGroup(t, fmt.Sprint("g", i)))
+		w.mustJoin(t, chain[i], u.ID)
+		if i > 0 {
+			if err := w.Nest(t.Context(), chain[i-1].ID, chain[i].ID, Admin); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, i := range []int{2, 1, 3, 0} { // inner ones before outer ones, and after them
+		if err := w.DeleteGroup(t.Context(), chain[i].ID, Admin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.runTasks(t)
+	for table, want := range map[string]int{"group": 0, "member": 0, "nest": 0, "touch": 0, "task": 0, "tombstone": 4} {
+		if n := w.count(t, table); n != want {
+			t.Errorf("%d rows of %s", n, table)
+		}
+	}
+}
+
 func TestClearingMayBreakOffAnywhere(t *testing.T) {
 	t.Parallel()
 	fail := 1 << 30

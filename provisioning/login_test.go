@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
 
@@ -581,6 +582,27 @@ func TestR17_AClockThatJumpsDoesNotMakeAUsedSignInWorkAgain(t *testing.T) {
 	fresh.Once[0].Until = noon.Add(11 * time.Minute)
 	if _, _, err := w.Login(t.Context(), fresh, j, ""); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestD06_ALinkUnderAnothersKeyIsDamage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := campus("a", "preferred_username", "a"), campus("b", "preferred_username", "b")
+	w.mustLogin(t, a)
+	w.mustLogin(t, b)
+	if err := w.st.Update(t.Context(), func(tx store.Tx) error {
+		ka, kb := store.Key("link", "r", refKey(a.Ref)), store.Key("link", "r", refKey(b.Ref))
+		va, _, err1 := tx.Get(ka)
+		vb, _, err2 := tx.Get(kb)
+		return errors.Join(err1, err2, tx.Put(ka, vb), tx.Put(kb, va))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []federation.Identity{campus("a"), campus("b")} {
+		if u, _, err := w.Login(t.Context(), id, jit(t, "campus"), ""); !errors.Is(err, store.ErrDamaged) {
+			t.Errorf("%q is %q: %v", id.Ref.Subject, u.UserName, err)
+		}
 	}
 }
 

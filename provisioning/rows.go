@@ -156,21 +156,21 @@ func moment(t time.Time) string {
 }
 
 func rowOf(u User) userRow {
-	return userRow{u.ID, u.Store, u.UserName, u.ExternalID, u.Version, u.Active, u.Attributes, u.Created, u.Modified}
+	return userRow(u)
 }
 
 func (d *Directory) userOf(r userRow) User {
-	u := User{r.ID, r.Store, r.UserName, r.ExternalID, r.Version, r.Active, r.Attributes, r.Created, r.Modified}
+	u := User(r)
 	d.order(&u)
 	return u
 }
 
 func groupOf(r groupRow) Group {
-	return Group{r.ID, r.Store, r.Name, r.ExternalID, r.Version, r.Created, r.Modified}
+	return Group(r)
 }
 
 func groupRowOf(g Group) groupRow {
-	return groupRow{g.ID, g.Store, g.Name, g.ExternalID, g.Version, g.Created, g.Modified}
+	return groupRow(g)
 }
 
 // some collects rows, so that they can be written while they are read.
