@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	mathrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -32,8 +33,11 @@ type Config struct {
 	Store    store.Store
 	Handlers map[string]Handler // by kind; tasks of other kinds are left alone
 	Workers  int                // at the same time; 0: 16
-	Owner    string             // this process, in leases; empty: random
-	Now      func() time.Time   // nil: time.Now
+	// PerLane is how many of the workers may be busy in one lane of a kind;
+	// what is due beyond that is not touched. 0: all of them.
+	PerLane int
+	Owner   string           // this process, in leases; empty: random
+	Now     func() time.Time // nil: time.Now
 	// Alone: no other process can have the store, so what is running when Run
 	// begins was left by a crash.
 	Alone bool
@@ -47,13 +51,16 @@ type Runner struct {
 	free chan struct{} // has a token when a worker has ended
 
 	mu   sync.Mutex
-	busy map[string]bool // IDs of the tasks that workers have
+	busy map[string]row // what workers have, by ID
 }
 
 // NewRunner makes a Runner; it does nothing until Run or Now.
 func NewRunner(c Config) *Runner {
 	if c.Workers <= 0 {
 		c.Workers = 16
+	}
+	if c.PerLane <= 0 {
+		c.PerLane = c.Workers
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -62,7 +69,7 @@ func NewRunner(c Config) *Runner {
 	if c.Owner != "" {
 		self = c.Owner + " " + self
 	}
-	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]bool{}}
+	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]row{}}
 }
 
 // Run works until ctx ends, then waits for handlers to return (their ctx is
@@ -83,8 +90,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	})
 	orphans := r.c.Alone
 	for {
-		wait := idle
-		err := error(nil)
+		var wait time.Duration
+		var err error
 		if orphans {
 			if err = r.takeOrphans(ctx); err == nil {
 				orphans = false
@@ -137,20 +144,15 @@ func (r *Runner) look(ctx context.Context) (due []row, wait time.Duration, err e
 	err = r.c.Store.View(ctx, func(tx store.Tx) error {
 		due, wait = nil, idle
 		for kind := range r.c.Handlers {
-			end := string(store.End(store.Key(kind)))
-			// Those that are busy may still stand in the index.
-			for t, err := range tasks.Range(tx, "due", string(store.Key(kind)), end, free+len(r.busy)+1) {
+			for lane, err := range lanes(tx, kind) {
 				if err != nil {
 					return err
 				}
-				at := t.at()
-				if at.After(now) {
-					wait = min(wait, at.Sub(now))
-					break
+				some, next, err := r.lookIn(tx, kind, lane, free, now)
+				if err != nil {
+					return err
 				}
-				if !r.busy[id(t.Kind, t.Key)] {
-					due = append(due, t)
-				}
+				due, wait = append(due, some...), min(wait, next)
 			}
 		}
 		return nil
@@ -159,21 +161,70 @@ func (r *Runner) look(ctx context.Context) (due []row, wait time.Duration, err e
 		return nil, 0, err
 	}
 	slices.SortFunc(due, func(a, b row) int {
-		return cmp.Or(a.at().Compare(b.at()), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.at().Compare(b.at()), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
 	})
 	due = due[:min(len(due), free)]
 	for _, t := range due {
-		r.busy[id(t.Kind, t.Key)] = true
+		r.busy[id(t.Kind, t.Key)] = t
 	}
 	return due, wait, nil
 }
 
-// at is when somebody must look at the row.
-func (t row) at() time.Time {
-	if t.State == Running {
-		return t.Lease
+// lanes yields the lanes of a kind in which there is something. It reads one row
+// of each, however many there are.
+func lanes(tx store.Tx, kind string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		from, end := string(store.Key(kind)), string(store.End(store.Key(kind)))
+		for {
+			lane, found := "", false
+			for t, err := range tasks.Range(tx, "due", from, end, 1) {
+				if err != nil {
+					yield("", err)
+					return
+				}
+				lane, found = t.lane(), true
+			}
+			if !found || !yield(lane, nil) {
+				return
+			}
+			from = string(store.End(store.Key(kind, lane)))
+		}
 	}
-	return t.Due
+}
+
+// lookIn finds what is due in one lane, those that overtake before the others, at
+// most as much as may run there; next is how long nothing more will be due.
+func (r *Runner) lookIn(tx store.Tx, kind, lane string, free int, now time.Time) (due []row, wait time.Duration, err error) {
+	busy := 0 // they may still stand in the index
+	for _, t := range r.busy {
+		if t.Kind == kind && t.lane() == lane {
+			busy++
+		}
+	}
+	room := min(free, r.c.PerLane-busy)
+	if room == 0 {
+		return nil, idle, nil
+	}
+	wait = idle
+	for _, rank := range []string{rankFirst, rankOther} {
+		from := store.Key(kind, lane, rank)
+		for t, err := range tasks.Range(tx, "due", string(from), string(store.End(from)), busy+room+1) {
+			if err != nil {
+				return nil, 0, err
+			}
+			if at := t.at(); at.After(now) {
+				wait = min(wait, at.Sub(now))
+				break
+			}
+			if _, has := r.busy[id(t.Kind, t.Key)]; !has && len(due) < room {
+				due = append(due, t)
+			}
+		}
+		if len(due) == room {
+			break
+		}
+	}
+	return due, wait, nil
 }
 
 // work runs one task that was due.

@@ -12,6 +12,11 @@
 //	           │  └─ backoff ───┤ error, Retry, Added meanwhile
 //	           └─── Add ── parked ◀── Park, or 72 hours of errors
 //
+// A key may begin with a lane and a slash ("T/U"). A [Runner] can bound how much
+// runs in one lane at the same time, so that a lane where nothing gets done does
+// not keep the others waiting; and what was added with [AddFirst] overtakes all
+// that is due in its lane.
+//
 // A run holds a lease in the task's row, which it renews. Every change of a row
 // is a transaction that first looks whether the lease is still its own; so a
 // process that was believed dead can not overwrite what another did since, and a
@@ -23,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -75,6 +81,7 @@ type row struct {
 	Kind     string    `json:"kind"`
 	Key      string    `json:"key"`
 	State    State     `json:"state"`
+	First    bool      `json:"first,omitempty"` // until it is done, it overtakes others of its lane
 	Due      time.Time `json:"due"`
 	Attempts int       `json:"attempts,omitempty"`
 	Failing  time.Time `json:"failing,omitzero"` // since when every run failed
@@ -97,27 +104,60 @@ var tasks = store.Table[row]{
 	Name: "task",
 	Key:  func(r row) string { return id(r.Kind, r.Key) },
 	Index: map[string]func(row) []string{"due": func(r row) []string {
-		switch r.State {
-		case Waiting:
-			return []string{dueValue(r.Kind, r.Due)}
-		case Running:
-			return []string{dueValue(r.Kind, r.Lease)}
+		if r.State == Parked {
+			return nil
 		}
-		return nil
+		return []string{string(store.Key(r.Kind, r.lane(), r.rank(), moment(r.at())))}
 	}},
 }
 
 func id(kind, key string) string { return string(store.Key(kind, key)) }
 
-// dueValue orders by kind, then time.
-func dueValue(kind string, t time.Time) string {
-	return string(store.Key(kind, t.UTC().Format("2006-01-02T15:04:05.000000000")))
+// lane is what the key has before its first slash, empty if there is none.
+func (r row) lane() string {
+	lane, _, ok := strings.Cut(r.Key, "/")
+	if !ok {
+		return ""
+	}
+	return lane
 }
+
+// The ranks, as they are ordered.
+const (
+	rankFirst = "1"
+	rankOther = "2"
+)
+
+func (r row) rank() string {
+	if r.First {
+		return rankFirst
+	}
+	return rankOther
+}
+
+// at is when somebody must look at the row.
+func (r row) at() time.Time {
+	if r.State == Running {
+		return r.Lease
+	}
+	return r.Due
+}
+
+// moment is a time as text that orders as time does.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000") }
 
 // Add makes sure that the task (kind, key) runs at due or soon after. If it waits
 // already, the earlier time holds: a handler that is called before its time says
 // Retry.
-func Add(tx store.Tx, kind, key string, due time.Time) error {
+func Add(tx store.Tx, kind, key string, due time.Time) error { return enter(tx, kind, key, due, false) }
+
+// AddFirst is Add of what can not wait: until it is done, the task overtakes all
+// others that are due in its lane, also when it has to be tried again.
+func AddFirst(tx store.Tx, kind, key string, due time.Time) error {
+	return enter(tx, kind, key, due, true)
+}
+
+func enter(tx store.Tx, kind, key string, due time.Time, first bool) error {
 	r, ok, err := tasks.Get(tx, id(kind, key))
 	if err != nil {
 		return fmt.Errorf("add task %s %s: %w", kind, key, err)
@@ -130,7 +170,7 @@ func Add(tx store.Tx, kind, key string, due time.Time) error {
 	if !ok || r.State == Parked {
 		r.State = Waiting
 	}
-	r.Kind, r.Key, r.Added = kind, key, time.Now()
+	r.Kind, r.Key, r.Added, r.First = kind, key, time.Now(), r.First || first
 	r.Attempts, r.Failing, r.Error, r.Snoozed = 0, time.Time{}, "", false
 	r.Version++
 	if err := tasks.Put(tx, r); err != nil {

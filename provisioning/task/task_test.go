@@ -594,6 +594,86 @@ func TestNoTaskRunsTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// B06: work that never ends fills its own lane and no other, and what waits there
+// costs no writes.
+func TestAFullLaneKeepsNoOtherWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T, s store.Store) {
+		began := time.Now()
+		for i := range 50 {
+			add(t, s, "sync", fmt.Sprintf("stuck/%02d", i), began)
+		}
+		var writes atomic.Int32
+		var at, most atomic.Int32
+		done := make(chan string, 100)
+		start(t, Config{Store: &noting{Store: s, updates: &writes}, Workers: 6, PerLane: 2, Handlers: handlers(func(ctx context.Context, key string) error {
+			if !strings.HasPrefix(key, "stuck/") {
+				done <- key
+				return nil
+			}
+			most.Store(max(most.Load(), at.Add(1)))
+			defer at.Add(-1)
+			<-ctx.Done()
+			return ctx.Err()
+		})})
+		synctest.Wait()
+		if n := writes.Load(); n != 2 {
+			t.Errorf("%d transactions to begin two tasks", n)
+		}
+		for i := range 20 {
+			add(t, s, "sync", fmt.Sprintf("well/%02d", i), began)
+			add(t, s, "sync", fmt.Sprintf("no lane %02d", i), began)
+		}
+		synctest.Wait()
+		if len(done) != 40 || !time.Now().Equal(began) {
+			t.Errorf("%d of 40 tasks of other lanes done after %v", len(done), time.Since(began))
+		}
+		if most.Load() != 2 {
+			t.Errorf("%d at once in a lane of 2", most.Load())
+		}
+	})
+}
+
+// B10: what was added to overtake does so, also after it failed.
+func TestAddFirstOvertakesItsLane(t *testing.T) {
+	bubble(t, func(t *testing.T, s store.Store) {
+		began := time.Now()
+		for i := range 500 {
+			add(t, s, "sync", fmt.Sprintf("crm/%03d", i), began.Add(-time.Hour))
+		}
+		var order []string
+		start(t, Config{Store: s, Workers: 1, Handlers: handlers(func(_ context.Context, key string) error {
+			order = append(order, key)
+			time.Sleep(time.Second)
+			if key == "crm/zoe" && len(order) < 50 {
+				return &Retry{After: 5 * time.Second, Reason: "429"}
+			}
+			return nil
+		})})
+		time.Sleep(20*time.Second + 500*time.Millisecond)
+		if err := s.Update(t.Context(), func(tx store.Tx) error { return AddFirst(tx, "sync", "crm/zoe", time.Now()) }); err != nil {
+			t.Fatal(err)
+		}
+		add(t, s, "sync", "crm/zoe", time.Now()) // does not take it back
+		time.Sleep(60 * time.Second)
+		var at []int
+		for i, key := range order {
+			if key == "crm/zoe" {
+				at = append(at, i)
+			}
+		}
+		// Runs begin each second: the 21st is under way when it is added, and it
+		// runs again 5 seconds after each of its own.
+		if len(at) < 5 || at[0] != 21 {
+			t.Fatalf("it ran as number %v", at)
+		}
+		for i := 1; i < len(at); i++ {
+			if gap := at[i] - at[i-1]; gap > 7 {
+				t.Errorf("it ran as number %v: between two of them %d others overtook it", at, gap-1)
+			}
+		}
+	})
+}
+
 // A Runner that has nothing to do looks once a minute and when something changes.
 func TestNothingToDoIsQuiet(t *testing.T) {
 	bubble(t, func(t *testing.T, s store.Store) {
@@ -605,6 +685,17 @@ func TestNothingToDoIsQuiet(t *testing.T) {
 			t.Errorf("%d looks in an hour", n)
 		}
 	})
+}
+
+// noting counts what it is asked to write.
+type noting struct {
+	store.Store
+	updates *atomic.Int32
+}
+
+func (n *noting) Update(ctx context.Context, fn func(store.Tx) error) error {
+	n.updates.Add(1)
+	return n.Store.Update(ctx, fn)
 }
 
 type counting struct {
@@ -629,8 +720,8 @@ func TestStoredForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"task\x00\x01i\x00\x01due\x00\x01sync\x00\xff\x012026-01-02T03:04:05.000000600\x00\xff\x01\x00\x01sync\x00\xff\x01crm/kim\x00\xff\x01\x00\x01": "",
-		"task\x00\x01r\x00\x01sync\x00\xff\x01crm/kim\x00\xff\x01\x00\x01":                                                                             `{"v":1,"row":{"kind":"sync","key":"crm/kim","state":"waiting","due":"2026-01-02T03:04:05.0000006Z","attempts":2,"failing":"2026-01-02T03:04:05.0000006Z","error":"down","added":"2026-01-02T03:04:05.0000006Z","version":3,"ran":2}}`,
+		"task\x00\x01i\x00\x01due\x00\x01sync\x00\xff\x01crm\x00\xff\x012\x00\xff\x012026-01-02T03:04:05.000000600\x00\xff\x01\x00\x01sync\x00\xff\x01crm/kim\x00\xff\x01\x00\x01": "",
+		"task\x00\x01r\x00\x01sync\x00\xff\x01crm/kim\x00\xff\x01\x00\x01": `{"v":1,"row":{"kind":"sync","key":"crm/kim","state":"waiting","due":"2026-01-02T03:04:05.0000006Z","attempts":2,"failing":"2026-01-02T03:04:05.0000006Z","error":"down","added":"2026-01-02T03:04:05.0000006Z","version":3,"ran":2}}`,
 	}
 	got := map[string]string{}
 	err = s.View(t.Context(), func(tx store.Tx) error {
