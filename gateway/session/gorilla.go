@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -64,18 +63,12 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 	case !g.IsNew:
 		return nil
 	}
-	before := g.ID
-	secret, err := s.begin(r.Context(), row, g.Name())
+	secret, err := s.begin(r.Context(), row, g.Name(), g.ID)
 	if err != nil {
 		return err
 	}
 	g.ID, g.IsNew = row.ID, false
 	http.SetCookie(w, s.Cookie(secret))
-	if before != "" {
-		// The session that this one replaces ends with it, so a cookie that
-		// somebody fixed or copied before the sign-in is worth nothing.
-		return s.End(context.WithoutCancel(r.Context()), before)
-	}
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -65,9 +66,10 @@ type Hold struct {
 
 // A key is what a browser has for one host.
 type key struct {
-	Hash    string `json:"hash"` // base64url of SHA-256
-	Host    string `json:"host"`
-	Session string `json:"session"`
+	Hash    string    `json:"hash"` // base64url of SHA-256
+	Host    string    `json:"host"`
+	Session string    `json:"session"`
+	Made    time.Time `json:"made"`
 }
 
 var sessionRows = store.Table[Session]{
@@ -123,21 +125,20 @@ type Store struct {
 	c Config
 
 	mu   sync.RWMutex
+	told bool   // whether the store tells of changes, so that rows may be remembered
 	gen  uint64 // counts removals, so that a read that began before one is not remembered after it
 	byID map[string]*live
-	byK  map[string]*remembered // by hash, raw bytes
-	// last keeps the last use of what was forgotten, until it is written or
-	// too old to matter: forgetting must not make a session look idle.
-	last map[string]time.Time
+	byK  map[[32]byte]*remembered // by hash
+	// uses are apart from what is remembered of rows: forgetting a row must not
+	// make its session look idle.
+	uses map[string]*use
 }
 
-// live is a session in memory, with what changes on each use.
+// live is a session in memory.
 type live struct {
 	*Session
-	mu      sync.Mutex
-	seen    time.Time
-	written time.Time
-	keys    []string // hashes that lead here, to forget them together
+	use  *use
+	keys [][32]byte // hashes that lead here, to forget them together
 }
 
 type remembered struct {
@@ -145,8 +146,14 @@ type remembered struct {
 	l    *live
 }
 
-// New makes a Store. Run keeps it true; without Run it reads everything from
-// the store each time.
+// use is when a session was last used, and what of that is stored.
+type use struct {
+	mu            sync.Mutex
+	seen, written time.Time
+}
+
+// New makes a Store. Run keeps what it remembers true; without Run it
+// remembers nothing.
 func New(c Config) *Store {
 	if c.Idle == 0 {
 		c.Idle = 30 * time.Minute
@@ -160,7 +167,7 @@ func New(c Config) *Store {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{c: c, byID: map[string]*live{}, byK: map[string]*remembered{}, last: map[string]time.Time{}}
+	return &Store{c: c, byID: map[string]*live{}, byK: map[[32]byte]*remembered{}, uses: map[string]*use{}}
 }
 
 // Run keeps what is remembered true, writes last uses behind and sweeps what is
@@ -171,11 +178,12 @@ func (s *Store) Run(ctx context.Context) {
 	wg.Go(func() {
 		for raw := range s.c.Store.Watch(ctx, sessionRows.Prefix()) {
 			if raw == nil {
-				s.forgetAll()
+				s.forgetAll(true)
 			} else if id, ok := sessionRows.KeyOf(raw); ok {
 				s.refresh(ctx, id)
 			}
 		}
+		s.forgetAll(false) // nobody tells us any more
 	})
 	tick := time.NewTicker(SeenEvery)
 	defer tick.Stop()
@@ -189,7 +197,6 @@ func (s *Store) Run(ctx context.Context) {
 		case <-tick.C:
 			s.writeSeen(ctx)
 			s.sweep(ctx)
-			s.dropLast()
 		}
 	}
 }
@@ -207,60 +214,64 @@ func (s *Store) Lookup(r *http.Request, host string) (*Session, error) {
 		return nil, err
 	}
 	s.mu.RLock()
-	m, gen := s.byK[string(sum[:])], s.gen
+	m, gen := s.byK[sum], s.gen
 	s.mu.RUnlock()
 	if m == nil {
 		if m, err = s.load(r.Context(), sum, gen); err != nil {
 			return nil, err
 		}
 	}
-	if m.host != host {
+	if m.host != host || s.over(m.l, true) {
 		return nil, ErrNone
 	}
-	return m.l.use(s.c.Now(), s.c.Idle)
+	return m.l.Session, nil
 }
 
 // Peek returns a session by its ID, if it is not over; it does not count as a
 // use. ErrNone, or the store's own error.
 func (s *Store) Peek(ctx context.Context, id string) (*Session, error) {
-	now := s.c.Now()
 	s.mu.RLock()
 	l := s.byID[id]
 	s.mu.RUnlock()
 	if l == nil {
-		var row Session
-		err := s.c.Store.View(ctx, func(tx store.Tx) error {
-			var ok bool
-			var err error
-			if row, ok, err = sessionRows.Get(tx, id); err != nil || !ok {
-				return orNone(err)
-			}
-			return nil
-		})
+		row, err := s.row(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		l = &live{Session: &row, seen: row.Seen}
+		s.mu.Lock()
+		l = &live{Session: &row, use: s.useOf(&row)}
+		s.mu.Unlock()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !now.Before(l.Until) || now.Sub(l.seen) >= s.c.Idle {
+	if s.over(l, false) {
 		return nil, ErrNone
 	}
 	return l.Session, nil
 }
 
-// use counts a use and says whether the session still is.
-func (l *live) use(now time.Time, idle time.Duration) (*Session, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !now.Before(l.Until) || now.Sub(l.seen) >= idle {
-		return nil, ErrNone
+// over says whether a session has ended by itself; if not, it may count a use.
+func (s *Store) over(l *live, used bool) bool {
+	now := s.c.Now()
+	l.use.mu.Lock()
+	defer l.use.mu.Unlock()
+	if !now.Before(l.Until) || now.Sub(l.use.seen) >= s.c.Idle {
+		return true
 	}
-	if now.After(l.seen) {
-		l.seen = now
+	if used && now.After(l.use.seen) {
+		l.use.seen = now
 	}
-	return l.Session, nil
+	return false
+}
+
+func (s *Store) row(ctx context.Context, id string) (row Session, err error) {
+	err = s.c.Store.View(ctx, func(tx store.Tx) error {
+		var ok bool
+		var err error
+		if row, ok, err = sessionRows.Get(tx, id); err != nil || !ok {
+			return orNone(err)
+		}
+		return nil
+	})
+	return row, err
 }
 
 // load reads a key and its session, and remembers them unless something was
@@ -286,18 +297,38 @@ func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (*remembered
 	defer s.mu.Unlock()
 	l := s.byID[row.ID]
 	if l == nil {
-		l = &live{Session: &row, seen: row.Seen, written: row.Seen}
-		if t := s.last[row.ID]; t.After(row.Seen) {
-			l.seen = t
-		}
+		l = &live{Session: &row, use: s.useOf(&row)}
 	}
 	m := &remembered{k.Host, l}
-	if s.gen == gen {
+	if s.told && s.gen == gen {
 		s.byID[row.ID] = l
-		s.byK[string(sum[:])] = m
-		l.keys = append(l.keys, string(sum[:]))
+		s.byK[sum] = m
+		l.keys = append(l.keys, sum)
 	}
 	return m, nil
+}
+
+// useOf finds or begins the use of a session. What another replica stored
+// counts too. The caller has s.mu.
+func (s *Store) useOf(row *Session) *use {
+	u := s.uses[row.ID]
+	if u == nil {
+		u = &use{}
+		s.uses[row.ID] = u
+	}
+	u.stored(row.Seen)
+	return u
+}
+
+func (u *use) stored(seen time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if seen.After(u.written) {
+		u.written = seen
+	}
+	if seen.After(u.seen) {
+		u.seen = seen
+	}
 }
 
 func orNone(err error) error {
@@ -312,29 +343,19 @@ func (s *Store) refresh(ctx context.Context, id string) {
 	s.mu.RLock()
 	l := s.byID[id]
 	s.mu.RUnlock()
-	var row Session
-	var ok bool
-	err := s.c.Store.View(ctx, func(tx store.Tx) (err error) {
-		row, ok, err = sessionRows.Get(tx, id)
-		return err
-	})
-	if l == nil {
-		if err != nil || !ok {
-			s.ended(id)
-		}
+	row, err := s.row(ctx, id)
+	switch {
+	case err == nil && l == nil:
 		return
-	}
-	// Only the last use moved: that is our own writing behind.
-	if same := row; err == nil && ok {
-		same.Seen = l.Seen
-		if equal(same, *l.Session) {
-			return
-		}
+	case err == nil && equal(row, *l.Session):
+		l.use.stored(row.Seen) // only the last use moved: a writing behind, ours or another replica's
+		return
 	}
 	s.forget(id)
 	s.ended(id)
 }
 
+// equal: whoever may pass with the one may pass with the other.
 func equal(a, b Session) bool {
 	ha, hb := a.Hold, b.Hold
 	if (ha == nil) != (hb == nil) || ha != nil && *ha != *hb {
@@ -358,32 +379,23 @@ func (s *Store) forget(id string) {
 			delete(s.byK, k)
 		}
 		delete(s.byID, id)
-		s.keepLast(l)
 	}
 }
 
-func (s *Store) forgetAll() {
+// forgetAll, when a watch begins or ends, or had a gap.
+func (s *Store) forgetAll(told bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gen++
-	for _, l := range s.byID {
-		s.keepLast(l)
-	}
+	s.told = told
 	clear(s.byID)
 	clear(s.byK)
 }
 
-func (s *Store) keepLast(l *live) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.seen.After(l.written) {
-		s.last[l.ID] = l.seen
-	}
-}
-
-// begin writes a session and its first key, then ends the user's oldest
-// sessions beyond PerUser. It returns the cookie's value.
-func (s *Store) begin(ctx context.Context, row *Session, host string) (string, error) {
+// begin writes a session and its first key in place of the session that the
+// browser had, then ends the user's oldest sessions beyond PerUser. It returns
+// the cookie's value.
+func (s *Store) begin(ctx context.Context, row *Session, host, before string) (string, error) {
 	now := s.c.Now()
 	row.ID, row.Created, row.Seen = uuid.NewString(), now, now
 	if end := now.Add(s.c.Lifetime); row.Until.IsZero() || end.Before(row.Until) {
@@ -392,14 +404,22 @@ func (s *Store) begin(ctx context.Context, row *Session, host string) (string, e
 	secret, sum := random()
 	var mine []Session
 	err := s.c.Store.Update(ctx, func(tx store.Tx) (err error) {
+		// Whatever was fixed or copied before the sign-in is worth nothing after it.
+		if err := s.endTx(tx, before); err != nil {
+			return err
+		}
 		if mine, err = collect(sessionRows.Find(tx, "user", row.UserID, "", 0)); err != nil {
 			return err
 		}
 		if err := sessionRows.Put(tx, *row); err != nil {
 			return err
 		}
-		return keyRows.Put(tx, key{encode(sum[:]), host, row.ID})
+		return keyRows.Put(tx, key{encode(sum[:]), host, row.ID, now})
 	})
+	if before != "" {
+		s.forget(before)
+		s.ended(before)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -413,48 +433,51 @@ func (s *Store) begin(ctx context.Context, row *Session, host string) (string, e
 	return secret, nil
 }
 
-// AddKey makes a cookie value for one more host of a session.
+// maxKeys is how many keys one session may have, so that ending it stays far
+// below store.MaxKeys. Who visits more hosts gets another key for the one
+// whose key went, without being asked anything.
+const maxKeys = 32
+
+// AddKey makes a cookie value for one more host of a session. What the browser
+// had for this host goes, unless it was made just now: tabs that open together
+// must not take each other's away.
 func (s *Store) AddKey(ctx context.Context, id, host string) (string, error) {
 	secret, sum := random()
+	now := s.c.Now()
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
 		if _, ok, err := sessionRows.Get(tx, id); err != nil || !ok {
 			return orNone(err)
 		}
-		// A browser that lost its cookie comes back for another; old keys of
-		// this host are of no use to anybody.
-		old, err := collect(keyRows.Find(tx, "session", id, "", 0))
+		have, err := collect(keyRows.Find(tx, "session", id, "", 0))
 		if err != nil {
 			return err
 		}
-		dropped := 0
-		for _, k := range old {
-			if k.Host == host {
+		slices.SortFunc(have, func(a, b key) int { return a.Made.Compare(b.Made) })
+		left := len(have)
+		for i, k := range have {
+			// The first key is the gateway's own, by which the others come.
+			if k.Host == host && now.Sub(k.Made) >= TicketLife || left >= maxKeys && i > 0 {
 				if err := keyRows.Delete(tx, k.Hash); err != nil {
 					return err
 				}
-				dropped++
+				left--
 			}
 		}
-		if len(old)-dropped >= maxKeys {
-			return errTooManyKeys
-		}
-		return keyRows.Put(tx, key{encode(sum[:]), host, id})
+		return keyRows.Put(tx, key{encode(sum[:]), host, id, now})
 	})
 	if err == nil {
-		s.forget(id) // its old key of this host
+		s.forget(id) // its old keys
 	}
 	return secret, err
 }
 
-// maxKeys is how many hosts one session may have keys for; more could not be
-// ended in one transaction.
-const maxKeys = 24
-
-var errTooManyKeys = errors.New("session: keys for too many hosts")
-
-// end removes a session and its keys.
-func (s *Store) end(tx store.Tx, row Session) error {
-	ks, err := collect(keyRows.Find(tx, "session", row.ID, "", 0))
+// endTx removes a session and its keys, if it is there.
+func (s *Store) endTx(tx store.Tx, id string) error {
+	row, ok, err := sessionRows.Get(tx, id)
+	if err != nil || !ok {
+		return err
+	}
+	ks, err := collect(keyRows.Find(tx, "session", id, "", 0))
 	if err != nil {
 		return err
 	}
@@ -463,11 +486,8 @@ func (s *Store) end(tx store.Tx, row Session) error {
 			return err
 		}
 	}
-	if err := sessionRows.Delete(tx, row.ID); err != nil {
+	if err := sessionRows.Delete(tx, id); err != nil || s.c.EndedTx == nil {
 		return err
-	}
-	if s.c.EndedTx == nil {
-		return nil
 	}
 	return s.c.EndedTx(tx, row)
 }
@@ -475,13 +495,7 @@ func (s *Store) end(tx store.Tx, row Session) error {
 // End ends a session, on every host. When it returns nil no request can begin
 // with it any more in this process. That there is none is success.
 func (s *Store) End(ctx context.Context, id string) error {
-	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-		row, ok, err := sessionRows.Get(tx, id)
-		if err != nil || !ok {
-			return err
-		}
-		return s.end(tx, row)
-	})
+	err := s.c.Store.Update(ctx, func(tx store.Tx) error { return s.endTx(tx, id) })
 	// Forgotten even if the store says no: then the next lookup asks it again.
 	s.forget(id)
 	s.ended(id)
@@ -505,7 +519,7 @@ func (s *Store) EndUser(ctx context.Context, userID string) (int, error) {
 	}
 }
 
-// Release lifts the hold of a session, or moves its end if until is later.
+// Release replaces the hold of a session; nil lifts it.
 func (s *Store) Release(ctx context.Context, id string, hold *Hold) error {
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
 		row, ok, err := sessionRows.Get(tx, id)
@@ -533,60 +547,49 @@ func (s *Store) Of(ctx context.Context, userID, after string, limit int) (list [
 	return list, err
 }
 
-// writeSeen stores the last use of sessions that were used.
+// writeSeen stores the last use of sessions that were used, and lets go of uses
+// that say no more than the rows do.
 func (s *Store) writeSeen(ctx context.Context) {
-	s.mu.RLock()
-	var used []*live
-	for _, l := range s.byID {
-		l.mu.Lock()
-		if l.seen.Sub(l.written) >= SeenEvery {
-			used = append(used, l)
+	seen := map[string]time.Time{}
+	s.mu.Lock()
+	for id, u := range s.uses {
+		u.mu.Lock()
+		if u.seen.After(u.written) {
+			seen[id] = u.seen
+		} else if s.byID[id] == nil {
+			delete(s.uses, id)
 		}
-		l.mu.Unlock()
+		u.mu.Unlock()
 	}
-	s.mu.RUnlock()
-	const each = 16 // rows in a transaction, with their index entries far below store.MaxKeys
-	for len(used) > 0 && ctx.Err() == nil {
-		n := min(each, len(used))
-		batch := used[:n]
-		used = used[n:]
+	s.mu.Unlock()
+	const each = 12 // rows in a transaction, with their index entries far below store.MaxKeys
+	for batch := range slices.Chunk(slices.Sorted(maps.Keys(seen)), each) {
 		err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-			for _, l := range batch {
-				row, ok, err := sessionRows.Get(tx, l.ID)
+			for _, id := range batch {
+				row, ok, err := sessionRows.Get(tx, id)
 				if err != nil {
 					return err
 				}
-				if !ok {
-					continue
+				if !ok || !seen[id].After(row.Seen) {
+					continue // ended, or used later elsewhere
 				}
-				l.mu.Lock()
-				row.Seen = l.seen
-				l.mu.Unlock()
+				row.Seen = seen[id]
 				if err := sessionRows.Put(tx, row); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		if err == nil {
-			for _, l := range batch {
-				l.mu.Lock()
-				l.written = l.seen
-				l.mu.Unlock()
+		if err != nil {
+			return // a minute later again
+		}
+		s.mu.RLock()
+		for _, id := range batch {
+			if u := s.uses[id]; u != nil {
+				u.stored(seen[id])
 			}
 		}
-	}
-}
-
-// dropLast lets go of last uses that say no more than the rows do.
-func (s *Store) dropLast() {
-	now := s.c.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, t := range s.last {
-		if now.Sub(t) >= s.c.Idle {
-			delete(s.last, id)
-		}
+		s.mu.RUnlock()
 	}
 }
 
