@@ -19,7 +19,7 @@ func BenchmarkFinish(b *testing.B) {
 		"signed": {Sign: idptest.IDPSignResponse}, "both": {}, "encrypted": {Encryption: sealed256},
 	} {
 		b.Run(name, func(b *testing.B) {
-			w := newWorld(b)
+			w := newWorld(b, withRSA)
 			f.Policy = attributes(pad).Policy
 			form, pending := w.answer(b, f)
 			b.ReportMetric(float64(len(xmlOf(b, form))), "bytes")
@@ -34,7 +34,7 @@ func BenchmarkFinish(b *testing.B) {
 }
 
 func BenchmarkBegin(b *testing.B) {
-	w := newWorld(b)
+	w := newWorld(b, withRSA)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := w.sp.Begin(b.Context(), federation.Login{}); err != nil {

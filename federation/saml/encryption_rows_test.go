@@ -81,6 +81,7 @@ var (
 )
 
 func TestS57_EncryptedGarbageIsRefused(t *testing.T) {
+	t.Parallel()
 	const xenc = "http://www.w3.org/2001/04/xmlenc#"
 	random := func(n int) []byte { b := make([]byte, n); _, _ = rand.Read(b); return b }
 	many := func(n int) func(e *etree.Element) {
@@ -94,6 +95,7 @@ func TestS57_EncryptedGarbageIsRefused(t *testing.T) {
 	two := func(a, b func(*etree.Element)) func(*etree.Element) {
 		return func(e *etree.Element) { a(e); b(e) }
 	}
+	w := newWorld(t)
 	for name, tt := range map[string]struct {
 		f    func(e *etree.Element)
 		code string
@@ -140,8 +142,6 @@ func TestS57_EncryptedGarbageIsRefused(t *testing.T) {
 		"5 keys":   {many(4), saml.ReasonEncryption},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
 			// Anybody can send it: nothing is signed.
 			w.refused(t, idptest.IDPFault{Sign: idptest.IDPSignNothing, Encryption: sealed256, Sealed: tt.f}, tt.code)
 		})

@@ -149,9 +149,9 @@ func TestS71_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
 		"user in the address": {edit(post, `HTTP-POST" Location="https://a:b@idp.partner.example/sso"`), "not an address"},
 		"no key":              {edit(`use="signing"`, `use="encryption"`), "no signing key"},
 		"key is rubbish":      {edit("<ds:X509Certificate>", "<ds:X509Certificate>AAAA"), "no usable signing key"},
-		"small key":           {func(w *world) []byte { w.idp.SetKeys(idptest.NewIDPKey("RSA1024")); return w.idp.Metadata() }, "1024 bits"},
+		"small key":           {func(w *world) []byte { w.idp.SetKeys(smallKey()); return w.idp.Metadata() }, "1024 bits"},
 		"11 keys": {func(w *world) []byte {
-			k := ecKey()
+			k := idpKey2()
 			w.idp.SetKeys(k, k, k, k, k, k, k, k, k, k, k)
 			return w.idp.Metadata()
 		}, "at most 10"},
@@ -343,12 +343,12 @@ func TestMetadataFromFileAndDocumentIsCheckedAtOnce(t *testing.T) {
 		"plain http":     {func(c *saml.Config) { c.Metadata = saml.Metadata{URL: "http://idp.example/md"} }, "no signer"},
 		"no address":     {func(c *saml.Config) { c.Metadata = saml.Metadata{URL: "idp.example"} }, "not an http address"},
 		"small pinned key": {func(c *saml.Config) {
-			c.Metadata.Certificates = []*x509.Certificate{idptest.NewIDPKey("RSA1024").Certificate}
+			c.Metadata.Certificates = []*x509.Certificate{smallKey().Certificate}
 		}, "1024 bits"},
 		"no key to sign":       {func(c *saml.Config) { c.Signing = nil }, "a key is needed"},
 		"key of another":       {func(c *saml.Config) { c.Signing[0].Certificate = spOlder().Certificate }, "another key"},
 		"no certificate":       {func(c *saml.Config) { c.Signing[0].Certificate = nil }, "missing"},
-		"ECDSA for decryption": {func(c *saml.Config) { c.Decryption = []saml.Key{saml.Key(ecKey())} }, "only RSA"},
+		"ECDSA for decryption": {func(c *saml.Config) { c.Decryption = []saml.Key{spKey()} }, "only RSA"},
 		"no entity ID":         {func(c *saml.Config) { c.EntityID = "" }, "entity ID"},
 		"no address of ours":   {func(c *saml.Config) { c.ACSURL = "/acs" }, "not an address"},
 		"http address of ours": {func(c *saml.Config) { c.ACSURL = "http://gate.example/acs" }, "not an https"},

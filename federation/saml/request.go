@@ -112,18 +112,11 @@ func (p *Provider) byRedirect(request *etree.Element, state string, to *url.URL)
 	if err != nil {
 		return federation.Challenge{}, fmt.Errorf("write request: %w", err)
 	}
-	var packed bytes.Buffer
-	w, err := flate.NewWriter(&packed, flate.BestCompression)
+	packed, err := p.deflate(b)
 	if err != nil {
 		return federation.Challenge{}, fmt.Errorf("deflate request: %w", err)
 	}
-	if _, err := w.Write(b); err != nil {
-		return federation.Challenge{}, fmt.Errorf("deflate request: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return federation.Challenge{}, fmt.Errorf("deflate request: %w", err)
-	}
-	query := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(packed.Bytes())) +
+	query := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(packed)) +
 		"&RelayState=" + url.QueryEscape(state)
 	if !p.c.InsecureUnsignedRequests {
 		key := p.c.Signing[0].Private
@@ -142,7 +135,30 @@ func (p *Provider) byRedirect(request *etree.Element, state string, to *url.URL)
 	return federation.Challenge{URL: &u}, nil
 }
 
-// MetadataFor is how long our own metadata says it is valid.
+// deflate compresses as RFC 1951 says, without a header. A writer is some 800
+// KiB, so they are kept for those who come next.
+func (p *Provider) deflate(b []byte) ([]byte, error) {
+	var packed bytes.Buffer
+	w, ok := p.deflaters.Get().(*flate.Writer)
+	if ok {
+		w.Reset(&packed)
+	} else {
+		var err error
+		if w, err = flate.NewWriter(&packed, flate.BestCompression); err != nil {
+			return nil, err
+		}
+	}
+	defer p.deflaters.Put(w)
+	if _, err := w.Write(b); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return packed.Bytes(), nil
+}
+
+// metadataDays is how long our own metadata says it is valid.
 const metadataDays = 14
 
 // Metadata is our own description as a service provider

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
@@ -80,9 +81,10 @@ const (
 
 // A Provider signs people in at one SAML identity provider.
 type Provider struct {
-	c    Config
-	from *source
-	keys []crypto.Decrypter
+	c         Config
+	from      *source
+	keys      []crypto.Decrypter
+	deflaters sync.Pool // of *flate.Writer
 }
 
 var _ federation.Provider = (*Provider)(nil)

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/beevik/etree"
 	"github.com/gatehouse-sso/gatehouse/federation"
@@ -14,28 +13,26 @@ import (
 )
 
 // TestProviderKeepsThePromisesOfAll runs the suite that OpenID Connect passes
-// too, over both bindings.
+// too. One side asks by the redirect binding, the other by POST.
 func TestProviderKeepsThePromisesOfAll(t *testing.T) {
 	t.Parallel()
-	for _, binding := range []string{saml.Redirect, saml.Post} {
-		t.Run(binding, func(t *testing.T) {
-			t.Parallel()
-			federationtest.Test(t, federationtest.Harness{
-				Reasons: saml.Reasons,
-				Start: func(t *testing.T) federationtest.World {
-					c := newClock()
-					return federationtest.World{
-						One: side(t, c, "one", binding, idpKey()), Two: side(t, c, "two", binding, idpKey2()),
-						Advance: c.advance, Now: c.now,
-					}
-				},
-			})
-		})
-	}
+	federationtest.Test(t, federationtest.Harness{
+		Reasons: saml.Reasons,
+		Start: func(t *testing.T) federationtest.World {
+			c := newClock()
+			return federationtest.World{
+				One: side(t, c, "one", saml.Redirect, idpKey()), Two: side(t, c, "two", saml.Post, idpKey2()),
+				Advance: c.advance, Now: c.now,
+			}
+		},
+	})
 }
 
 func side(t *testing.T, c *clock, id, binding string, key idptest.IDPKey) federationtest.Side {
 	w := newWorld(t, func(sc *saml.Config, ic *idptest.IDPConfig) {
+		if binding == saml.Post { // goxmldsig, which checks it there, knows ECDSA only in another form
+			sc.Signing = []saml.Key{saml.Key(rsaKey())}
+		}
 		sc.ID, sc.Binding, sc.Now = id, binding, c.now
 		ic.Base, ic.Keys, ic.Now = "https://"+id+".example", []idptest.IDPKey{key}, c.now
 	})
@@ -79,15 +76,4 @@ func side(t *testing.T, c *clock, id, binding string, key idptest.IDPKey) federa
 		s.People = append(s.People, federationtest.Person{User: p.User, Subject: p.ID, SecondFactor: p.SecondFactor, Attributes: attrs})
 	}
 	return s
-}
-
-func TestPendingIsShort(t *testing.T) {
-	t.Parallel()
-	_, p, err := newWorld(t).sp.Begin(t.Context(), federation.Login{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(p.State) > 80 || len(p.Keep) != 1 || time.Since(p.Began) < 0 && p.Began.IsZero() {
-		t.Errorf("%+v", p)
-	}
 }
