@@ -33,7 +33,7 @@ func (s Secret) Value() string {
 func (s Secret) IsZero() bool { return s.value == nil }
 
 // Format prints "…" for every verb.
-func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
 func (Secret) String() string { return hidden }
 

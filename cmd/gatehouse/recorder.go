@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +22,6 @@ type recorder struct {
 	slog    *slog.Logger
 	queue   chan audit.Event
 	dropped atomic.Uint64
-	done    sync.WaitGroup
 }
 
 // recordBatch events are written in one transaction, within store.MaxKeys.

@@ -72,16 +72,16 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*p
 		return nil, err
 	}
 	_, err := os.Stat(path)
-	fresh := errors.Is(err, os.ErrNotExist)
+	sealer, err := openSealer(cfg, errors.Is(err, os.ErrNotExist))
+	if err != nil {
+		return nil, err
+	}
 	st, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
 		return nil, err
 	}
-	p := &process{log: log, store: st, audit: audit.New(time.Now)}
-	if p.sealer, err = openSealer(cfg, fresh); err == nil {
-		p.keys, err = gateway.LoadKeys(ctx, st, p.sealer, time.Now())
-	}
-	if err != nil {
+	p := &process{log: log, store: st, sealer: sealer, audit: audit.New(time.Now)}
+	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, time.Now()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	p.recorder = newRecorder(st, p.audit, log)

@@ -105,7 +105,7 @@ func adminVerb[T any](use, short string, check cobra.PositionalArgs, ask func(cm
 		if err != nil {
 			return err
 		}
-		defer a.close()
+		defer func() { _ = a.close() }()
 		method, path, q := ask(cmd, argv)
 		var v T
 		raw, err := a.call(cmd.Context(), method, path, q, &v)

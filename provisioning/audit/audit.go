@@ -113,7 +113,7 @@ func readHead(tx store.Tx) (h head, err error) {
 		return head{}, err
 	}
 	if err := json.Unmarshal(b, &h); err != nil {
-		return head{}, fmt.Errorf("%w: the head of the audit record can not be read: %v", store.ErrDamaged, err)
+		return head{}, fmt.Errorf("%w: the head of the audit record can not be read: %w", store.ErrDamaged, err)
 	}
 	return h, nil
 }

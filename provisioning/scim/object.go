@@ -3,6 +3,7 @@ package scim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"iter"
 	"slices"
@@ -246,7 +247,7 @@ func Decode(data []byte) (*Object, error) {
 	if !ok {
 		return nil, bad(InvalidSyntax, "the message must be a JSON object")
 	}
-	if _, err := d.Token(); err != io.EOF {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, bad(InvalidSyntax, "there is text after the JSON object")
 	}
 	return o, nil
@@ -325,7 +326,7 @@ func (d decoder) array(depth int) (any, error) {
 }
 
 func (d decoder) syntax(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return bad(InvalidSyntax, "the JSON ends too early")
 	}
 	return bad(InvalidSyntax, "the message is not valid JSON at byte %d", d.InputOffset())

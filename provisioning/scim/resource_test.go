@@ -130,8 +130,6 @@ func badged(t testing.TB) *scim.ResourceType {
 	return scim.UserType().With(scim.Extension{Schema: s})
 }
 
-const acme = "urn:acme:2.0:User"
-
 func make1(t testing.TB, rt *scim.ResourceType, json string) (*scim.Resource, error) {
 	t.Helper()
 	o := decode(t, json)

@@ -74,7 +74,7 @@ func (t *Table[T]) decode(b []byte, key string) (T, error) {
 		if json.Unmarshal(b, &head) == nil && head.V > form {
 			return none, fmt.Errorf("store: row %q of %s has form %d, this program reads form %d: it was written by a later version", key, t.Name, head.V, form)
 		}
-		return none, fmt.Errorf("%w: row %q of %s can not be read: %v", ErrDamaged, key, t.Name, err)
+		return none, fmt.Errorf("%w: row %q of %s can not be read: %w", ErrDamaged, key, t.Name, err)
 	}
 	return s.Row, nil
 }

@@ -176,7 +176,7 @@ func conflict(e *env) {
 		err := t.Put(tx, pet{ID: "2", Name: "REX", Tags: []string{"x"}})
 		var c *store.ConflictError
 		if !errors.As(err, &c) || !errors.Is(err, store.ErrConflict) {
-			return fmt.Errorf("Put = %w, want a *ConflictError", err)
+			return fmt.Errorf("put said %w, want a *ConflictError", err)
 		}
 		e.same("conflict", *c, store.ConflictError{Table: "pets", Index: "name", Value: "rex", Key: "1"})
 		return nil // a conflict leaves nothing to undo
