@@ -17,55 +17,56 @@ type visit struct {
 	pending                       federation.Pending
 }
 
-// An account is what the policy found in the assertion.
-type account struct {
+// A verdict is what the policy found in an assertion with which nothing is
+// wrong.
+type verdict struct {
 	id         string
 	nameID     *node // nil if the person is named by an attribute alone
 	context    federation.Context
-	statements []*node
-	until      time.Time
+	statements []*node   // attribute statements
+	until      time.Time // from then on it is too old, the skew included
 }
 
 // judge applies the rules of the Web Browser SSO profile (saml-profiles-2.0-os
 // §4.1.4.2–4.1.4.3) to a response and the assertion in it, both as signed.
 // It is a function of its arguments.
-func (v visit) judge(response, assertion *node) (account, error) {
+func (v visit) judge(response, assertion *node) (verdict, error) {
 	if err := header(assertion); err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	if err := order(assertion); err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	if err := issuedBy(assertion, v.issuer); err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	for _, n := range []*node{response, assertion} {
 		if err := v.issued(n); err != nil {
-			return account{}, err
+			return verdict{}, err
 		}
 	}
-	a := account{id: assertion.attrValue("ID"), statements: assertion.all(nsAssertion, "AttributeStatement")}
+	a := verdict{id: assertion.attrValue("ID"), statements: assertion.all(nsAssertion, "AttributeStatement")}
 	end, err := v.conditions(assertion)
 	if err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	subject, ok := assertion.one(nsAssertion, "Subject")
 	if !ok || subject == nil {
-		return account{}, federation.Refuse(ReasonSubject, "the assertion has no subject")
+		return verdict{}, federation.Refuse(ReasonSubject, "the assertion has no subject")
 	}
 	if a.nameID, err = nameIDOf(subject); err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	confirmed, err := v.confirmation(subject)
 	if err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	if confirmed.Before(end) {
 		end = confirmed
 	}
 	a.until = end.Add(v.skew)
 	if a.context, err = v.authn(assertion); err != nil {
-		return account{}, err
+		return verdict{}, err
 	}
 	return a, nil
 }
@@ -238,6 +239,9 @@ func (v visit) authn(assertion *node) (federation.Context, error) {
 	}
 	if class != nil {
 		c.ACR = class.text
+	}
+	if len(c.ACR) > maxEntityID || len(c.Session) > maxEntityID {
+		return federation.Context{}, federation.Refuse(ReasonAuthn, "the authentication statement has a context or a session of more than %d bytes", maxEntityID)
 	}
 	want := v.pending.Login
 	if len(want.ACR) > 0 && !slices.Contains(want.ACR, c.ACR) {

@@ -736,6 +736,18 @@ func TestAttributeValuesAreReadAsTheyAre(t *testing.T) {
 	w.refused(t, attributes(idptest.IDPAttribute("http://schemas.microsoft.com/claims/groups.link", "", "https://graph.example/x")), saml.ReasonOverage)
 }
 
+// What is kept with a session is of bounded size.
+func TestLongQualifiersAreRefused(t *testing.T) {
+	long := strings.Repeat("x", 1025)
+	rows(t, []row{
+		{"NameQualifier", attr("NameQualifier", long, "Assertion", "Subject", "NameID"), saml.ReasonSubject},
+		{"SPProvidedID", attr("SPProvidedID", long, "Assertion", "Subject", "NameID"), saml.ReasonSubject},
+		{"SessionIndex", attr("SessionIndex", long, "Assertion", "AuthnStatement"), saml.ReasonAuthn},
+		{"context", set(long, "Assertion", "AuthnStatement", "AuthnContext", "AuthnContextClassRef"), saml.ReasonAuthn},
+		{"ID", attr("ID", "_"+long, "Assertion"), saml.ReasonStructure},
+	})
+}
+
 func TestPeopleInAThousandGroupsGetIn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

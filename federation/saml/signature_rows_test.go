@@ -410,6 +410,9 @@ func TestS20_SHA1IsRefusedUnlessAllowed(t *testing.T) {
 	newWorld(t, withRSA).refused(t, idptest.IDPFault{SignedInfo: func(info *etree.Element) {
 		at(info, "Reference", "DigestMethod").CreateAttr("Algorithm", idptest.IDPSHA1)
 	}}, saml.ReasonAlgorithm)
+	newWorld(t, withRSA).refused(t, idptest.IDPFault{Hash: crypto.SHA1, SignedInfo: func(info *etree.Element) {
+		at(info, "Reference", "DigestMethod").CreateAttr("Algorithm", idptest.IDPSHA256)
+	}}, saml.ReasonAlgorithm)
 	newWorld(t, withRSA, func(c *saml.Config, _ *idptest.IDPConfig) { c.InsecureSHA1 = true }).accepted(t, f)
 }
 

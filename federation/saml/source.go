@@ -226,8 +226,7 @@ func (s *source) bytes(ctx context.Context) ([]byte, error) {
 		defer f.Close()
 		return limited(f)
 	}
-	// The caller's deadline bounds the wait, but a caller that goes away does
-	// not leave the others without metadata.
+	// A caller who goes away does not leave the others without metadata.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from.URL, nil)

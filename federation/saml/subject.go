@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -54,6 +55,9 @@ func nameIDOf(subject *node) (*node, error) {
 	}
 	if !id.plain() {
 		return nil, federation.Refuse(ReasonSubject, "the person's name holds elements")
+	}
+	if slices.ContainsFunc(id.attrs, func(a attribute) bool { return len(a.value) > maxEntityID }) {
+		return nil, federation.Refuse(ReasonSubject, "a qualifier of the person's name is longer than %d bytes", maxEntityID)
 	}
 	return id, clean(id.text)
 }
@@ -151,7 +155,7 @@ func (v visit) qualified(id *node) (string, error) {
 	if !given || q == v.issuer {
 		return id.text, nil
 	}
-	if q == "" || len(q) > maxEntityID || strings.Contains(q, "!") || clean(q) != nil {
+	if q == "" || strings.Contains(q, "!") || clean(q) != nil {
 		return "", federation.Refuse(ReasonSubject, "the qualifier of the person's name can not be used")
 	}
 	return "!" + q + "!" + id.text, nil
