@@ -23,6 +23,7 @@ const (
 	ReasonMethod          = "request.method"
 	ReasonHeaders         = "request.headers"
 	ReasonBody            = "request.body"
+	ReasonBodyTimeout     = "request.timeout"
 	ReasonCookies         = "request.cookies"
 	ReasonParameters      = "request.parameters"
 	ReasonCrossSite       = "request.cross_site"
@@ -35,6 +36,7 @@ const (
 	ReasonProviderUnknown = "login.provider_unknown"
 	ReasonPending         = "provisioning.pending"
 	ReasonTimeout         = "provisioning.timeout"
+	ReasonStore           = "store.unavailable"
 	ReasonUpstream        = "upstream.unreachable"
 	ReasonUpstreamTimeout = "upstream.timeout"
 	ReasonInternal        = "internal"
@@ -45,6 +47,7 @@ var Reasons = map[string]string{
 	ReasonMethod:          "The HTTP method is not one that services get.",
 	ReasonHeaders:         "The request has more header lines or cookies than are accepted.",
 	ReasonBody:            "The request's body is larger than what is accepted.",
+	ReasonBodyTimeout:     "The client stopped in the middle of the request's body.",
 	ReasonCookies:         "The browser sent the gateway's cookie more than once; neither is believed.",
 	ReasonParameters:      "A parameter is missing, given twice, or not what it should be.",
 	ReasonCrossSite:       "The request was made by a page of another site.",
@@ -57,6 +60,7 @@ var Reasons = map[string]string{
 	ReasonProviderUnknown: "There is no such identity provider, or this service does not take it.",
 	ReasonPending:         "The person's account at a target is being prepared.",
 	ReasonTimeout:         "The person's account at a target was not ready in time.",
+	ReasonStore:           "The store could not be read, so nobody knows who this is, and nobody passes.",
 	ReasonUpstream:        "The service could not be reached, or broke off.",
 	ReasonUpstreamTimeout: "The service did not answer in time.",
 	ReasonInternal:        "Something in the gateway went wrong; the log has the details under the support code.",
@@ -83,41 +87,70 @@ func reasonOf(err error) string {
 	return ReasonInternal
 }
 
-// status of a reason code. What is not in the table is 403 if it is about what
-// somebody said or may, which all other codes are.
-func status(code string) int {
-	switch code {
-	case ReasonInternal:
-		return http.StatusInternalServerError
-	case ReasonUpstream:
-		return http.StatusBadGateway
-	case ReasonUpstreamTimeout:
-		return http.StatusGatewayTimeout
-	case ReasonPending, federation.ReasonUnavailable:
-		return http.StatusServiceUnavailable
-	case ReasonMethod:
-		return http.StatusMethodNotAllowed
-	case ReasonHeaders:
-		return http.StatusRequestHeaderFieldsTooLarge
-	case ReasonHostUnknown:
-		return http.StatusMisdirectedRequest
-	case ReasonPathUnknown, ReasonProviderUnknown:
-		return http.StatusNotFound
-	case ReasonSignIn, ReasonRevoked:
-		return http.StatusUnauthorized
-	case ReasonBody, federation.ReasonTooLarge:
-		return http.StatusRequestEntityTooLarge
-	case ReasonPath, ReasonCookies, ReasonParameters, federation.ReasonStateUnknown, federation.ReasonStateExpired, federation.ReasonMalformed:
-		return http.StatusBadRequest
+// statuses of reason codes: each by itself, or by its family, the part before
+// the first dot.
+var statuses = map[string]int{
+	ReasonInternal:        http.StatusInternalServerError,
+	ReasonStore:           http.StatusServiceUnavailable,
+	ReasonUpstream:        http.StatusBadGateway,
+	ReasonUpstreamTimeout: http.StatusGatewayTimeout,
+
+	ReasonMethod:          http.StatusMethodNotAllowed,
+	ReasonHeaders:         http.StatusRequestHeaderFieldsTooLarge,
+	ReasonBody:            http.StatusRequestEntityTooLarge,
+	ReasonBodyTimeout:     http.StatusRequestTimeout,
+	ReasonCookies:         http.StatusBadRequest,
+	ReasonParameters:      http.StatusBadRequest,
+	ReasonCrossSite:       http.StatusForbidden,
+	ReasonPath:            http.StatusBadRequest,
+	ReasonPathUnknown:     http.StatusNotFound,
+	ReasonHostUnknown:     http.StatusMisdirectedRequest,
+	ReasonSignIn:          http.StatusUnauthorized,
+	ReasonRevoked:         http.StatusUnauthorized,
+	ReasonTicket:          http.StatusForbidden,
+	ReasonProviderUnknown: http.StatusNotFound,
+	ReasonPending:         http.StatusServiceUnavailable,
+	ReasonTimeout:         http.StatusServiceUnavailable,
+
+	federation.ReasonStateUnknown: http.StatusBadRequest,
+	federation.ReasonStateExpired: http.StatusBadRequest,
+	federation.ReasonMalformed:    http.StatusBadRequest,
+	federation.ReasonTooLarge:     http.StatusRequestEntityTooLarge,
+	federation.ReasonUnavailable:  http.StatusServiceUnavailable,
+	authz.ReasonLogin:             http.StatusUnauthorized,
+
+	// What somebody said about a person, or what the person may.
+	"login": http.StatusForbidden, "oidc": http.StatusForbidden, "saml": http.StatusForbidden,
+	"jit": http.StatusForbidden, "user": http.StatusForbidden, "access": http.StatusForbidden,
+}
+
+// Status of a reason code. Of a code that it does not know it says so; that is
+// a mistake of ours, and a 500.
+func Status(code string) (status int, known bool) {
+	if st, ok := statuses[code]; ok {
+		return st, true
 	}
-	return http.StatusForbidden
+	family, _, _ := strings.Cut(code, ".")
+	if st, ok := statuses[family]; ok {
+		return st, true
+	}
+	return http.StatusInternalServerError, false
+}
+
+func status(code string) int {
+	st, _ := Status(code)
+	return st
 }
 
 // refuse ends a visit that can not go on: logged, recorded, and said to the
-// caller in a form that it can read.
+// caller in a form that it can read. Where another answer has begun it breaks
+// off instead, so that the half does not look complete.
 func (v *visit) refuse(err error) {
 	code := reasonOf(err)
 	v.note("refused", code, err)
+	if v.w.begun {
+		panic(http.ErrAbortHandler)
+	}
 	v.answer(status(code), code, v.failed(err, code))
 }
 
@@ -174,7 +207,7 @@ func (v *visit) deny(d authz.Decision) {
 	if d.Outcome == authz.StepUp {
 		page.StepUpURL = v.g.loginURL(here, "")
 	}
-	v.answer(http.StatusForbidden, d.Code, page)
+	v.answer(status(d.Code), d.Code, page)
 }
 
 // unmet says what each rule wants, in its own words, once.
@@ -311,6 +344,7 @@ type problem struct {
 func (v *visit) answer(st int, code string, page web.Page) {
 	h := v.w.Header()
 	h.Set("Cache-Control", "no-store")
+	v.w.abandon(v.r)
 	if code == ReasonMethod {
 		h.Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 	}

@@ -24,11 +24,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
@@ -117,12 +119,15 @@ type Gateway struct {
 	host      string // Public's
 	assets    http.Handler
 	language  http.Handler
+	noise     *log.Logger // what the proxy says about connections
+	hsts      []string
 }
 
 // service is a Service with what is made of it once.
 type service struct {
 	Service
-	reads authz.Inputs
+	reads     authz.Inputs
+	authority string // host and port, as browsers have them
 }
 
 // New checks what can be checked and makes a Gateway. Run keeps what it
@@ -150,6 +155,10 @@ func New(c Config) (*Gateway, error) {
 		c: c, services: map[string]*service{}, providers: map[string]*Provider{}, callbacks: map[string]*Provider{},
 		people: newPeople(c.Directory), host: canonicalHost(c.Public.Host),
 		assets: c.Pages.Assets(), language: c.Pages.Language(),
+		noise: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}
+	if c.Public.Scheme == "https" {
+		g.hsts = []string{"max-age=31536000"}
 	}
 	if g.host == "" {
 		return nil, fmt.Errorf("public address %q has no host", c.Public)
@@ -165,7 +174,7 @@ func New(c Config) (*Gateway, error) {
 		if (s.Upstream == nil) == (s.Handler == nil) {
 			return nil, fmt.Errorf("service %s: exactly one upstream is needed", s.ID)
 		}
-		sv := &service{Service: s, reads: c.Policy.Reads(s.ID)}
+		sv := &service{Service: s, reads: c.Policy.Reads(s.ID), authority: g.authority(s.Host)}
 		if g.services[s.ID] != nil {
 			return nil, fmt.Errorf("two services are called %s", s.ID)
 		}
@@ -183,20 +192,38 @@ func New(c Config) (*Gateway, error) {
 	}
 	g.wall = newWall(list)
 	g.prepared, g.anonymous = newCache(), prepare(nil, nil, &authz.Subject{})
+	c.Streams.judge.Store(g)
 	return g, nil
 }
 
 // Run keeps what the gateway remembers about users true, and cuts streams whose
 // right to be has ended, until ctx ends.
 func (g *Gateway) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		// Sessions run out, and so do rules that read the clock, without
+		// anything that would tell.
+		tick := time.NewTicker(recheckEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				g.recheck(everything)
+			}
+		}
+	})
 	g.people.run(ctx, func(id string) { g.Recheck("", id) })
 }
 
 // visit is one request on its way through.
 type visit struct {
 	g       *Gateway
-	w       http.ResponseWriter
+	w       *reply
 	r       *http.Request
+	turn    uint64 // of the streams, when this request came
 	host    string
 	path    string // canonical: decoded, the one that rules see
 	from    netip.Addr
@@ -208,8 +235,11 @@ type visit struct {
 
 // ServeHTTP takes one request from the top to the bottom.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{g: g, w: w, r: r, who: g.anonymous}
+	v := &visit{g: g, w: &reply{ResponseWriter: w, one: r.ProtoMajor == 1}, r: r, turn: g.c.Streams.turn.Load(), who: g.anonymous}
 	defer v.recover()
+	if g.hsts != nil {
+		w.Header()["Strict-Transport-Security"] = g.hsts
+	}
 	if err := v.read(); err != nil {
 		v.refuse(err)
 		return
@@ -264,6 +294,9 @@ func (v *visit) read() error {
 	if !sameName(r.TLS, v.host) {
 		return refusal{code: ReasonHostUnknown, detail: "the connection was opened for another host than " + v.host}
 	}
+	if r.URL.User != nil {
+		return refusal{code: ReasonHostUnknown, detail: "user info before the host"}
+	}
 	if strings.Contains(r.RequestURI, "#") {
 		return refusal{code: ReasonPath, detail: "a fragment in the request target"}
 	}
@@ -311,14 +344,14 @@ func (v *visit) recall() error {
 		http.SetCookie(v.w, v.g.c.Cookie.Make("", ""))
 		return refusal{code: ReasonCookies, detail: err.Error()}
 	case err != nil:
-		return fmt.Errorf("look up session: %w", err)
+		return refusal{code: ReasonStore, detail: "look up session: " + err.Error()}
 	}
 	user, err := v.g.people.of(v.r.Context(), s.UserID)
 	if errors.Is(err, provisioning.ErrNotFound) {
 		return nil // deleted meanwhile: nobody
 	}
 	if err != nil {
-		return fmt.Errorf("load user: %w", err)
+		return refusal{code: ReasonStore, detail: "load user: " + err.Error()}
 	}
 	v.session, v.who = s, v.g.prepared.of(v.g, s, user)
 	return nil
@@ -327,16 +360,18 @@ func (v *visit) recall() error {
 // scheme of everything that is ours: what the public address says.
 func (g *Gateway) scheme() string { return g.c.Public.Scheme }
 
-// origin of a host behind this gateway: all are on the public address's port.
-func (g *Gateway) origin(host string) string {
+// authority of a host behind this gateway: all are on the public address's port.
+func (g *Gateway) authority(host string) string {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
 	if p := g.c.Public.Port(); p != "" {
 		host += ":" + p
 	}
-	return g.scheme() + "://" + host
+	return host
 }
+
+func (g *Gateway) origin(host string) string { return g.scheme() + "://" + g.authority(host) }
 
 // here is the address of this request, as the browser has it.
 func (v *visit) here() string { return v.g.origin(v.host) + v.r.URL.RequestURI() }

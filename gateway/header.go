@@ -199,8 +199,8 @@ func asciiJSON(vals []string) string {
 }
 
 // A wall takes identity out of what a client sends. Names are compared folded:
-// case, "_" and "." against "-" make no difference, because there are servers
-// to which they make none.
+// case, and whatever is no letter or digit against "-", make no difference,
+// because there are servers to which they make none.
 type wall struct {
 	names    map[string]bool
 	prefixes []string
@@ -247,7 +247,7 @@ func fold(dst []byte, name string) []byte {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
-		case c == '_' || c == '.':
+		case !('a' <= c && c <= 'z' || '0' <= c && c <= '9'):
 			c = '-'
 		}
 		dst = append(dst, c)

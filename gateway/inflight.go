@@ -5,27 +5,41 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 )
 
-// Streams are the requests of signed-in people that are being served. One that
-// lasts (a WebSocket, a stream, a long download) is cut when its right to be
-// ends, and not when the person happens to ask for the next thing. They outlive
-// a Gateway: after a change of configuration the next one decides about them.
-// The zero Streams are none.
+// Streams are the requests that are being served. One that lasts (a WebSocket,
+// a stream, a long download) is cut when its right to be ends, and not when the
+// person happens to ask for the next thing. They outlive a Gateway: after a
+// change of configuration the next one decides about them. The zero Streams are
+// none.
 type Streams struct {
-	mu sync.Mutex
-	m  map[string]map[*stream]struct{} // by session
+	mu    sync.Mutex
+	m     map[*stream]struct{}
+	judge atomic.Pointer[Gateway] // decides: the last one made
+	// turn counts how often streams were decided about. A request that sees it
+	// move between its decision and its being here asks again.
+	turn atomic.Uint64
 }
 
 // A stream is one request being served.
 type stream struct {
-	session, user string
+	session, user string // empty: nobody's
 	service       string
 	method, path  string
 	from          netip.Addr
 	cancel        context.CancelCauseFunc
+}
+
+func (v *visit) stream(cancel context.CancelCauseFunc) *stream {
+	st := &stream{"", "", v.service.ID, v.r.Method, v.path, v.from, cancel}
+	if v.session != nil {
+		st.session, st.user = v.session.ID, v.session.UserID
+	}
+	return st
 }
 
 // errCut is the cause with which a stream is cut.
@@ -35,66 +49,69 @@ func (f *Streams) add(s *stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.m == nil {
-		f.m = map[string]map[*stream]struct{}{}
+		f.m = map[*stream]struct{}{}
 	}
-	if f.m[s.session] == nil {
-		f.m[s.session] = map[*stream]struct{}{}
-	}
-	f.m[s.session][s] = struct{}{}
+	f.m[s] = struct{}{}
 }
 
 func (f *Streams) remove(s *stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.m[s.session], s)
-	if len(f.m[s.session]) == 0 {
-		delete(f.m, s.session)
-	}
+	delete(f.m, s)
 }
 
 // of returns the streams that match.
 func (f *Streams) of(match func(*stream) bool) (list []*stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, set := range f.m {
-		for s := range set {
-			if match(s) {
-				list = append(list, s)
-			}
+	for s := range f.m {
+		if match(s) {
+			list = append(list, s)
 		}
 	}
 	return list
 }
 
+// recheckEvery is how often all streams are decided about anew.
+const recheckEvery = 2 * time.Second
+
 // Recheck decides anew about the streams of a session, a user, or, if both are
 // empty, of everybody, and cuts those that would not be let in. Not knowing
-// cuts too.
+// cuts too. It does not wait.
 func (g *Gateway) Recheck(sessionID, userID string) {
-	list := g.c.Streams.of(func(s *stream) bool {
+	g.c.Streams.turn.Add(1)
+	go g.recheck(func(s *stream) bool {
 		return (sessionID == "" || s.session == sessionID) && (userID == "" || s.user == userID)
 	})
-	if len(list) == 0 {
-		return
-	}
-	go func() {
-		for _, s := range list {
-			if !g.maySend(s) {
-				s.cancel(errCut)
-			}
+}
+
+func everything(*stream) bool { return true }
+
+func (g *Gateway) recheck(match func(*stream) bool) {
+	judge := g.c.Streams.judge.Load()
+	for _, s := range g.c.Streams.of(match) {
+		if !judge.maySend(s) {
+			s.cancel(errCut)
 		}
-	}()
+	}
 }
 
 func (g *Gateway) maySend(s *stream) bool {
-	ctx := context.Background()
-	row, err := g.c.Sessions.Peek(ctx, s.session)
-	if err != nil {
+	service, who := g.services[s.service], g.anonymous
+	if service == nil {
 		return false
 	}
-	user, err := g.people.of(ctx, s.user)
-	if err != nil {
-		return false
+	if s.session != "" {
+		ctx := context.Background()
+		row, err := g.c.Sessions.Peek(ctx, s.session)
+		if err != nil {
+			return false
+		}
+		user, err := g.people.of(ctx, s.user)
+		if err != nil {
+			return false
+		}
+		who = g.prepared.of(g, row, user)
 	}
-	service := g.services[s.service]
-	return service != nil && g.decideFor(g.prepared.of(g, row, user), service, s.method, s.path, s.from).Outcome == authz.Allow
+	return g.decideFor(who, service, s.method, s.path, s.from).Outcome == authz.Allow
 }

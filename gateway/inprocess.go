@@ -22,6 +22,9 @@ func (v *visit) inProcess(r *http.Request) {
 	if err == nil {
 		r.AddCookie(lang)
 	}
+	if !v.service.KeepAuthorization {
+		delete(r.Header, "Authorization")
+	}
 	r.Header["X-Forwarded-For"] = []string{v.from.String()}
 	r.URL.Path, r.URL.RawPath = v.path, ""
 	v.service.Handler.ServeHTTP(v.w, r)

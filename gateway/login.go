@@ -117,7 +117,6 @@ func (v *visit) signIn() {
 	case v.caller() != browser:
 		v.answer(http.StatusUnauthorized, ReasonSignIn, nil)
 	case !read:
-		v.w.Header().Set("Connection", "close") // the body is neither read nor kept
 		v.answer(http.StatusUnauthorized, ReasonSignIn, web.ReturnByGet{Service: v.service.Title, URL: v.here()})
 	default:
 		v.toLogin()

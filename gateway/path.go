@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // errPath: the path can be read in more than one way.
@@ -17,32 +19,38 @@ var errPath = errors.New("the path can be read in more than one way")
 // What some server somewhere takes for something else is refused, not repaired:
 // dot segments and empty segments, an encoded slash, backslash, percent or NUL,
 // path parameters (";"), control characters, segments that end in a dot or a
-// space, and the full-width look-alikes of dot, slash and backslash. An empty
-// last segment (a trailing slash) is no empty segment.
+// space, and what becomes any of these when letters that look alike are made
+// the same. An empty last segment (a trailing slash) is no empty segment.
 func canonicalPath(u *url.URL) (string, error) {
 	raw := u.EscapedPath()
 	if u.Opaque != "" || !strings.HasPrefix(raw, "/") || u.Fragment != "" || strings.ContainsAny(raw, "#\\;") {
 		return "", errPath
 	}
 	p, err := url.PathUnescape(raw)
-	if err != nil || !utf8.ValidString(p) {
+	if err != nil || !utf8.ValidString(p) || !plainPath(p) {
 		return "", errPath
 	}
-	if strings.Count(p, "/") != strings.Count(raw, "/") {
+	if slashes := strings.Count(p, "/"); slashes != strings.Count(raw, "/") {
 		return "", errPath // an encoded slash
-	}
-	rest := p[1:]
-	for rest != "" {
-		seg, more, slash := strings.Cut(rest, "/")
-		if seg == "" || !plainSegment(seg) || slash && seg == "." {
-			return "", errPath
-		}
-		rest = more
+	} else if alike := norm.NFKC.String(p); alike != p && (strings.Count(alike, "/") != slashes || !plainPath(alike)) {
+		return "", errPath // a full-width dot, a letter that contains a slash
 	}
 	return p, nil
 }
 
-// plainSegment reports that nobody reads anything special into a path segment.
+// plainPath reports that nobody reads anything special into a decoded path.
+func plainPath(p string) bool {
+	for rest := p[1:]; rest != ""; {
+		var seg string
+		seg, rest, _ = strings.Cut(rest, "/")
+		if seg == "" || !plainSegment(seg) {
+			return false
+		}
+	}
+	return true
+}
+
+// plainSegment is plainPath of one segment.
 func plainSegment(seg string) bool {
 	if last := seg[len(seg)-1]; last == '.' || last == ' ' {
 		return false
@@ -51,8 +59,8 @@ func plainSegment(seg string) bool {
 		switch {
 		case r < 0x20 || r >= 0x7f && r < 0xa0, r == '\\', r == ';', r == '#':
 			return false
-		case r == 0xff0e, r == 0xff0f, r == 0xff3c, r == 0x2024, r == 0x2044, r == 0x2215, r == 0x29f5, r == 0x29f8:
-			return false
+		case r == 0x2044, r == 0x2215, r == 0x29f5, r == 0x29f8, r == 0xfffd:
+			return false // slashes that only some make the same
 		case r == '%' && i+2 < len(seg) && ishex(seg[i+1]) && ishex(seg[i+2]):
 			return false // would decode once more
 		}

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -28,6 +27,7 @@ func Transport(dial func(ctx context.Context, network, addr string) (net.Conn, e
 		MaxIdleConnsPerHost:    1024,
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
+		ResponseHeaderTimeout:  5 * time.Minute, // a long poll is no fault
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
@@ -38,15 +38,29 @@ func Transport(dial func(ctx context.Context, network, addr string) (net.Conn, e
 // we may say, and what we say.
 func (v *visit) pass() {
 	r, s := v.r, v.service
-	if up := r.Header["Upgrade"]; up != nil {
+	if r.Header["Upgrade"] != nil {
 		if s.NoWebSocket || !webSocket(r) {
 			// Whatever else one could switch to would leave the wall behind.
 			delete(r.Header, "Upgrade")
-			delete(r.Header, "Connection")
 		} else if o := r.Header["Origin"]; len(o) > 1 || len(o) == 1 && !strings.EqualFold(o[0], v.g.origin(v.host)) {
-			v.refuse(refusal{code: ReasonCrossSite, detail: "a WebSocket from the origin " + o[0]})
+			v.refuse(refusal{code: ReasonCrossSite, detail: "a WebSocket from the origin " + strings.Join(o, " ")})
 			return
 		}
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	st := v.stream(cancel)
+	v.g.c.Streams.add(st)
+	defer v.g.c.Streams.remove(st)
+	// What ended after the decision and before the stream was there to be cut.
+	if v.g.c.Streams.turn.Load() != v.turn && !v.g.c.Streams.judge.Load().maySend(st) {
+		v.refuse(refusal{code: ReasonRevoked, detail: errCut.Error()})
+		return
+	}
+	r = r.WithContext(ctx)
+	if s.Handler != nil {
+		v.inProcess(r)
+		return
 	}
 	ready := v.who.in(v.g, s)
 	var jwt string
@@ -56,22 +70,15 @@ func (v *visit) pass() {
 			v.refuse(err)
 			return
 		}
-		ctx, cancel := context.WithCancelCause(r.Context())
-		defer cancel(nil)
-		st := &stream{v.session.ID, v.session.UserID, s.ID, r.Method, v.path, v.from, cancel}
-		v.g.c.Streams.add(st)
-		defer v.g.c.Streams.remove(st)
-		r = r.WithContext(ctx)
-	}
-	if s.Handler != nil {
-		v.inProcess(r)
-		return
 	}
 	state := v.provisioned(ready)
+	if v.w.one && r.ContentLength != 0 {
+		r.Body = patient{r.Body, http.NewResponseController(v.w)}
+	}
 	(&httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(s.Upstream)
-			p.Out.Host = r.Host
+			p.Out.Host = s.authority
 			p.Out.URL.RawQuery = r.URL.RawQuery
 			v.dress(p.Out.Header, ready.headers, jwt, state)
 			// A trailer comes after every check and would be merged into the
@@ -82,22 +89,21 @@ func (v *visit) pass() {
 		BufferPool:     buffers,
 		ModifyResponse: v.undress,
 		ErrorHandler:   v.broken,
-		ErrorLog:       slog.NewLogLogger(v.g.c.Log.Handler(), slog.LevelDebug),
+		ErrorLog:       v.g.noise,
 	}).ServeHTTP(v.w, r)
 }
 
 // webSocket reports whether a request asks for a WebSocket and nothing else.
 func webSocket(r *http.Request) bool {
 	up := r.Header["Upgrade"]
-	return r.ProtoMajor == 1 && len(up) == 1 && strings.EqualFold(up[0], "websocket") && httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
+	return r.ProtoMajor == 1 && r.Method == http.MethodGet && len(up) == 1 && strings.EqualFold(up[0], "websocket") && httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
 }
 
 // dress gives a request on its way out the headers that only we may set. What
 // the client called so has been stripped before.
 func (v *visit) dress(h http.Header, identity []Header, jwt, state string) {
-	h["X-Forwarded-For"] = []string{v.from.String()}
-	h["X-Forwarded-Host"] = []string{v.r.Host}
-	h["X-Forwarded-Proto"] = []string{v.g.scheme()}
+	fixed := []string{v.from.String(), v.service.authority, v.g.scheme()}
+	h["X-Forwarded-For"], h["X-Forwarded-Host"], h["X-Forwarded-Proto"] = fixed[0:1:1], fixed[1:2:2], fixed[2:3:3]
 	if !v.service.KeepAuthorization {
 		delete(h, "Authorization")
 	}
@@ -141,43 +147,64 @@ func withoutOurs(lines []string) string {
 
 // undress takes out of a service's response what only we may say to a browser.
 func (v *visit) undress(resp *http.Response) error {
-	for name := range resp.Header {
-		var buf [64]byte
-		if f := fold(buf[:0], name); strings.HasPrefix(string(f), "x-gatehouse-") {
-			delete(resp.Header, name)
-		}
+	if resp.StatusCode == http.StatusSwitchingProtocols && v.r.Header["Upgrade"] == nil {
+		return errors.New("the service switched protocols unasked")
 	}
-	set := resp.Header["Set-Cookie"]
-	if set == nil {
-		return nil
-	}
-	keep := set[:0:0]
-	for _, line := range set {
-		name, _, _ := strings.Cut(line, "=")
-		if session.Ours(strings.TrimSpace(name)) {
-			continue
-		}
-		keep = append(keep, ownHost(line, v.host))
-	}
-	if len(keep) == 0 {
-		delete(resp.Header, "Set-Cookie")
-	} else {
-		resp.Header["Set-Cookie"] = keep
+	scrub(resp.Header)
+	if v.g.hsts != nil {
+		delete(resp.Header, "Strict-Transport-Security") // said already
 	}
 	return nil
 }
 
-// ownHost takes from a cookie a Domain that reaches beyond the service's own
-// host: one service could plant cookies into another.
-func ownHost(line, host string) string {
+// scrub removes from a response's headers names of ours, cookies of ours, and
+// what would make a cookie reach beyond its host.
+func scrub(h http.Header) {
+	for name := range h {
+		var buf [64]byte
+		if f := fold(buf[:0], name); strings.HasPrefix(string(f), "x-gatehouse-") {
+			delete(h, name)
+		}
+	}
+	set := h["Set-Cookie"]
+	if set == nil {
+		return
+	}
+	keep := set[:0:0]
+	for _, line := range set {
+		if !setsOurs(line) {
+			keep = append(keep, ownHost(line))
+		}
+	}
+	if len(keep) == 0 {
+		delete(h, "Set-Cookie")
+	} else {
+		h["Set-Cookie"] = keep
+	}
+}
+
+// setsOurs reports whether a Set-Cookie line would make a browser send a cookie
+// of our name. A cookie without a name is sent as its value alone, so its
+// value can look like a name.
+func setsOurs(line string) bool {
+	pair, _, _ := strings.Cut(line, ";")
+	name, value, _ := strings.Cut(pair, "=")
+	if strings.TrimSpace(name) == "" {
+		name, _, _ = strings.Cut(value, "=")
+	}
+	return session.Ours(strings.TrimSpace(name))
+}
+
+// ownHost takes the Domain from a cookie, so that it stays with the host that
+// set it: one service could plant cookies into another, below its own name too.
+func ownHost(line string) string {
 	parts := strings.Split(line, ";")
 	keep := parts[:1]
 	for _, p := range parts[1:] {
-		k, d, _ := strings.Cut(p, "=")
-		if strings.EqualFold(strings.TrimSpace(k), "domain") && !strings.EqualFold(strings.TrimPrefix(strings.TrimSpace(d), "."), host) {
-			continue
+		k, _, _ := strings.Cut(p, "=")
+		if !strings.EqualFold(strings.TrimSpace(k), "domain") {
+			keep = append(keep, p)
 		}
-		keep = append(keep, p)
 	}
 	return strings.Join(keep, ";")
 }
@@ -191,9 +218,11 @@ func (v *visit) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(context.Cause(r.Context()), errCut):
 		code = ReasonRevoked
 	case r.Context().Err() != nil:
-		return // nobody is listening
+		panic(http.ErrAbortHandler) // nobody is listening, and nothing is not an answer
 	case errors.As(err, &tooLarge):
 		code = ReasonBody
+	case errors.Is(err, errStalled):
+		code = ReasonBodyTimeout
 	case errors.As(err, &timeout) && timeout.Timeout():
 		code = ReasonUpstreamTimeout
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
@@ -72,9 +73,20 @@ func (s *server) reload() {
 	s.log.Info("configuration taken")
 }
 
+// A launch is what to serve.
+type launch struct {
+	cfg   *configs.Config
+	load  func() (*configs.Config, []configs.Mistake) // reads cfg again, at each value of hup
+	hup   <-chan os.Signal
+	log   *slog.Logger
+	now   func() time.Time
+	ready func(*process) // called once requests are answered; may be nil
+}
+
 // serve runs a configuration until ctx ends: listeners, background work,
-// reloads at each value of hup. ready is called once requests are answered.
-func serve(ctx context.Context, load func() (*configs.Config, []configs.Mistake), cfg *configs.Config, log *slog.Logger, hup <-chan os.Signal, ready func(*process)) (err error) {
+// reloads.
+func serve(ctx context.Context, l launch) (err error) {
+	cfg, log := l.cfg, l.log
 	rules, mistakes := compile(cfg)
 	if len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
@@ -90,7 +102,7 @@ func serve(ctx context.Context, load func() (*configs.Config, []configs.Mistake)
 	}
 	defer adminLn.Close()
 
-	p, err := openProcess(ctx, cfg, log)
+	p, err := openProcess(ctx, cfg, log, l.now)
 	if err != nil {
 		return err
 	}
@@ -107,20 +119,12 @@ func serve(ctx context.Context, load func() (*configs.Config, []configs.Mistake)
 
 	// What works in the background outlives the requests under way.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &server{p: p, load: load, log: log, ctx: background}
+	s := &server{p: p, load: l.load, log: log, ctx: background}
 	s.place(first)
 	s.wg.Go(func() { p.run(background) })
 	defer func() { stop(); s.wg.Wait() }()
 
-	front := &http.Server{
-		Handler:                      http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }),
-		ReadHeaderTimeout:            5 * time.Second,
-		IdleTimeout:                  60 * time.Second,
-		MaxHeaderBytes:               int(cfg.Limits.HeaderSize),
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 100},
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		DisableGeneralOptionsHandler: true,
-	}
+	front := gateway.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }), int(cfg.Limits.HeaderSize), log)
 	admin := &http.Server{Handler: health(p.store), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
 	local := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { newAPI(p, p.site.Load()).ServeHTTP(w, r) }), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
 
@@ -149,13 +153,13 @@ func serve(ctx context.Context, load func() (*configs.Config, []configs.Mistake)
 	start(admin, adminLn)
 	start(local, sock)
 	log.Info("ready", "listen", ln.Addr().String(), "public_url", cfg.Server.PublicURL.String())
-	if ready != nil {
-		ready(p)
+	if l.ready != nil {
+		l.ready(p)
 	}
 
 	for {
 		select {
-		case <-hup:
+		case <-l.hup:
 			s.reload()
 			continue
 		case err = <-failed:
