@@ -1,0 +1,82 @@
+package outbox
+
+import (
+	"context"
+	"sync"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+)
+
+// Status of a user at a target.
+const (
+	Done    = "done"
+	Pending = "pending"
+	Failed  = "failed" // the last run failed; it may be tried again
+)
+
+// State is how far a user's account at a target is.
+type State struct {
+	Target, Title string
+	Wait          bool
+	Status        string // Done, Pending, Failed
+	Error         string // for administrators
+	RemoteID      string
+}
+
+// States tells how far a user's accounts are, at the targets that have one or
+// should, in the order of the configuration.
+func (o *Outbox) States(ctx context.Context, userID string) (list []State, err error) {
+	err = o.c.Store.View(ctx, func(tx store.Tx) error {
+		list = list[:0]
+		for _, t := range o.c.Targets {
+			l, known, err := links.Get(tx, Key(t.ID, userID))
+			if err != nil {
+				return err
+			}
+			tk, waiting, err := task.Get(tx, Kind, Key(t.ID, userID))
+			if err != nil {
+				return err
+			}
+			if !known && !waiting {
+				continue
+			}
+			s := State{Target: t.ID, Title: t.Title, Wait: t.Wait, Status: Done, Error: l.Error, RemoteID: l.RemoteID}
+			switch {
+			case waiting && (tk.State == task.Parked || tk.Error != ""):
+				s.Status, s.Error = Failed, tk.Error
+			case waiting:
+				s.Status = Pending
+			}
+			list = append(list, s)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Settle runs a user's tasks at the targets that sign-ins wait for, at the same
+// time, until ctx ends, and reports whether every one of them agrees. What is
+// not done by then goes on in the background.
+func (o *Outbox) Settle(ctx context.Context, userID string) (done bool, err error) {
+	states, err := o.States(ctx, userID)
+	if err != nil {
+		return false, err
+	}
+	var wg sync.WaitGroup
+	for _, s := range states {
+		if s.Wait && s.Status != Done {
+			wg.Go(func() { _ = o.c.Run(ctx, Kind, Key(s.Target, userID)) }) // what it says is in the state
+		}
+	}
+	wg.Wait()
+	if states, err = o.States(context.WithoutCancel(ctx), userID); err != nil {
+		return false, err
+	}
+	for _, s := range states {
+		if s.Wait && s.Status != Done {
+			return false, nil
+		}
+	}
+	return true, nil
+}
