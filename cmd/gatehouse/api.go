@@ -322,7 +322,7 @@ func (a *api) explain(r *http.Request) (any, error) {
 			return nil, err
 		}
 		x.User.Roles, x.User.Groups = notNil(sub.Roles), notNil(sub.Groups)
-		sub.Provider, sub.ACR, sub.AuthTime = r.FormValue("idp"), r.FormValue("acr"), time.Now()
+		sub.Provider, sub.ACR, sub.AuthTime = r.FormValue("idp"), r.FormValue("acr"), a.p.now()
 		if sub.Provider == "" {
 			if links, err := a.s.directory.Links(r.Context(), u.ID); err == nil && len(links) > 0 {
 				sub.Provider = links[0].Provider
@@ -334,7 +334,7 @@ func (a *api) explain(r *http.Request) (any, error) {
 		return nil, errNo("from is not an address")
 	}
 	d := a.s.rules.policy.Decide(authz.Request{
-		Subject: sub, Service: service, Method: cmp.Or(r.FormValue("method"), "GET"), Path: cmp.Or(r.FormValue("path"), "/"), From: from, Now: time.Now(),
+		Subject: sub, Service: service, Method: cmp.Or(r.FormValue("method"), "GET"), Path: cmp.Or(r.FormValue("path"), "/"), From: from, Now: a.p.now(),
 	})
 	x.Outcome, x.Code, x.Needs = d.Outcome.String(), d.Code, d.Needs
 	x.Reasons = append(x.Reasons, d.Reasons...)

@@ -20,6 +20,7 @@ type recorder struct {
 	st      store.Store
 	log     *audit.Log
 	slog    *slog.Logger
+	now     func() time.Time
 	queue   chan audit.Event
 	dropped atomic.Uint64
 }
@@ -27,14 +28,14 @@ type recorder struct {
 // recordBatch events are written in one transaction, within store.MaxKeys.
 const recordBatch = 12
 
-func newRecorder(st store.Store, log *audit.Log, sl *slog.Logger) *recorder {
-	return &recorder{st: st, log: log, slog: sl, queue: make(chan audit.Event, 4096)}
+func newRecorder(st store.Store, log *audit.Log, sl *slog.Logger, now func() time.Time) *recorder {
+	return &recorder{st: st, log: log, slog: sl, now: now, queue: make(chan audit.Event, 4096)}
 }
 
 // Record queues an event; it never blocks.
 func (r *recorder) Record(e audit.Event) {
 	if e.At.IsZero() {
-		e.At = time.Now()
+		e.At = r.now()
 	}
 	select {
 	case r.queue <- e:

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,7 @@ import (
 
 type process struct {
 	log      *slog.Logger
+	now      func() time.Time
 	store    store.Store
 	sealer   *store.Sealer
 	keys     *gateway.Keys
@@ -66,7 +68,7 @@ type site struct {
 }
 
 // openProcess opens the store of a configuration and what belongs to it.
-func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*process, error) {
+func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now func() time.Time) (*process, error) {
 	path := cfg.Store.Bolt()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -80,14 +82,14 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
-	p := &process{log: log, store: st, sealer: sealer, audit: audit.New(time.Now)}
-	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, time.Now()); err != nil {
+	p := &process{log: log, now: now, store: st, sealer: sealer, audit: audit.New(now)}
+	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, now()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	p.recorder = newRecorder(st, p.audit, log)
+	p.recorder = newRecorder(st, p.audit, log, now)
 	// One process at a time can have a bbolt file: what a crash left running is
 	// nobody's.
-	p.runner = task.NewRunner(task.Config{Store: st, Alone: true, Handlers: map[string]task.Handler{
+	p.runner = task.NewRunner(task.Config{Store: st, Alone: true, Now: now, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
 	}})
@@ -152,7 +154,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	}
 	var err error
 	if s.directory, err = provisioning.New(provisioning.Config{
-		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi,
+		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi, Now: p.now,
 		Followers: []provisioning.Follower{
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return p.audit.Append(tx, changeEvent(d))
@@ -178,7 +180,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		targets = append(targets, made)
 	}
 	s.outbox = outbox.New(outbox.Config{
-		Store: p.store, Directory: s.directory, Roles: r.policy.Roles, Targets: targets, Audit: p.audit.Append,
+		Store: p.store, Directory: s.directory, Roles: r.policy.Roles, Targets: targets, Audit: p.audit.Append, Now: p.now,
 		Run: func(ctx context.Context, kind, key string) error { return p.runner.Now(ctx, kind, key) },
 	})
 	cookie := session.Cookie{}
@@ -186,7 +188,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		cookie = session.Cookie{Insecure: true, Port: cfg.Server.PublicURL.Port()}
 	}
 	s.sessions = session.New(session.Config{
-		Store: p.store, Cookie: cookie, Idle: cfg.Session.Idle, Lifetime: cfg.Session.Lifetime, PerUser: cfg.Limits.SessionsPerUser,
+		Store: p.store, Cookie: cookie, Idle: cfg.Session.Idle, Lifetime: cfg.Session.Lifetime, PerUser: cfg.Limits.SessionsPerUser, Now: p.now,
 		Strict: cfg.Session.SameSite == "strict",
 		EndedTx: func(tx store.Tx, row session.Session) error {
 			return p.audit.Append(tx, audit.Event{Kind: "session.ended", UserID: row.UserID, Provider: row.Provider, Flow: row.Flow})
@@ -217,7 +219,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
-		Log: p.log, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] },
 	})
 	return s, err
@@ -335,9 +337,7 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 		ID: c.ID, Title: c.Title, Blocking: c.Provisioning.Mode == "blocking", Timeout: c.Provisioning.Timeout,
 		Continue: c.Provisioning.OnFailure == "continue",
 	}
-	if len(c.Domains) > 0 {
-		g.Hint = c.Domains[0]
-	}
+	g.Hint = strings.Join(c.Domains, ", ")
 	if g.Title == "" {
 		g.Title = c.ID
 	}
@@ -347,7 +347,10 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 		oc := oidc.Config{
 			ID: c.ID, Issuer: o.Issuer.String(), ClientID: o.ClientID, Secret: o.ClientSecret.Value(), AuthMethod: oidc.AuthMethod(o.AuthMethod),
 			RedirectURL: own + g.Callback, Scopes: o.Scopes, Algorithms: o.Algorithms, GroupsClaim: o.GroupsClaim,
-			Client: client, Skew: o.Skew,
+			Client: client, Skew: o.Skew, Now: p.now,
+		}
+		if o.GroupsOverage == "fetch" {
+			oc.GroupsURL = address(o.GroupsURL)
 		}
 		if o.Userinfo {
 			oc.UserInfo = oidc.Always
@@ -368,7 +371,7 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 		ID: c.ID, EntityID: s.EntityID, ACSURL: own + g.Callback, IDP: s.Metadata.EntityID, Binding: s.Binding,
 		InsecureUnsignedRequests: !s.SignRequests, InsecureSHA1: s.InsecureAllowSHA1, RequireSignedResponse: s.RequireSignedResponse, RequireSignedAssertion: true,
 		Metadata: saml.Metadata{File: string(s.Metadata.File), URL: address(s.Metadata.URL), Refresh: s.Metadata.Refresh},
-		Skew:     s.Skew, Client: client,
+		Skew:     s.Skew, Client: client, Now: p.now,
 	}
 	if sc.EntityID == "" {
 		sc.EntityID = own + "saml/" + c.ID + "/metadata"
@@ -414,7 +417,7 @@ func (p *process) samlKeys(ctx context.Context, cfg *configs.Config, s configs.S
 	if keys != nil {
 		return keys, nil
 	}
-	raw, err := gateway.Secret(ctx, p.store, p.sealer, "saml", time.Now(), func() ([]byte, error) { return selfSigned(cfg.Server.PublicURL.Hostname()) })
+	raw, err := gateway.Secret(ctx, p.store, p.sealer, "saml", p.now(), func() ([]byte, error) { return selfSigned(cfg.Server.PublicURL.Hostname()) })
 	if err != nil {
 		return nil, err
 	}

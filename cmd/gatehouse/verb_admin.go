@@ -48,7 +48,7 @@ func openAdmin(ctx context.Context, file string) (*admin, error) {
 	if _, err := os.Stat(cfg.Store.Bolt()); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no store at %s yet — start the gateway once, or name another configuration with -c", cfg.Store.Bolt())
 	}
-	p, err := openProcess(ctx, cfg, slog.New(slog.DiscardHandler))
+	p, err := openProcess(ctx, cfg, slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
 		return nil, err
 	}

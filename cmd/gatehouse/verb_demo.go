@@ -124,7 +124,7 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 	}
 	hup := make(chan os.Signal, 1)
 	go watchFile(ctx, file, hup)
-	return serve(ctx, load, cfg, log, hup, func(p *process) {
+	return serve(ctx, launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now, ready: func(p *process) {
 		if err := trust(ctx, idp, public+"/.gatehouse/saml/partner/metadata"); err != nil {
 			log.Error("the partner's identity provider does not know the gateway", "error", err)
 		}
@@ -132,7 +132,7 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 		if ready != nil {
 			ready(p)
 		}
-	})
+	}})
 }
 
 const demoText = `

@@ -49,7 +49,7 @@ func runCommand() *cobra.Command {
 		signal.Notify(hup, syscall.SIGHUP)
 		defer signal.Stop(hup)
 		go watchFile(cmd.Context(), *file, hup)
-		return serve(cmd.Context(), load, cfg, log, hup, nil)
+		return serve(cmd.Context(), launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now})
 	}
 	return cmd
 }
