@@ -308,7 +308,8 @@ func TestC13_NamesAreComparedFoldedAndShownAsGiven(t *testing.T) {
 		{"\u0390", "\u03b9\u0308\u0301"},                                                             // folds to three
 		{"\u1f80x", "\u1f00\u03b9x"},                                                                 // iota subscript
 		{"q\u0307\u0323", "Q\u0323\u0307"},                                                           // order of marks
-		{"\u1e9e", "ss"},                                                                             // capital sharp s
+		{"\u03b1\u0345\u0301", "\u03b1\u0301\u0345", "\u1fb4"},                                       // a mark that folds to a letter
+		{"\u1e9e", "ss"}, // capital sharp s
 	} {
 		u := w.mustCreate(t, same[0])
 		for _, name := range same {

@@ -447,6 +447,53 @@ func TestClearingMayBreakOffAnywhere(t *testing.T) {
 	}
 }
 
+func TestAChangeWhileMembersAreToldIsToldToAll(t *testing.T) {
+	t.Parallel()
+	var before func()
+	w := newWorld(t, func(s store.Store) store.Store { return &hooked{s, &before} })
+	g := w.mustGroup(t, "g")
+	var ids []string
+	for i := range 3 {
+		ids = append(ids, w.mustCreate(t, fmt.Sprint("u", i)).ID)
+		w.mustJoin(t, g, ids[i])
+	}
+	rename := func(name string) {
+		if _, err := w.RenameGroup(t.Context(), g.ID, name, Admin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("first")
+	updates := 0
+	before = func() {
+		if updates++; updates == len(ids)+1 { // all are told, which is not noted yet
+			before = nil
+			rename("second")
+		}
+	}
+	if more, err := w.ClearStep(t.Context(), g.ID); err != nil || !more || before != nil {
+		t.Fatal(more, err)
+	}
+	w.runTasks(t)
+	for _, id := range ids {
+		if n := len(w.tolds(t, id)); n != 4 { // created, joined, first, second
+			t.Errorf("%s was told %d times", id, n)
+		}
+	}
+}
+
+// hooked calls a function before each update.
+type hooked struct {
+	store.Store
+	before *func()
+}
+
+func (h *hooked) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if f := *h.before; f != nil {
+		f()
+	}
+	return h.Store.Update(ctx, fn)
+}
+
 // breaking lets only so many updates happen.
 type breaking struct {
 	store.Store
