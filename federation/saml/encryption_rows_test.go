@@ -242,6 +242,10 @@ func TestS59_UnsignedAssertionIsNotSignedByEncryption(t *testing.T) {
 	w.refused(t, seal(func(s string) string {
 		return strings.Replace(s, "</saml:Assertion>", "<saml:Advice>"+s+"</saml:Advice></saml:Assertion>", 1)
 	}), saml.ReasonStructure)
+	// Nor one that bears the ID of its response.
+	twin := policy(func(r *etree.Element) { at(r, "Assertion").CreateAttr("ID", r.SelectAttrValue("ID", "")) })
+	twin.Encryption = sealed256
+	w.refused(t, twin, saml.ReasonStructure)
 	// Nor beside a plain one.
 	w.refused(t, idptest.IDPFault{Sign: idptest.IDPSignAssertion, Forge: func(r *etree.Element) {
 		seal(func(s string) string { return s }).Forge(r)
