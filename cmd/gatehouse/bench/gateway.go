@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/federation/idptest"
+)
+
+// A running gateway with its identity providers, which run in this process.
+type running struct {
+	cmd              *exec.Cmd
+	dir              string
+	address, appHost string
+	public, app      string
+	servers          []*http.Server
+}
+
+const config = `version: 1
+server:
+  listen: %[1]s
+  public_url: http://localhost:%[2]s
+  admin_listen: %[3]s
+store: bolt:./gatehouse.db
+identity_providers:
+  - id: op
+    title: OpenID
+    oidc: { issuer: "http://%[4]s", client_id: bench, client_secret: { file: secret } }
+    attributes: { mail: email, display_name: name, given_name: given_name, family_name: family_name, groups: groups }
+    provisioning: { mode: async, user_name: preferred_username }
+  - id: idp
+    title: SAML
+    saml: { metadata: { url: "http://%[5]s/metadata" } }
+    attributes: { mail: mail, display_name: displayName, groups: isMemberOf }
+    provisioning: { mode: async, user_store: partners, user_name: 'claims.eduPersonPrincipalName[0].split("@")[0]' }
+user_stores: [ { id: primary }, { id: partners } ]
+roles:
+  - { id: staff, from: { groups: [staff] } }
+services:
+  - id: app
+    title: Application
+    host: app.localhost
+    upstream: http://%[6]s
+    access:
+      - { id: staff, text: For staff., allow: { roles: [staff] } }
+      - { id: no-admin, text: Not from here., paths: [/admin/*], deny: { anyone: true } }
+      - { id: readers, text: For readers., methods: [GET], allow: { groups: [readers] } }
+    release: [ { attribute: user_name }, { attribute: mail }, { attribute: groups }, { attribute: display_name } ]
+outbound: { allow: [127.0.0.0/8] }
+`
+
+// startGateway starts the program with a configuration of two identity
+// providers that know n people.
+func startGateway(ctx context.Context, program, upstream string, n int) (*running, error) {
+	dir, err := os.MkdirTemp("", "gatehouse-bench-")
+	if err != nil {
+		return nil, err
+	}
+	g := &running{dir: dir}
+	front, admin, err := twoPorts()
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(front)
+	g.address, g.public = front, "http://localhost:"+port
+	g.appHost = "app.localhost:" + port
+	g.app = "http://" + g.appHost
+
+	var people []idptest.Person
+	for i := range n {
+		id := fmt.Sprintf("u%d", i)
+		people = append(people, idptest.Person{
+			User: id, ID: "subject-" + id, Name: "Person " + id, Given: "Person", Family: id, Mail: id + "@bench.example",
+			Groups: []string{"staff", "readers"}, Affiliation: []string{"staff@bench.example"},
+		})
+	}
+	opLn, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	idpLn, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	op := idptest.NewOP(idptest.OPConfig{
+		Issuer: "http://" + opLn.Addr().String(), Title: "OpenID", People: people, Algorithm: "ES256", ClaimsInIDToken: true,
+		Clients: []idptest.OPClient{{ID: "bench", Secret: "bench-secret", RedirectURIs: []string{g.public + "/.gatehouse/oidc/op/callback"}}},
+	})
+	idp := idptest.NewIDP(idptest.IDPConfig{Base: "http://" + idpLn.Addr().String(), Title: "SAML", People: people})
+	for _, s := range []struct {
+		ln net.Listener
+		h  http.Handler
+	}{{opLn, op.Handler()}, {idpLn, idp.Handler()}} {
+		srv := &http.Server{Handler: s.h, ReadHeaderTimeout: 5 * time.Second}
+		g.servers = append(g.servers, srv)
+		go func() { _ = srv.Serve(s.ln) }()
+	}
+	files := map[string]string{
+		"gatehouse.yaml": fmt.Sprintf(config, front, port, admin, opLn.Addr(), idpLn.Addr(), upstream),
+		"secret":         "bench-secret",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	g.cmd = exec.CommandContext(ctx, program, "run", "-c", filepath.Join(dir, "gatehouse.yaml"))
+	logFile, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return nil, err
+	}
+	g.cmd.Stderr = logFile
+	if err := g.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for range 200 {
+		resp, err := http.Get(g.public + "/.gatehouse/saml/idp/metadata")
+		if err == nil {
+			doc, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err == nil && resp.StatusCode == http.StatusOK {
+				return g, idp.Trust(doc)
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	said, _ := os.ReadFile(filepath.Join(dir, "log"))
+	g.stop()
+	return nil, fmt.Errorf("the gateway did not start:\n%s", said)
+}
+
+func twoPorts() (a, b string, err error) {
+	var got [2]string
+	for i := range got {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", err
+		}
+		defer ln.Close()
+		got[i] = ln.Addr().String()
+	}
+	return got[0], got[1], nil
+}
+
+func (g *running) stop() {
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	_ = g.cmd.Wait() // it ends by a signal
+	for _, s := range g.servers {
+		_ = s.Close()
+	}
+	_ = os.RemoveAll(g.dir)
+}
+
+// A browser signs somebody in.
+type browser struct {
+	g *running
+	c *http.Client
+}
+
+func newBrowser(g *running) *browser {
+	jar, _ := cookiejar.New(nil) // without options it can not fail
+	return &browser{g, &http.Client{Jar: jar, Transport: loopback, Timeout: time.Minute}}
+}
+
+// loopback finds every *.localhost name on this machine, as browsers do.
+var loopback = &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+}}
+
+// page is what stands in front of the browser.
+type page struct {
+	at     *url.URL
+	status int
+	body   string
+	seen   string
+}
+
+func (b *browser) fetch(ctx context.Context, method, to string, form url.Values) (page, error) {
+	var in io.Reader
+	if form != nil {
+		in = strings.NewReader(form.Encode())
+	}
+	r, err := http.NewRequestWithContext(ctx, method, to, in)
+	if err != nil {
+		return page{}, err
+	}
+	r.Header.Set("Accept", "text/html")
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := b.c.Do(r)
+	if err != nil {
+		return page{}, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	return page{resp.Request.URL, resp.StatusCode, string(raw), resp.Header.Get("X-Seen")}, err
+}
+
+var (
+	formAction = regexp.MustCompile(`<form[^>]*action="([^"]*)"`)
+	formField  = regexp.MustCompile(`<input[^>]*name="([^"]*)"[^>]*value="([^"]*)"`)
+)
+
+// send posts the form on a page with these fields besides its hidden ones.
+func (b *browser) send(ctx context.Context, p page, with url.Values) (page, error) {
+	m := formAction.FindStringSubmatch(p.body)
+	if m == nil {
+		return page{}, fmt.Errorf("%w: %s (%d)", errNoForm, p.at, p.status)
+	}
+	to, err := p.at.Parse(html.UnescapeString(m[1]))
+	if err != nil {
+		return page{}, err
+	}
+	form := url.Values{}
+	for _, f := range formField.FindAllStringSubmatch(p.body, -1) {
+		form.Set(html.UnescapeString(f[1]), html.UnescapeString(f[2]))
+	}
+	for k, v := range with {
+		form[k] = v
+	}
+	return b.fetch(ctx, http.MethodPost, to.String(), form)
+}
+
+// signIn opens the service, chooses a provider and a person there, and comes
+// back; that the service was told the right name is checked.
+func (b *browser) signIn(ctx context.Context, provider, user string) error {
+	p, err := b.fetch(ctx, http.MethodGet, b.g.app+"/1k", nil)
+	if err != nil {
+		return err
+	}
+	q := p.at.Query()
+	q.Set("idp", provider)
+	p.at.RawQuery = q.Encode()
+	if p, err = b.fetch(ctx, http.MethodGet, p.at.String(), nil); err != nil {
+		return err
+	}
+	if p, err = b.send(ctx, p, url.Values{"user": {user}}); err != nil {
+		return err
+	}
+	if strings.Contains(p.body, `name="SAMLResponse"`) {
+		if p, err = b.send(ctx, p, nil); err != nil {
+			return err
+		}
+	}
+	want := user + " true"
+	if provider == "idp" {
+		want = "partners/" + want
+	}
+	if p.status != http.StatusOK || p.seen != want {
+		return fmt.Errorf("sign-in of %s at %s ended at %s with status %d, the service saw %q", user, provider, p.at, p.status, p.seen)
+	}
+	return nil
+}
+
+// serviceCookie is what the browser sends to the service's host.
+func (b *browser) serviceCookie() (string, error) {
+	u, err := url.Parse(b.g.app)
+	if err != nil {
+		return "", err
+	}
+	var parts []string
+	for _, c := range b.c.Jar.Cookies(u) {
+		parts = append(parts, c.Name+"="+c.Value)
+	}
+	return strings.Join(parts, "; "), nil
+}

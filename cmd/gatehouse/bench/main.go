@@ -1,0 +1,303 @@
+// Command bench measures what a gateway costs: an authenticated request beside
+// a bare httputil.ReverseProxy, and a sign-in at both kinds of identity provider.
+//
+// The gateway, the bare proxy and the service behind them are processes of
+// their own, so that their CPU time can be read from the operating system
+// (/proc, Linux) and nobody else's is in it: load and identity providers run
+// here. Rounds are interleaved, medians printed, and every answer is checked:
+// status, length, and at the service the identity header. A figure without that
+// check would be no figure.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+func main() {
+	role := flag.String("role", "", "what a child process is")
+	upstream := flag.String("upstream", "", "address of the service, for the bare proxy")
+	program := flag.String("gatehouse", "bin/gatehouse", "the gateway's program")
+	rounds := flag.Int("rounds", 5, "how often each is measured")
+	requests := flag.Int("requests", 20_000, "requests a round")
+	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
+	flag.Parse()
+	switch *role {
+	case "service":
+		serve(service())
+		return
+	case "bare":
+		serve(bare(*upstream))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	if err := measure(ctx, *program, *rounds, *requests, *logins); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// serve serves on a free port, prints its address, and ends when its input does.
+func serve(h http.Handler) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ln.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	log.Fatal((&http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}).Serve(ln))
+}
+
+// sizes of the service's answers, by path.
+var sizes = map[string]int{"/1k": 1 << 10, "/64k": 64 << 10}
+
+// service answers with as many bytes as the path says, and tells whom it was
+// told about.
+func service() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, ok := sizes[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Length", strconv.Itoa(n))
+		h.Set("X-Seen", cmp.Or(r.Header.Get("X-Forwarded-User"), "nobody")+" "+strconv.FormatBool(r.Header.Get("X-Gatehouse-Jwt") != ""))
+		_, _ = w.Write(body[:n])
+	})
+}
+
+var body = make([]byte, 64<<10)
+
+// bare is what the standard library gives, with enough idle connections, and
+// nothing of ours.
+func bare(upstream string) http.Handler {
+	to := &url.URL{Scheme: "http", Host: upstream}
+	return &httputil.ReverseProxy{
+		Rewrite:    func(p *httputil.ProxyRequest) { p.SetURL(to); p.Out.Host = p.In.Host },
+		Transport:  &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true, IdleConnTimeout: 90 * time.Second},
+		BufferPool: &pool{},
+	}
+}
+
+type pool struct{ p sync.Pool }
+
+func (b *pool) Get() []byte {
+	if v, ok := b.p.Get().(*[]byte); ok {
+		return *v
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *pool) Put(buf []byte) { b.p.Put(&buf) }
+
+// child starts a process that prints one line when it is ready.
+type child struct {
+	cmd  *exec.Cmd
+	in   io.Closer
+	line string
+}
+
+func start(ctx context.Context, name string, args ...string) (*child, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &child{cmd, in, strings.TrimSpace(line)}, nil
+}
+
+// cpu is the time that a process has spent, user and system.
+func cpu(pid int) time.Duration {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+2:]))
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * (time.Second / 100) // USER_HZ is 100 on every Linux that Go knows
+}
+
+const connections = 32
+
+// load sends n GETs over keep-alive connections and checks each answer.
+func load(ctx context.Context, address, host, path, cookie, wantSeen string, n int) (perSecond float64, err error) {
+	tr := &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true}
+	defer tr.CloseIdleConnections()
+	var left atomic.Int64
+	left.Store(int64(n))
+	var first atomic.Pointer[error]
+	fail := func(err error) { first.CompareAndSwap(nil, &err) }
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range connections {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 && first.Load() == nil && ctx.Err() == nil {
+				if err := one(ctx, tr, address, host, path, cookie, wantSeen); err != nil {
+					fail(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if e := first.Load(); e != nil {
+		return 0, *e
+	}
+	return float64(n) / time.Since(began).Seconds(), ctx.Err()
+}
+
+func one(ctx context.Context, tr *http.Transport, address, host, path, cookie, wantSeen string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return err
+	}
+	r.Host = host
+	if cookie != "" {
+		r.Header.Set("Cookie", cookie)
+	}
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	got, err := io.Copy(io.Discard, resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("status %d for %s", resp.StatusCode, path)
+	case got != int64(sizes[path]):
+		return fmt.Errorf("%d bytes for %s", got, path)
+	case resp.Header.Get("X-Seen") != wantSeen:
+		return fmt.Errorf("the service saw %q, want %q", resp.Header.Get("X-Seen"), wantSeen)
+	}
+	return nil
+}
+
+func median(list []float64) float64 {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+func measure(ctx context.Context, program string, rounds, requests, logins int) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	svc, err := start(ctx, self, "-role", "service")
+	if err != nil {
+		return err
+	}
+	defer svc.in.Close()
+	plain, err := start(ctx, self, "-role", "bare", "-upstream", svc.line)
+	if err != nil {
+		return err
+	}
+	defer plain.in.Close()
+	g, err := startGateway(ctx, program, svc.line, rounds*logins+10)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+
+	// The sessions that the requests are made with.
+	b := newBrowser(g)
+	if err := b.signIn(ctx, "op", "u0"); err != nil {
+		return err
+	}
+	cookie, err := b.serviceCookie()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("authenticated request, %d connections, %d requests a round, medians of %d rounds\n\n", connections, requests, rounds)
+	fmt.Printf("%-8s %-28s %14s %12s %10s\n", "answer", "", "CPU µs/request", "requests/s", "ratio")
+	for _, path := range []string{"/1k", "/64k"} {
+		var cpus, rates [2][]float64
+		for round := range rounds + 1 {
+			for i, side := range []struct {
+				pid                         int
+				address, host, cookie, seen string
+			}{
+				{plain.cmd.Process.Pid, plain.line, "app.localhost", "", "nobody false"},
+				{g.cmd.Process.Pid, g.address, g.appHost, cookie, "u0 true"},
+			} {
+				before := cpu(side.pid)
+				rate, err := load(ctx, side.address, side.host, path, side.cookie, side.seen, requests)
+				if err != nil {
+					return err
+				}
+				if round > 0 { // the first warms up
+					cpus[i] = append(cpus[i], float64((cpu(side.pid)-before).Microseconds())/float64(requests))
+					rates[i] = append(rates[i], rate)
+				}
+			}
+		}
+		base := median(cpus[0])
+		for i, name := range []string{"httputil.ReverseProxy, bare", "gatehouse"} {
+			fmt.Printf("%-8s %-28s %14.1f %12.0f %9.2f×\n", path, name, median(cpus[i]), median(rates[i]), median(cpus[i])/base)
+		}
+	}
+
+	fmt.Printf("\nsign-in, from the first page to the service's answer, one after the other, CPU of the gateway alone\n\n")
+	fmt.Printf("%-36s %16s %12s\n", "", "CPU ms/sign-in", "wall ms")
+	for _, kind := range []struct{ provider, name string }{{"op", "OpenID Connect"}, {"idp", "SAML 2.0"}} {
+		var fresh, known, wallFresh, wallKnown []float64
+		for round := range rounds {
+			for _, again := range []bool{false, true} {
+				before, began := cpu(g.cmd.Process.Pid), time.Now()
+				for i := range logins {
+					if err := newBrowser(g).signIn(ctx, kind.provider, fmt.Sprintf("u%d", 1+round*logins+i)); err != nil {
+						return err
+					}
+				}
+				ms := float64((cpu(g.cmd.Process.Pid) - before).Microseconds()) / 1000 / float64(logins)
+				wall := float64(time.Since(began).Microseconds()) / 1000 / float64(logins)
+				if again {
+					known, wallKnown = append(known, ms), append(wallKnown, wall)
+				} else {
+					fresh, wallFresh = append(fresh, ms), append(wallFresh, wall)
+				}
+			}
+		}
+		fmt.Printf("%-36s %16.2f %12.2f\n", kind.name+", new user", median(fresh), median(wallFresh))
+		fmt.Printf("%-36s %16.2f %12.2f\n", kind.name+", known user", median(known), median(wallKnown))
+	}
+	return nil
+}
+
+var errNoForm = errors.New("the page has no form to send")
