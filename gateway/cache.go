@@ -19,8 +19,8 @@ import (
 type people struct {
 	dir  *provisioning.Directory
 	mu   sync.RWMutex
-	gen  uint64 // counts what was forgotten, so that a read that began before is not remembered after
-	live bool   // whether the directory tells us of changes
+	gen  uint64      // counts what was forgotten, so that a read that began before is not remembered after
+	live atomic.Bool // whether the directory tells us of changes
 	m    map[string]*authz.Subject
 }
 
@@ -44,7 +44,7 @@ func (p *people) of(ctx context.Context, id string) (*authz.Subject, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.live && p.gen == gen {
+	if p.live.Load() && p.gen == gen {
 		if len(p.m) >= maxPeople {
 			clear(p.m)
 		}
@@ -56,21 +56,24 @@ func (p *people) of(ctx context.Context, id string) (*authz.Subject, error) {
 // run forgets who changed, and then tells changed; an empty ID is everybody.
 func (p *people) run(ctx context.Context, changed func(id string)) {
 	for id := range p.dir.Watch(ctx) {
-		p.mu.Lock()
-		p.gen++
-		p.live = true
-		if id == "" {
-			clear(p.m)
-		} else {
-			delete(p.m, id)
-		}
-		p.mu.Unlock()
+		p.forget(id)
+		p.live.Store(true)
 		changed(id)
 	}
+	p.live.Store(false)
+	p.forget("")
+}
+
+// forget a user, or everybody if id is empty.
+func (p *people) forget(id string) {
 	p.mu.Lock()
-	p.live = false
-	clear(p.m)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.gen++
+	if id == "" {
+		clear(p.m)
+	} else {
+		delete(p.m, id)
+	}
 }
 
 // prepared is a signed-in person with everything that can be known before a

@@ -34,6 +34,7 @@ const (
 	ReasonRevoked         = "session.revoked"
 	ReasonTicket          = "session.ticket"
 	ReasonProviderUnknown = "login.provider_unknown"
+	ReasonLoop            = "login.loop"
 	ReasonPending         = "provisioning.pending"
 	ReasonTimeout         = "provisioning.timeout"
 	ReasonStore           = "store.unavailable"
@@ -58,6 +59,7 @@ var Reasons = map[string]string{
 	ReasonRevoked:         "The session ended while the request was under way.",
 	ReasonTicket:          "The hand-over from the gateway to the service's host was not valid: used before, too old, or in a browser that keeps no cookies.",
 	ReasonProviderUnknown: "There is no such identity provider, or this service does not take it.",
+	ReasonLoop:            "The person signed in several times in a row for the same address, and came back as nobody, or as weakly signed in as before.",
 	ReasonPending:         "The person's account at a target is being prepared.",
 	ReasonTimeout:         "The person's account at a target was not ready in time.",
 	ReasonStore:           "The store could not be read, so nobody knows who this is, and nobody passes.",
@@ -345,7 +347,7 @@ func (v *visit) answer(st int, code string, page web.Page) {
 	h := v.w.Header()
 	h.Set("Cache-Control", "no-store")
 	v.w.abandon(v.r)
-	if code == ReasonMethod {
+	if code == ReasonMethod && h["Allow"] == nil {
 		h.Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 	}
 	switch c := v.caller(); {

@@ -334,6 +334,9 @@ var methods = func() map[string]bool {
 // recall finds the session and its user. Nobody is no error; not knowing is.
 func (v *visit) recall() error {
 	if n := strings.Count(strings.Join(v.r.Header["Cookie"], ";"), ";"); n >= maxCookies {
+		for _, ck := range v.flows() {
+			v.dropFlow(ck.Name) // ours, at least, are fewer the next time
+		}
 		return refusal{code: ReasonHeaders, detail: fmt.Sprintf("more than %d cookies", maxCookies)}
 	}
 	s, err := v.g.c.Sessions.Lookup(v.r, v.host)
@@ -352,6 +355,9 @@ func (v *visit) recall() error {
 	}
 	if err != nil {
 		return refusal{code: ReasonStore, detail: "load user: " + err.Error()}
+	}
+	if v.g.providers[s.Provider] == nil {
+		return nil // nobody vouches for them any more
 	}
 	v.session, v.who = s, v.g.prepared.of(v.g, s, user)
 	return nil

@@ -104,7 +104,7 @@ func (g *Gateway) maySend(s *stream) bool {
 	if s.session != "" {
 		ctx := context.Background()
 		row, err := g.c.Sessions.Peek(ctx, s.session)
-		if err != nil {
+		if err != nil || g.providers[row.Provider] == nil {
 			return false
 		}
 		user, err := g.people.of(ctx, s.user)

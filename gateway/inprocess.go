@@ -11,7 +11,7 @@ import (
 // with roles, in the request's context instead of in headers, and may render
 // what it likes. Its unsafe requests must come from its own origin.
 func (v *visit) inProcess(r *http.Request) {
-	if err := sameOrigin.Check(r); err != nil || r.Method != http.MethodGet && r.Method != http.MethodHead && !v.originIsOurs() {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions && !v.fromHere() {
 		v.refuse(refusal{code: ReasonCrossSite, detail: "posted by another site"})
 		return
 	}

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -46,6 +48,11 @@ type flow struct {
 
 const (
 	flowLife = 10 * time.Minute
+	// flowKept is how long a browser keeps it, so that who took too long is
+	// told so, and comes back to their own address all the same.
+	flowKept = time.Hour
+	// flowSkew is how far the clocks of replicas may be apart.
+	flowSkew = time.Minute
 	// maxFlows is how many sign-ins one browser may have under way, and
 	// maxFlowBytes how much of a request's header they may fill; the oldest go.
 	maxFlows     = 20
@@ -118,6 +125,9 @@ func (v *visit) signIn() {
 		v.answer(http.StatusUnauthorized, ReasonSignIn, nil)
 	case !read:
 		v.answer(http.StatusUnauthorized, ReasonSignIn, web.ReturnByGet{Service: v.service.Title, URL: v.here()})
+	case v.arrivals() >= maxRounds:
+		http.SetCookie(v.w, v.g.c.Cookie.Make("round", ""))
+		v.refuse(refusal{code: ReasonLoop, detail: "signed in for this address again and again", retry: v.here()})
 	default:
 		v.toLogin()
 	}
@@ -146,6 +156,56 @@ func (v *visit) toLogin() {
 		}
 	}
 	v.redirect(v.g.loginURL(v.here(), bind))
+}
+
+// Who signed in, came back and is nobody comes again, and again: the browser
+// keeps no cookies, or the session was over as it began. So arrivals at one
+// address are counted for a minute, in a cookie of the host arrived at, and who
+// needs one more after maxRounds is told.
+const (
+	maxRounds = 3
+	roundTime = time.Minute
+)
+
+// arrive sends a browser that has a session of this host on to where it wanted
+// to go. With SameSite=Strict that must be a page's doing: what an identity
+// provider's page began comes without our cookies to the end of its redirects.
+func (v *visit) arrive(to string) {
+	ck := v.g.c.Cookie.Make("round", roundOf(to)+"."+strconv.Itoa(v.arrivalsAt(to)+1))
+	ck.MaxAge = int(roundTime.Seconds())
+	http.SetCookie(v.w, ck)
+	v.goTo(to)
+}
+
+// goTo leads on, by a redirect or, where that would lose the session, a page.
+func (v *visit) goTo(to string) {
+	if v.caller() == browser && v.g.c.Sessions.Cookie("x").SameSite == http.SameSiteStrictMode {
+		v.answer(http.StatusOK, "", web.GoOn{URL: to, To: v.serviceTitle()})
+		return
+	}
+	v.redirect(to)
+}
+
+// arrivals is how often this browser arrived here just now.
+func (v *visit) arrivals() int { return v.arrivalsAt(v.here()) }
+
+func (v *visit) arrivalsAt(to string) int {
+	ck, err := v.r.Cookie(v.g.c.Cookie.Name("round"))
+	if err != nil {
+		return 0
+	}
+	at, count, _ := strings.Cut(ck.Value, ".")
+	n, err := strconv.Atoi(count)
+	if err != nil || at != roundOf(to) {
+		return 0
+	}
+	return n
+}
+
+// roundOf is short for an address.
+func roundOf(address string) string {
+	sum := sha256.Sum256([]byte(address))
+	return encode(sum[:9])
 }
 
 // login is GET /.gatehouse/login.
@@ -276,7 +336,7 @@ func (v *visit) begin(p *Provider, dest destination, bind string, want federatio
 	}
 	v.makeRoom(len(name) + len(sealed))
 	ck := v.g.c.Cookie.Make(name, sealed)
-	ck.MaxAge = int(flowLife.Seconds())
+	ck.MaxAge = int(flowKept.Seconds())
 	if p.CrossSite && ck.Secure {
 		ck.SameSite = http.SameSiteNoneMode
 	}
@@ -315,23 +375,73 @@ func (v *visit) flows() (list []*http.Cookie) {
 	return list
 }
 
-// makeRoom takes the oldest flows away, so that one more of n bytes fits.
+// makeRoom takes the oldest flows away, so that one more of n bytes fits. Of
+// those only the address that their tab wants is kept.
 func (v *visit) makeRoom(n int) {
 	list := v.flows()
 	for _, ck := range list {
 		n += len(ck.Name) + len(ck.Value)
 	}
+	var old []tab
 	for len(list) > 0 && (len(list) >= maxFlows || n > maxFlowBytes) {
 		n -= len(list[0].Name) + len(list[0].Value)
+		if f, ok := v.openFlow(list[0]); ok {
+			old = append(old, tab{stateTag(f.Pending.State), f.Return})
+		}
 		v.dropFlow(list[0].Name)
 		list = list[1:]
 	}
+	if len(old) > 0 {
+		v.keepTabs(append(v.tabs(), old...))
+	}
+}
+
+// A tab is one whose sign-in had to make room for newer ones. When it comes
+// back from the identity provider it starts again with its own address.
+type tab struct {
+	State  string `json:"s"` // stateTag
+	Return string `json:"r"`
+}
+
+// maxTabBytes bounds the cookie that tabs are kept in; the oldest go.
+const maxTabBytes = 3 << 10
+
+func (v *visit) tabs() (list []tab) {
+	if ck, err := v.r.Cookie(v.g.c.Cookie.Name("tabs")); err == nil {
+		_ = v.g.c.Keys.Open("tabs", ck.Value, &list) // what is not ours says nothing
+	}
+	return list
+}
+
+func (v *visit) keepTabs(list []tab) {
+	for ; len(list) > 0; list = list[1:] {
+		sealed, err := v.g.c.Keys.Seal("tabs", list)
+		if err != nil || len(sealed) > maxTabBytes {
+			continue
+		}
+		ck := v.g.c.Cookie.Make("tabs", sealed)
+		ck.MaxAge = int(flowKept.Seconds())
+		if ck.Secure {
+			ck.SameSite = http.SameSiteNoneMode // answers by POST need it too
+		}
+		http.SetCookie(v.w, ck)
+		return
+	}
+}
+
+// openFlow reads a flow's cookie.
+func (v *visit) openFlow(ck *http.Cookie) (f flow, ok bool) {
+	purpose := strings.TrimPrefix(ck.Name, v.g.c.Cookie.Name("")+"-")
+	return f, v.g.c.Keys.Open(purpose, ck.Value, &f) == nil
 }
 
 func (v *visit) dropFlow(name string) {
 	purpose := strings.TrimPrefix(name, v.g.c.Cookie.Name("")+"-")
 	http.SetCookie(v.w, v.g.c.Cookie.Make(purpose, ""))
 }
+
+// errOldTab: the answer belongs to a sign-in that made room for newer ones.
+var errOldTab = errors.New("a sign-in older than the newest twenty")
 
 // takeFlow finds the flow that an answer belongs to, and takes its cookie away:
 // an answer is looked at once.
@@ -340,9 +450,8 @@ func (v *visit) takeFlow(p *Provider, state string) (flow, error) {
 		if !strings.HasSuffix(ck.Name, "-"+stateTag(state)) {
 			continue
 		}
-		var f flow
-		purpose := strings.TrimPrefix(ck.Name, v.g.c.Cookie.Name("")+"-")
-		if v.g.c.Keys.Open(purpose, ck.Value, &f) != nil || f.Pending.State != state {
+		f, ok := v.openFlow(ck)
+		if !ok || f.Pending.State != state {
 			continue
 		}
 		v.dropFlow(ck.Name)
@@ -350,10 +459,15 @@ func (v *visit) takeFlow(p *Provider, state string) (flow, error) {
 		if f.Provider != p.ID {
 			return f, refusal{code: federation.ReasonStateUnknown, detail: "the sign-in was begun at " + f.Provider + ", the answer came for " + p.ID}
 		}
-		if age := v.g.c.Now().Sub(f.Pending.Began); age < 0 || age > flowLife {
+		if age := v.g.c.Now().Sub(f.Pending.Began); age < -flowSkew || age > flowLife {
 			return f, refusal{code: federation.ReasonStateExpired, detail: "the sign-in was begun " + age.Round(time.Second).String() + " ago"}
 		}
 		return f, nil
+	}
+	for _, t := range v.tabs() {
+		if t.State == stateTag(state) {
+			return flow{Return: t.Return}, errOldTab
+		}
 	}
 	return flow{}, refusal{code: federation.ReasonStateUnknown, detail: "this browser has no such sign-in under way"}
 }
@@ -361,6 +475,10 @@ func (v *visit) takeFlow(p *Provider, state string) (flow, error) {
 // finish takes an identity provider's answer.
 func (v *visit) finish(p *Provider) {
 	f, id, err := v.identify(p)
+	if errors.Is(err, errOldTab) {
+		v.redirect(v.g.destination(f.Return).url)
+		return
+	}
 	if err == nil {
 		err = v.enter(p, f, id)
 	}
@@ -404,6 +522,7 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	if err != nil {
 		return err
 	}
+	v.g.people.forget(user.ID) // the next request sees what this sign-in said
 	row := session.Session{
 		UserID: user.ID, Provider: p.ID, Issuer: id.Ref.Issuer, Subject: id.Ref.Subject,
 		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
@@ -420,8 +539,26 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	if err := v.g.c.Sessions.Save(v.r, v.w, gs); err != nil {
 		return err
 	}
-	v.goOn(v.g.destination(f.Return), f.Bind, gs.ID)
+	dest := v.g.destination(f.Return)
+	if weak, err := v.stillWeak(ctx, dest, f.Pending.Login, session.From(gs)); err != nil || weak {
+		return cmp.Or(err, error(refusal{code: ReasonLoop, detail: "stepped up, and the rules want the same again"}))
+	}
+	v.goOn(dest, f.Bind, gs.ID)
 	return nil
+}
+
+// stillWeak reports whether a step-up was made in vain, so that another would be
+// asked for.
+func (v *visit) stillWeak(ctx context.Context, dest destination, asked federation.Login, s *session.Session) (bool, error) {
+	if dest.service == nil || len(asked.ACR) == 0 && asked.MaxAge == 0 {
+		return false, nil
+	}
+	user, err := v.g.people.of(ctx, s.UserID)
+	if err != nil {
+		return false, err
+	}
+	d := v.g.decideFor(v.g.prepared.of(v.g, s, user), dest.service, http.MethodGet, dest.path, v.from)
+	return d.Outcome == authz.StepUp, nil
 }
 
 // withProvider gives an error of a sign-in what its page needs. What the
@@ -445,8 +582,12 @@ func (v *visit) refuseLogin(p *Provider, err error) {
 // goOn sends a signed-in browser to where it wanted to go, with a ticket if
 // that is another host.
 func (v *visit) goOn(dest destination, bind, sessionID string) {
-	if dest.host == v.g.host || bind == "" {
-		v.redirect(dest.url)
+	if dest.host == v.g.host {
+		v.arrive(dest.url)
+		return
+	}
+	if bind == "" {
+		v.goTo(dest.url)
 		return
 	}
 	if len(bind) != 43 {
@@ -462,7 +603,7 @@ func (v *visit) goOn(dest destination, bind, sessionID string) {
 		v.refuse(err)
 		return
 	}
-	v.redirect(v.g.origin(dest.host) + "/.gatehouse/session?ticket=" + ticket)
+	v.goTo(v.g.origin(dest.host) + "/.gatehouse/session?ticket=" + ticket)
 }
 
 // redeem is GET /.gatehouse/session on a service's host.
@@ -472,7 +613,13 @@ func (v *visit) redeem() {
 		browser = ck.Value
 	}
 	secret, to, err := v.g.c.Sessions.Redeem(v.r.Context(), v.r.URL.Query().Get("ticket"), v.host, browser)
-	if errors.Is(err, session.ErrTicket) || errors.Is(err, session.ErrNone) {
+	if errors.Is(err, session.ErrNone) {
+		// Another tab signed in meanwhile, and its session took the place of
+		// this one. The cookies are there: from the top.
+		v.redirect(to)
+		return
+	}
+	if errors.Is(err, session.ErrTicket) {
 		err = refusal{code: ReasonTicket, detail: err.Error(), retry: v.g.origin(v.host) + "/"}
 	}
 	if err != nil {
@@ -480,7 +627,7 @@ func (v *visit) redeem() {
 		return
 	}
 	http.SetCookie(v.w, v.g.c.Sessions.Cookie(secret))
-	v.redirect(to)
+	v.arrive(to)
 }
 
 // settled runs the user's tasks at targets that sign-ins wait for, for as long

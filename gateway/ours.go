@@ -17,59 +17,68 @@ const maxForm = 2 << 20
 const bodyTime = 30 * time.Second
 
 // ours serves what is below /.gatehouse/ on every host: it never reaches a
-// service. Signing in and out is done on the gateway's own host; the other
-// hosts send the browser there.
+// service.
 func (v *visit) ours(rest string) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
 	_ = http.NewResponseController(v.w).SetReadDeadline(time.Now().Add(bodyTime)) // not every writer has one
-	get, post := v.r.Method == http.MethodGet || v.r.Method == http.MethodHead, v.r.Method == http.MethodPost
-	home := v.host == v.g.host
-	at := func(path string, ok bool) bool {
-		if rest != path {
-			return false
-		}
-		if !ok {
-			v.refuse(refusal{code: ReasonMethod, detail: v.r.Method + " " + v.path})
-			rest = ""
-		}
-		return ok
-	}
-	asset, isAsset := strings.CutPrefix(rest, "assets/")
-	provider := v.g.callbacks[rest]
-	switch {
-	case isAsset && get:
-		r := v.r.Clone(v.r.Context())
-		r.URL.Path = "/.gatehouse/assets/" + asset
-		v.g.assets.ServeHTTP(v.w, r)
-	case at("session", get):
-		v.redeem()
-	case at("jwks.json", get):
-		v.jwks()
-	case at("language", get):
-		v.g.language.ServeHTTP(v.w, v.r)
-	case !home && (rest == "login" || rest == "logout"):
-		v.toHome(rest)
-	case !home:
-		v.unknown(rest)
-	case at("login", get):
-		v.login()
-	case at("logout", get || post):
-		v.logout()
-	case provider != nil && (get || post):
-		v.finish(provider)
-	case strings.HasSuffix(rest, "/metadata") && get:
-		v.metadata(rest)
+	switch serve, allow := v.endpoint(rest); {
+	case serve == nil:
+		v.refuse(refusal{code: ReasonPathUnknown, detail: "nothing of ours is at " + v.path})
+	case !strings.Contains(allow, v.r.Method):
+		v.w.Header().Set("Allow", allow)
+		v.refuse(refusal{code: ReasonMethod, detail: v.r.Method + " " + v.path})
 	default:
-		v.unknown(rest)
+		serve()
 	}
 }
 
-// unknown ends a visit to an address of ours that there is not, unless it has
-// been answered.
-func (v *visit) unknown(rest string) {
-	if rest != "" {
-		v.refuse(refusal{code: ReasonPathUnknown, detail: "nothing of ours is at " + v.path})
+// Methods of our endpoints, as in an Allow header.
+const (
+	reads     = "GET, HEAD"
+	posts     = "POST"
+	readsPost = "GET, HEAD, POST"
+)
+
+// endpoint finds what serves an address of ours, and with which methods.
+// Signing in and out is done on the gateway's own host; the other hosts send the
+// browser there.
+func (v *visit) endpoint(rest string) (serve func(), allow string) {
+	home := v.host == v.g.host
+	provider := v.g.callbacks[rest]
+	switch {
+	case strings.HasPrefix(rest, "assets/"):
+		return v.asset, reads
+	case rest == "session":
+		return v.redeem, reads
+	case rest == "jwks.json":
+		return v.jwks, reads
+	case rest == "language":
+		return func() { v.g.language.ServeHTTP(v.w, v.r) }, reads
+	case !home && rest == "login", !home && rest == "logout":
+		return func() { v.toHome(rest) }, readsPost
+	case !home:
+		return nil, ""
+	case rest == "login":
+		return v.login, reads
+	case rest == "logout":
+		return v.logout, readsPost
+	case provider != nil && provider.CrossSite:
+		return func() { v.finish(provider) }, posts
+	case provider != nil:
+		return func() { v.finish(provider) }, reads
 	}
+	for _, p := range v.g.providers {
+		if p.Metadata != nil && rest == "saml/"+p.ID+"/metadata" {
+			return func() { v.metadata(p) }, reads
+		}
+	}
+	return nil, ""
+}
+
+func (v *visit) asset() {
+	r := v.r.Clone(v.r.Context())
+	r.URL.Path = v.path
+	v.g.assets.ServeHTTP(v.w, r)
 }
 
 // toHome sends the browser from a service's host to the gateway's.
@@ -96,23 +105,16 @@ func (v *visit) jwks() {
 	_, _ = v.w.Write(v.g.c.Keys.JWKS())
 }
 
-func (v *visit) metadata(rest string) {
-	for _, p := range v.g.providers {
-		if p.Metadata == nil || "saml/"+p.ID+"/metadata" != rest {
-			continue
-		}
-		doc, err := p.Metadata()
-		if err != nil {
-			v.refuse(err)
-			return
-		}
-		h := v.w.Header()
-		h.Set("Content-Type", "application/samlmetadata+xml")
-		h.Set("X-Content-Type-Options", "nosniff")
-		_, _ = v.w.Write(doc)
+func (v *visit) metadata(p *Provider) {
+	doc, err := p.Metadata()
+	if err != nil {
+		v.refuse(err)
 		return
 	}
-	v.unknown(rest)
+	h := v.w.Header()
+	h.Set("Content-Type", "application/samlmetadata+xml")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = v.w.Write(doc)
 }
 
 // logout asks, and at a POST of the same origin ends the session on every host.
@@ -133,7 +135,7 @@ func (v *visit) logout() {
 		})
 		return
 	}
-	if err := sameOrigin.Check(v.r); err != nil || !v.originIsOurs() {
+	if !v.fromHere() {
 		v.refuse(refusal{code: ReasonCrossSite, detail: "sign-out asked for by another site"})
 		return
 	}
@@ -149,13 +151,17 @@ func (v *visit) logout() {
 	v.answer(http.StatusOK, "", web.SignedOut{From: v.g.allTitles(), NotFrom: []string{v.providerTitle()}, AgainURL: again})
 }
 
-// sameOrigin refuses what browsers mark as another site's doing.
-var sameOrigin = http.NewCrossOriginProtection()
-
-// originIsOurs is for browsers that send an Origin but no Sec-Fetch-Site.
-func (v *visit) originIsOurs() bool {
-	o := v.r.Header["Origin"]
-	return len(o) == 0 || len(o) == 1 && o[0] == v.g.origin(v.host)
+// fromHere reports whether a request that changes something was made by a page
+// of this very origin. Browsers say so in Sec-Fetch-Site, those from before 2023
+// in Origin; whoever says neither is not believed. A page without referrer sends
+// "Origin: null" even to its own origin, so that counts only where nothing better
+// is said, and then against it.
+func (v *visit) fromHere() bool {
+	if site := v.r.Header["Sec-Fetch-Site"]; len(site) > 0 {
+		return len(site) == 1 && site[0] == "same-origin"
+	}
+	origin := v.r.Header["Origin"]
+	return len(origin) == 1 && origin[0] == v.g.origin(v.host)
 }
 
 // allTitles names what a session of this gateway opens.

@@ -133,6 +133,7 @@ type person struct {
 	header http.Header
 	body   string
 	doc    *html.Node
+	trail  *trail // of a lab's person
 }
 
 func (w *world) person() *person {
