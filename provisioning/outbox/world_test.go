@@ -192,8 +192,7 @@ type world struct {
 	dir    *provisioning.Directory
 	box    *outbox.Outbox
 	runner *task.Runner
-	perLane,
-	workers int
+	stop   func() // ends what start began
 }
 
 func open(t testing.TB) store.Store {
@@ -243,9 +242,9 @@ func (w *world) start() (stop func()) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.runner.Run(ctx) }()
 	var once sync.Once
-	stop = func() { once.Do(func() { cancel(); <-done }) }
-	w.t.Cleanup(stop)
-	return stop
+	w.stop = func() { once.Do(func() { cancel(); <-done }) }
+	w.t.Cleanup(w.stop)
+	return w.stop
 }
 
 // person makes a user with a department; title and mail may be empty.
