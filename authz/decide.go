@@ -6,9 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/gatehouse-sso/gatehouse/authz/expr"
 )
 
@@ -253,7 +250,7 @@ func (c *clause) holds(f *facts) (truth, error) {
 		in := common(c.Want, f.attribute("groups")) || f.source == "" && common(c.Want, s.Groups)
 		return given(f.source != sourceOf(""), in)
 	case users:
-		return is(slices.Contains(c.names, userName{s.Store, fold(s.UserName)})), nil
+		return is(slices.Contains(c.names, userName{s.Store, Fold(s.UserName)})), nil
 	case stores:
 		return is(slices.Contains(c.Want, s.Store)), nil
 	case providers:
@@ -389,16 +386,5 @@ func (c *compiler) userName(s string) userName {
 	if !ok {
 		store, name = c.first, s
 	}
-	return userName{store, fold(name)}
-}
-
-// fold is what names have in common that differ in case alone: Unicode's full
-// case folding of canonically equivalent forms.
-func fold(s string) string {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return norm.NFC.String(cases.Fold().String(norm.NFD.String(s)))
-		}
-	}
-	return strings.ToLower(s)
+	return userName{store, Fold(name)}
 }
