@@ -95,6 +95,9 @@ type Config struct {
 	// Roles fills a subject's roles, for scopes.
 	Roles   func(authz.Subject) authz.Subject
 	Targets []Target
+	// Skip says of whose changes a target is not told. nil: of none. Whoever
+	// loses access loses it everywhere: that is told in any case.
+	Skip func(by provisioning.Source, target string) bool
 	// Audit, if not nil, records in the transaction that notes an outcome.
 	Audit func(tx store.Tx, e audit.Event) error
 	// Run runs one task now: task.Runner.Now.
@@ -152,6 +155,8 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 		add := task.Add
 		if !wanted || !after.Active {
 			add = task.AddFirst
+		} else if o.c.Skip != nil && o.c.Skip(d.By, t.ID) {
+			continue
 		}
 		if err := add(tx, Kind, key, d.At); err != nil {
 			return err
