@@ -72,7 +72,7 @@ type destination struct {
 func (g *Gateway) destination(raw string) destination {
 	home := destination{url: g.c.Public.String() + "/", host: g.host, path: "/"}
 	home.service, _ = g.routes.match(home.host, home.path)
-	if raw == "" || len(raw) > maxReturn || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f }) {
+	if raw == "" || len(raw) > maxReturn || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }) {
 		return home
 	}
 	if strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
