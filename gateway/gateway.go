@@ -65,6 +65,13 @@ type Config struct {
 	Now            func() time.Time
 	Contact        string // whom to ask where a service names nobody
 	ContactURL     string
+
+	// Own serves programs on the gateway's own host, which prove themselves
+	// without cookies: by the beginning of their path below /.gatehouse/,
+	// "scim/v2/". Aliases are other paths of that host for such a beginning:
+	// "/scim2/".
+	Own     map[string]http.Handler
+	Aliases map[string]string
 }
 
 // A Service behind the gateway.
@@ -246,6 +253,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g.wall.strip(r.Header)
 	if rest, ok := own(v.path); ok {
+		v.ours(rest)
+		return
+	}
+	if rest, ok := v.alias(); ok {
 		v.ours(rest)
 		return
 	}

@@ -58,6 +58,8 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		return func() { v.toHome(rest) }, readsPost
 	case !home:
 		return nil, ""
+	case v.g.program(rest) != nil:
+		return func() { v.hand(v.g.program(rest), rest) }, v.r.Method // it says itself which it takes
 	case rest == "login":
 		return v.login, reads
 	case rest == "logout":
@@ -73,6 +75,39 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		}
 	}
 	return nil, ""
+}
+
+// program finds who serves programs at a path of ours.
+func (g *Gateway) program(rest string) http.Handler {
+	for prefix, h := range g.c.Own {
+		if strings.HasPrefix(rest, prefix) {
+			return h
+		}
+	}
+	return nil
+}
+
+// hand hands a request over to h. Cookies prove nothing there: a browser sends
+// them whoever asked it to.
+func (v *visit) hand(h http.Handler, rest string) {
+	r := v.r.Clone(v.r.Context())
+	delete(r.Header, "Cookie")
+	r.Header["X-Forwarded-For"] = []string{v.from.String()}
+	r.URL.Path, r.URL.RawPath = "/.gatehouse/"+rest, ""
+	h.ServeHTTP(v.w, r)
+}
+
+// alias is the path below /.gatehouse/ that an alias on the own host stands for.
+func (v *visit) alias() (rest string, ok bool) {
+	if v.host != v.g.host {
+		return "", false
+	}
+	for from, to := range v.g.c.Aliases {
+		if rest, ok = strings.CutPrefix(v.path, from); ok {
+			return to + rest, true
+		}
+	}
+	return "", false
 }
 
 func (v *visit) asset() {

@@ -103,8 +103,15 @@ func (d *Directory) SplitName(name string) (userStore, rest string) {
 }
 
 // Create makes a user. It gives it its ID, version 1 and its times; u may not
-// have any of them. A taken name is a *Conflict.
-func (d *Directory) Create(ctx context.Context, u User, by Source) (User, Delta, error) {
+// have any of them. A taken name is a *Conflict. Links are made with it, by the
+// word of whoever creates: of a Link only Ref and Provider are read. A Ref that
+// another user has is a *Conflict, and then there is no user either.
+func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link) (User, Delta, error) {
+	for _, l := range with {
+		if err := checkRef(l.Ref); err != nil {
+			return User{}, Delta{}, &Invalid{"link", err.Error()}
+		}
+	}
 	if u.ID != "" || u.Version != 0 || !u.Created.IsZero() || !u.Modified.IsZero() {
 		return User{}, Delta{}, &Invalid{"id", "version and times of a user are given by the directory"}
 	}
@@ -116,7 +123,17 @@ func (d *Directory) Create(ctx context.Context, u User, by Source) (User, Delta,
 		if old, ok, err := d.UserTx(tx, u.ID); err != nil || ok {
 			return result{u: old}, err
 		}
-		return d.create(tx, u, Delta{By: by})
+		dl := Delta{By: by}
+		for _, l := range with {
+			if _, taken, err := d.linked(tx, l.Ref); err != nil || taken {
+				return result{}, cmpErr(err, &Conflict{"link", l.Ref.Subject})
+			}
+			if err := links.Put(tx, linkRow{l.Ref, l.Provider, u.ID, d.now()}); err != nil {
+				return result{}, err
+			}
+			dl.Linked = append(dl.Linked, l.Ref)
+		}
+		return d.create(tx, u, dl)
 	})
 	if err != nil {
 		return User{}, Delta{}, fmt.Errorf("create user: %w", err)
@@ -298,7 +315,9 @@ func (d *Directory) checkName(userStore, field, name string) error {
 // Delete removes a user at once and for ever: a tombstone keeps the ID from
 // being given again. Links and memberships, however many, are cleared after
 // that; until then they lead nowhere. That the user is not there is ErrNotFound.
-func (d *Directory) Delete(ctx context.Context, id string, by Source) error {
+// Each of checks is asked in the same transaction; an error of it leaves the
+// user and is returned, wrapped.
+func (d *Directory) Delete(ctx context.Context, id string, by Source, checks ...func(User) error) error {
 	err := d.Store.Update(ctx, func(tx store.Tx) error {
 		before, ok, err := d.UserTx(tx, id)
 		if err != nil {
@@ -306,6 +325,11 @@ func (d *Directory) Delete(ctx context.Context, id string, by Source) error {
 		}
 		if !ok {
 			return ErrNotFound
+		}
+		for _, check := range checks {
+			if err := check(before.Clone()); err != nil {
+				return err
+			}
 		}
 		dl := Diff(before, User{}, by)
 		dl.At = d.now()

@@ -72,6 +72,10 @@ func (s *Server) config() []byte {
 		Description string `json:"description"`
 		Primary     bool   `json:"primary"`
 	}
+	schemes := []scheme{{"oauthbearertoken", "Bearer token", "A token in the header Authorization (RFC 6750).", true}}
+	if s.Basic {
+		schemes = append(schemes, scheme{"httpbasic", "HTTP Basic", "A user name and a password in the header Authorization (RFC 7617).", false})
+	}
 	return encode(struct {
 		Schemas []string  `json:"schemas"`
 		Patch   supported `json:"patch"`
@@ -97,7 +101,7 @@ func (s *Server) config() []byte {
 			MaxResults int  `json:"maxResults"`
 		}{true, s.MaxPage},
 		ETag:    supported{true},
-		Schemes: []scheme{{"oauthbearertoken", "Bearer token", "A token in the header Authorization (RFC 6750).", true}},
+		Schemes: schemes,
 		Meta:    meta{"ServiceProviderConfig", s.Base + "/ServiceProviderConfig"},
 	})
 }

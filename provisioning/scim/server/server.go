@@ -50,6 +50,8 @@ type Config struct {
 	// Authenticate says who asks, and returns the context for the Store. An
 	// error is answered with 401, or with its own status if it is an *scim.Error.
 	Authenticate func(*http.Request) (context.Context, error)
+	// Basic says that Authenticate takes HTTP Basic too, beside bearer tokens.
+	Basic bool
 	// RequireIfMatch refuses a change without a condition with 428.
 	RequireIfMatch bool
 	MaxPage        int // of one page; 0: 200
@@ -124,6 +126,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case e.Status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="scim"`)
+		if s.Basic {
+			w.Header().Add("WWW-Authenticate", `Basic realm="scim", charset="UTF-8"`)
+		}
 	case e.Status >= 500 && e.Status != http.StatusNotImplemented:
 		s.Log.ErrorContext(r.Context(), "scim request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}

@@ -1,0 +1,261 @@
+package scim
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
+)
+
+// kept is the attribute in which a client's claim holds, as one JSON object,
+// what it sent and no attribute of ours takes. Its name can not stand in a
+// configuration, so nobody releases or maps it.
+const kept = "scim:kept"
+
+// A place is where an attribute of ours stands in a SCIM user: a member, or a
+// member of a member.
+type place struct{ attr, in, name string }
+
+// places of attributes that have one value.
+var places = []place{
+	{"display_name", "", "displayName"},
+	{"given_name", "name", "givenName"},
+	{"family_name", "name", "familyName"},
+	{"title", "", "title"},
+	{"preferred_language", "", "preferredLanguage"},
+	{"department", rfc.EnterpriseUserURN, "department"},
+	{"employee_number", rfc.EnterpriseUserURN, "employeeNumber"},
+	{"organization", rfc.EnterpriseUserURN, "organization"},
+}
+
+// lists are attributes that have one value with us and several there. The list
+// is kept as it was sent; ours is the one that is primary, else the first for
+// work, else the first.
+var lists = []place{
+	{"mail", "", "emails"},
+	{"phone", "", "phoneNumbers"},
+}
+
+// elsewhere are members that fields of the user, or the server, speak for.
+var elsewhere = []string{"schemas", "id", "meta", "userName", "active", "groups"}
+
+func (p place) get(o *rfc.Object) string {
+	if p.in != "" {
+		o = o.Sub(p.in)
+	}
+	return o.String(p.name)
+}
+
+// set changes o, and what it has inside, which must be the caller's own.
+func (p place) set(o *rfc.Object, v string) {
+	to := o
+	if p.in != "" {
+		if to = o.Sub(p.in); to == nil {
+			to = rfc.NewObject()
+		}
+	}
+	if v == "" {
+		to.Delete(p.name)
+	} else {
+		to.Set(p.name, v)
+	}
+	if p.in != "" {
+		if to.Len() == 0 {
+			o.Delete(p.in)
+		} else {
+			o.Set(p.in, to)
+		}
+	}
+}
+
+// chosen is the value of a list that is ours.
+func chosen(list []any) string {
+	rank, out := 0, ""
+	for _, v := range list {
+		el, _ := v.(*rfc.Object)
+		value := el.String("value")
+		r := 1
+		switch {
+		case value == "":
+			continue
+		case el.Get("primary") == true:
+			r = 3
+		case strings.EqualFold(el.String("type"), "work"):
+			r = 2
+		}
+		if r > rank {
+			rank, out = r, value
+		}
+	}
+	return out
+}
+
+// shown is a list as a client reads it: its own, in which the value that is
+// effective is primary, added if somebody else said it. The list is not changed.
+func shown(list []any, effective string) (out []any, added *rfc.Object) {
+	if effective == "" || effective == chosen(list) {
+		return list, nil
+	}
+	found := false
+	for _, v := range list {
+		el := v.(*rfc.Object).Clone()
+		el.Delete("primary")
+		if !found && el.String("value") == effective {
+			found = true
+			el.Set("primary", true)
+		}
+		out = append(out, el)
+	}
+	if !found {
+		added = rfc.NewObject("value", effective, "type", "work", "primary", true)
+		out = append([]any{added}, out...)
+	}
+	return out, added
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// keptBy is what a source's claim keeps; an empty Object if there is none.
+func keptBy(u provisioning.User, by provisioning.Source) (*rfc.Object, error) {
+	text := first(u.Says(by, kept))
+	if text == "" {
+		return rfc.NewObject(), nil
+	}
+	o, err := rfc.Decode([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("what %s keeps of user %s can not be read: %w", by, u.ID, err)
+	}
+	return o, nil
+}
+
+// namer is the source that gave a user its external ID: of two clients that
+// know one user only the first has it found by its own name. Empty: none did.
+func namer(u provisioning.User) (provisioning.Source, error) {
+	for _, c := range u.Attributes[kept] {
+		o, err := keptBy(u, c.Source)
+		if err != nil {
+			return "", err
+		}
+		if o.String("externalId") != "" {
+			return c.Source, nil
+		}
+	}
+	return "", nil
+}
+
+// read makes the resource that a source reads of a user, its groups aside. name
+// is the user's name as the client has it.
+func read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resource, error) {
+	all, err := keptBy(u, by)
+	if err != nil {
+		return nil, err
+	}
+	who, err := namer(u)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		p.set(all, first(provisioning.Effective(u, p.attr)))
+	}
+	for _, p := range lists {
+		list, _ := shown(all.List(p.name), first(provisioning.Effective(u, p.attr)))
+		all.Set(p.name, list)
+	}
+	rt := rfc.UserType()
+	schemas := []any{rt.Schema.ID}
+	if all.Get(rfc.EnterpriseUserURN) != nil {
+		schemas = append(schemas, rfc.EnterpriseUserURN)
+	}
+	r := &rfc.Resource{Object: *rfc.NewObject("schemas", schemas)}
+	if u.ExternalID != "" && (who == by || who == "") {
+		r.Set("externalId", u.ExternalID)
+	}
+	all.Set("userName", name)
+	all.Set("active", u.Active)
+	for _, a := range rt.Schema.Attributes {
+		r.Set(a.Name, all.Get(a.Name))
+	}
+	r.Set(rfc.EnterpriseUserURN, all.Get(rfc.EnterpriseUserURN))
+	rt.Stamp(r, u.ID, u.Created, u.Modified, tag(u.Version))
+	return r, nil
+}
+
+// tag is the entity tag of a version.
+func tag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+
+// write makes a source say what differs between cur, which read made of u (or
+// an empty one, to begin with), and next. What is as it was, is not said: a client
+// that sends back what it has read does not make it its own. Name and store are
+// left to the caller.
+func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource) error {
+	mine, err := keptBy(*u, by)
+	if err != nil {
+		return err
+	}
+	rest := next.Clone()
+	for _, name := range elsewhere {
+		rest.Delete(name)
+	}
+	for _, p := range places {
+		if v := p.get(&next.Object); v != p.get(&cur.Object) {
+			u.Say(by, p.attr, v)
+		}
+		p.set(&rest.Object, "")
+	}
+	for _, p := range lists {
+		own := mine.List(p.name)
+		if now := rest.List(p.name); !same(now, cur.List(p.name)) {
+			_, added := shown(own, first(provisioning.Effective(*u, p.attr)))
+			own = slices.DeleteFunc(slices.Clone(now), func(v any) bool { return added != nil && v.(*rfc.Object).Equal(added) })
+			u.Say(by, p.attr, chosen(own))
+		}
+		rest.Set(p.name, own)
+	}
+	if err := writeExternalID(u, by, mine, rest); err != nil {
+		return err
+	}
+	if active, ok := next.Get("active").(bool); ok {
+		u.Active = active
+	}
+	switch {
+	case rest.Object.Equal(mine):
+	case rest.Len() == 0:
+		u.Say(by, kept)
+	default:
+		u.Say(by, kept, string(rest.AppendJSON(nil)))
+	}
+	return nil
+}
+
+// writeExternalID gives the user the external ID that rest has, and leaves it
+// in rest as the mark that this source gave it.
+func writeExternalID(u *provisioning.User, by provisioning.Source, mine *rfc.Object, rest *rfc.Resource) error {
+	who, err := namer(*u)
+	if err != nil {
+		return err
+	}
+	ext := rest.ExternalID()
+	switch {
+	case who == by, who == "" && ext != u.ExternalID:
+		u.ExternalID = ext
+	case who == "": // given by an administrator, and not changed
+		rest.Delete("externalId")
+	case ext != "":
+		return errNamed
+	}
+	return nil
+}
+
+var errNamed = rfc.Errorf(409, rfc.Uniqueness, "another client has given this user an externalId")
+
+func same(a, b []any) bool {
+	return rfc.NewObject("x", a).Equal(rfc.NewObject("x", b))
+}

@@ -1,0 +1,117 @@
+// Package scim is the SCIM 2.0 server over the Directory: how a client makes,
+// changes and removes users before, and without, any sign-in.
+//
+//	request ──client.Registry──▶ Client ──scim/server──▶ users ──▶ Directory
+//	            401                        protocol        │        one transaction:
+//	                                                       │        row, links, audit, outbox
+//	                                    places: SCIM ⇄ claims of the source scim:‹client›
+//
+// There is one space of identities. A client sees every user of its user
+// stores, also those who came by a sign-in; for it nobody else exists. What it
+// says of a user are claims of its own, beside those of others: it replaces and
+// takes away only these, and reads what is effective. What SCIM has and we have
+// no name for is kept as it was sent, for that client alone. A password is
+// taken and forgotten: nobody signs in with one here.
+//
+// Nobody is found at a sign-in by a name or a mail address that a client wrote,
+// or the client could choose whose account somebody gets. A client that an
+// administrator made the authority on a provider's people (client.Links) names
+// the provider's subject when it creates a user; then the first sign-in finds
+// that user. Only a creation does that: a client can not link a user who is
+// there, and what names a subject does not change.
+//
+// A user who is set inactive, or deleted, loses all sessions before the answer
+// is sent. That targets follow is the outbox's doing, as with every change.
+package scim
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/server"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// Config of the server.
+type Config struct {
+	Base      string // the absolute address clients use, as of server.Config
+	Directory *provisioning.Directory
+	Clients   *client.Registry
+	// EndSessions ends all sessions of a user. nil: there are none.
+	EndSessions func(ctx context.Context, userID string) error
+	Log         *slog.Logger // nil: slog.Default
+}
+
+// New makes the server.
+func New(c Config) (http.Handler, error) {
+	if c.EndSessions == nil {
+		c.EndSessions = func(context.Context, string) error { return nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	srv, err := server.New(server.Config{
+		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
+		Resources: []server.Resource{
+			{Type: rfc.UserType(), Store: users{&c}},
+		},
+		Authenticate: func(r *http.Request) (context.Context, error) {
+			who, err := c.Clients.Authenticate(r)
+			if err != nil {
+				return nil, err
+			}
+			return client.With(r.Context(), who), nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		srv.ServeHTTP(w, r)
+	}), nil
+}
+
+// maxScan is how many users, or groups, are looked at for a filter that no
+// index answers.
+const maxScan = 1000
+
+var errTooMany = rfc.Errorf(http.StatusBadRequest, rfc.TooMany,
+	"only userName, displayName of groups, externalId and id are looked up; for another filter there are more than %d to look at: add a comparison of one of these with eq", maxScan)
+
+// scimNames are what SCIM calls the fields of a user or group.
+var scimNames = map[string]string{"user_name": "userName", "external_id": "externalId", "group name": "displayName", "store": "userName"}
+
+// answer turns an error of the Directory into one that can be sent.
+func answer(err error, id string) error {
+	var taken *provisioning.Conflict
+	var invalid *provisioning.Invalid
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, provisioning.ErrNotFound):
+		return rfc.NotFound(id)
+	case errors.As(err, &taken) && taken.Field == "link":
+		return rfc.Errorf(http.StatusConflict, rfc.Uniqueness, "another user is linked to this person of the identity provider")
+	case errors.As(err, &taken):
+		return rfc.Errorf(http.StatusConflict, rfc.Uniqueness, "%s is taken", scimName(taken.Field))
+	case errors.Is(err, store.ErrLimit), errors.As(err, &invalid) && invalid.Field == "attributes":
+		return rfc.Errorf(http.StatusRequestEntityTooLarge, "", "the resource is larger than what can be kept")
+	case errors.As(err, &invalid):
+		return rfc.Errorf(http.StatusBadRequest, rfc.InvalidValue, "%s %s", scimName(invalid.Field), invalid.Text)
+	}
+	return err
+}
+
+func scimName(field string) string {
+	if name, ok := scimNames[field]; ok {
+		return name
+	}
+	return field
+}
