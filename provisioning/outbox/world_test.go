@@ -286,7 +286,9 @@ func (w *world) change(id string, fn func(*provisioning.User)) {
 func (w *world) set(id, attr, value string) {
 	w.t.Helper()
 	w.change(id, func(u *provisioning.User) {
-		delete(u.Attributes, attr)
+		if delete(u.Attributes, attr); u.Attributes == nil {
+			u.Attributes = map[string][]provisioning.Claim{}
+		}
 		maps.Copy(u.Attributes, attributes(attr, value))
 	})
 }
