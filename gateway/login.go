@@ -613,9 +613,11 @@ func (v *visit) redeem() {
 		browser = ck.Value
 	}
 	secret, to, err := v.g.c.Sessions.Redeem(v.r.Context(), v.r.URL.Query().Get("ticket"), v.host, browser)
-	if errors.Is(err, session.ErrNone) {
-		// Another tab signed in meanwhile, and its session took the place of
-		// this one. The cookies are there: from the top.
+	if errors.Is(err, session.ErrNone) || errors.Is(err, session.ErrBinding) {
+		// Another tab of this browser signed in, or got its binding, in the same
+		// moment. It has cookies now that fit together: from the top, as whoever
+		// it is by them.
+		v.note("refused", ReasonTicket, err)
 		v.redirect(to)
 		return
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -18,8 +19,14 @@ import (
 // TicketLife is how long a ticket can be redeemed.
 const TicketLife = 30 * time.Second
 
-// ErrTicket: no such ticket, or not for this host and browser, or used, or old.
-var ErrTicket = errors.New("session: ticket is not valid here")
+// ErrTicket: no such ticket, or not for this host, or used, or old, or in a
+// browser that keeps no cookies. ErrBinding is one of those too: the browser has
+// another binding, because it is another browser, or because several tabs got
+// one at the same moment and the last of them stayed.
+var (
+	ErrTicket  = errors.New("session: ticket is not valid here")
+	ErrBinding = fmt.Errorf("%w: it is for another browser", ErrTicket)
+)
 
 type ticket struct {
 	Hash    string    `json:"hash"`
@@ -77,7 +84,9 @@ func (s *Store) Offer(ctx context.Context, id, host, bind, url string) (string, 
 }
 
 // Redeem turns a ticket into the value of host's cookie and the address to go
-// on to. A ticket is used up even by a redeemer it was not for.
+// on to. A ticket is used up even by a redeemer it was not for. ErrNone says
+// that the session has ended meanwhile, ErrBinding that the browser is bound by
+// another value; with both comes the address at which to begin again.
 func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cookie, url string, err error) {
 	sum, err := hash(secret)
 	if err != nil {
@@ -97,8 +106,11 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 	if err != nil {
 		return "", "", err
 	}
-	if t.Host != host || t.Bind == "" || t.Bind != Binding(browser) || !s.c.Now().Before(t.Until) {
+	switch bind := Binding(browser); {
+	case t.Host != host || t.Bind == "" || bind == "" || !s.c.Now().Before(t.Until):
 		return "", "", ErrTicket
+	case t.Bind != bind:
+		return "", t.URL, ErrBinding
 	}
 	cookie, err = s.AddKey(ctx, t.Session, host)
 	return cookie, t.URL, err

@@ -7,9 +7,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -131,9 +133,11 @@ func TestTwentyTabsAtOnceComeBackToWhereTheyWere(t *testing.T) {
 			for i := range tabs {
 				tabs[i], want[i] = p.tab(), d.at("wiki", fmt.Sprintf("/tab/%d?q=%d", i, i))
 			}
+			var all sync.WaitGroup
 			for i, tab := range tabs {
-				tab.open(want[i])
+				all.Go(func() { _, _ = chromedp.Call(tab.ctx, page.Navigate, page.NavigateParams{URL: want[i]}) }) // where it came to is seen below
 			}
+			all.Wait()
 			for _, tab := range tabs {
 				tab.sees("Wiki", idp.title)
 				tab.press(idp.title)
