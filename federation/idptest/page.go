@@ -72,7 +72,7 @@ const pageStyle = `
 :root{color-scheme:light dark;--bg:#eef1f6;--card:#fff;--ink:#16202e;--soft:#4a5768;--line:#c3ccd9;--edge:#6b7a90;--accent:#1f4fa3;--on:#fff;--note:#fff3d6;--noteink:#4d3800;--noteline:#d9b65c}
 @media (prefers-color-scheme:dark){:root{--bg:#10151d;--card:#1a212c;--ink:#e8edf5;--soft:#aeb9c9;--line:#3a4657;--edge:#8594aa;--accent:#9dbdff;--on:#0d1420;--note:#3a2f12;--noteink:#ffe3a1;--noteline:#8a6d24}}
 *{box-sizing:border-box}
-body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem 1rem;background:var(--bg);color:var(--ink);font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem 1rem;overflow-wrap:anywhere;background:var(--bg);color:var(--ink);font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
 main{width:100%;max-width:27rem;background:var(--card);border:1px solid var(--line);border-radius:1rem;padding:2rem 1.75rem 1.5rem;box-shadow:0 .5rem 2rem rgb(10 20 40/.12)}
 .demo{margin:0 0 1.5rem;padding:.5rem .75rem;border:1px solid var(--noteline);border-radius:.5rem;background:var(--note);color:var(--noteink);font-size:.875rem}
 h1{margin:0;font-size:1.6rem;line-height:1.25}
