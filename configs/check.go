@@ -609,16 +609,26 @@ func (k *checker) basic(at where, b *Basic) {
 }
 
 func (k *checker) client(at where, c Client) {
-	k.refer(at.key("user_store"), "user store", c.UserStore, k.userStores, "user_stores")
+	k.refers(at.key("user_store"), "user store", c.UserStores, k.userStores, "user_stores")
 	k.refers(at.key("targets"), "target", c.Targets, k.targets, "targets")
-	if c.Mode == "push-only" && !k.has(at.key("targets")) {
-		k.say(at.key("mode"), "push-only without targets pushes nowhere", "add targets")
+	if c.Mode == "persist" && len(c.Targets) > 0 {
+		k.say(at.key("targets"), "a client that persists pushes to no target", "write mode: persist-and-push, or remove the line")
+	}
+	if l := c.Links; l != nil {
+		p := at.key("links").key("identity_provider")
+		k.refer(p, "identity provider", l.IdentityProvider, k.providers, "identity_providers")
+		if i := slices.IndexFunc(k.IdentityProviders, func(p IdentityProvider) bool { return p.ID == l.IdentityProvider }); i >= 0 && k.IdentityProviders[i].OIDC == nil {
+			k.say(p, "links to people of a SAML identity provider are not built yet", "remove links, or name one that speaks OpenID Connect")
+		}
+	}
+	if len(c.Credentials) == 0 && k.has(at.key("credentials")) {
+		k.say(at.key("credentials"), "a client without a credential can not prove who it is", "add bearer: { file: PATH }")
 	}
 	for i, cred := range c.Credentials {
 		p := at.key("credentials").index(i)
 		k.exactlyOne(p, "a credential", "oauth2", "bearer", "basic")
 		if k.has(p.key("basic")) && c.ID != "resident" {
-			k.say(p.key("basic"), "Basic authentication is for the client resident alone", "use bearer or oauth2")
+			k.say(p.key("basic"), "Basic authentication is for the client resident alone", "use bearer")
 		}
 		k.basic(p.key("basic"), cred.Basic)
 	}

@@ -509,14 +509,24 @@ type Client struct {
 	Title string `yaml:"title"`
 	// Credentials that it may use.
 	Credentials []Credential `yaml:"credentials" jsonschema:"required"`
-	// UserStore it writes to. Left out: the first.
-	UserStore string `yaml:"user_store"`
-	// Mode says where its users go: into the directory, from there to targets, or to targets alone.
-	Mode string `yaml:"mode" jsonschema:"enum=persist,enum=persist-and-push,enum=push-only,default=persist"`
-	// Targets it pushes to.
+	// UserStores it may use; others, and who is in them, do not exist for it. Names without a store are in the first. Left out: the first user store there is, for `resident` all.
+	UserStores Some[string] `yaml:"user_store"`
+	// Mode says where its users go: into the directory, or from there to targets too. That somebody loses access is told to targets in any case.
+	Mode string `yaml:"mode" jsonschema:"enum=persist,enum=persist-and-push,default=persist"`
+	// Targets it pushes to. Left out: all.
 	Targets Some[string] `yaml:"targets"`
 	// Profile of the protocol that it speaks.
-	Profile string `yaml:"profile" jsonschema:"enum=rfc,enum=entra,enum=okta,enum=wso2,default=rfc"`
+	Profile string `yaml:"profile" jsonschema:"enum=rfc,default=rfc"`
+	// Links makes the client the authority on who the people of an identity provider are.
+	Links *Links `yaml:"links"`
+}
+
+// Links bind each user whom a client creates to a person of an identity provider, so that the first sign-in finds that user. Nobody is ever found by a name or a mail address.
+type Links struct {
+	// IdentityProvider whose people they are; one that speaks OpenID Connect.
+	IdentityProvider string `yaml:"identity_provider" jsonschema:"required"`
+	// Subject is where the client says what the provider calls the person, the claim `sub`.
+	Subject string `yaml:"subject" jsonschema:"enum=externalId,enum=userName,default=externalId"`
 }
 
 // Credential of a client; exactly one kind.

@@ -12,7 +12,7 @@ var notYet = []struct{ path, what, cure string }{
 	{"branding.logo", "images of one's own on the pages are not built yet", "remove the line"},
 	{"identity_providers[].icon", "images of one's own on the pages are not built yet", "remove the line"},
 	{"services[].logo", "images of one's own on the pages are not built yet", "remove the line"},
-	{"clients", "clients that provision users into the directory are not built yet", "remove the section"},
+	{"clients[].credentials[].oauth2", "OAuth 2.0 for clients is not built yet", "use bearer"},
 	{"targets[].groups", "groups at targets are not built yet", "remove the line; users are provisioned"},
 	{"targets[].scim11", "the connector scim11 is not built yet", "use scim2"},
 	{"targets[].spml", "the connector spml is not built yet", "use scim2"},
@@ -49,5 +49,9 @@ var refusedChoice = map[string]string{
 	"algorithms HS384":    "a shared secret can not sign ID tokens here: write RS256, ES256 or EdDSA",
 	"algorithms HS512":    "a shared secret can not sign ID tokens here: write RS256, ES256 or EdDSA",
 	"binding artifact":    "the artifact binding is not built: write redirect or post",
+	"mode push-only":      "clients whose users are kept nowhere are not built yet: write persist-and-push",
+	"profile entra":       "this dialect is not built yet: write rfc, and let Entra speak it with the flag aadOptscim062020",
+	"profile okta":        "this dialect is not built yet: write rfc",
+	"profile wso2":        "this dialect is not built yet: write rfc",
 	"groups_overage keep": "more groups than fit are never read as those that were known: write refuse or fetch",
 }
