@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,8 +31,10 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
+	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
@@ -148,11 +151,18 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	s := &site{cfg: cfg, rules: r}
 	s.rules.release = r.release.With(p.keys.Pairwise())
 	multi := multi(cfg)
+	clients, err := clients(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Who keeps people's data counts before what a provider says at a sign-in.
 	precedence := []provisioning.Source{}
+	for _, c := range cfg.Clients {
+		precedence = append(precedence, provisioning.SourceClient(c.ID))
+	}
 	for _, idp := range cfg.IdentityProviders {
 		precedence = append(precedence, provisioning.SourceIDP(idp.ID))
 	}
-	var err error
 	if s.directory, err = provisioning.New(provisioning.Config{
 		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi, Now: p.now,
 		Followers: []provisioning.Follower{
@@ -182,6 +192,10 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	s.outbox = outbox.New(outbox.Config{
 		Store: p.store, Directory: s.directory, Roles: r.policy.Roles, Targets: targets, Audit: p.audit.Append, Now: p.now,
 		Run: func(ctx context.Context, kind, key string) error { return p.runner.Now(ctx, kind, key) },
+		Skip: func(by provisioning.Source, target string) bool {
+			c := clients.Of(by)
+			return c != nil && !c.Pushes(target)
+		},
 	})
 	cookie := session.Cookie{}
 	if cfg.Server.PublicURL.Scheme == "http" {
@@ -215,14 +229,55 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		made.JIT = r.jit[idp.ID]
 		providers = append(providers, made)
 	}
+	inbound, err := scim.New(scim.Config{
+		Base: cfg.Server.PublicURL.String() + "/.gatehouse/scim/v2", Directory: s.directory, Clients: clients, Log: p.log,
+		EndSessions: func(ctx context.Context, userID string) error {
+			_, err := s.sessions.EndUser(ctx, userID)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
 		Log: p.log, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] },
+		Own:   map[string]http.Handler{"scim/v2/": inbound}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})
 	return s, err
+}
+
+// clients are those of the configuration, with what they may.
+func clients(cfg *configs.Config) (*client.Registry, error) {
+	r := client.NewRegistry()
+	for _, c := range cfg.Clients {
+		made := client.Client{ID: c.ID, Title: c.Title, UserStores: c.UserStores, Mode: client.Mode(c.Mode), Targets: c.Targets}
+		if len(made.UserStores) == 0 {
+			made.UserStores = storeIDs(cfg)
+			if c.ID != client.Resident {
+				made.UserStores = made.UserStores[:1]
+			}
+		}
+		if l := c.Links; l != nil {
+			i := slices.IndexFunc(cfg.IdentityProviders, func(p configs.IdentityProvider) bool { return p.ID == l.IdentityProvider })
+			made.Links = &client.Links{Provider: l.IdentityProvider, Issuer: cfg.IdentityProviders[i].OIDC.Issuer.String(), UserName: l.Subject == "userName"}
+		}
+		var creds []client.Credential
+		for _, cr := range c.Credentials {
+			if b := cr.Basic; b != nil {
+				creds = append(creds, client.Credential{User: b.User, Password: b.Password.Value()})
+			} else {
+				creds = append(creds, client.Credential{Bearer: cr.Bearer.Value()})
+			}
+		}
+		if err := r.Add(made, creds...); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // run keeps what the site remembers true, until ctx ends.

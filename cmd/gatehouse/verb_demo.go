@@ -56,6 +56,7 @@ type demoValues struct {
 	Port, Campus, Partner, Target int
 	Upstream                      string
 	ClientSecret, TargetToken     string
+	HRToken                       string
 }
 
 func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Logger, ready func(*process)) error {
@@ -74,7 +75,7 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	v := demoValues{Port: port, Campus: port + 1, Partner: port + 2, Target: port + 3, ClientSecret: token(), TargetToken: token()}
+	v := demoValues{Port: port, Campus: port + 1, Partner: port + 2, Target: port + 3, ClientSecret: token(), TargetToken: token(), HRToken: token()}
 	public := "http://localhost:" + strconv.Itoa(port)
 
 	op := idptest.NewOP(idptest.OPConfig{
@@ -128,7 +129,7 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 		if err := trust(ctx, idp, public+"/.gatehouse/saml/partner/metadata"); err != nil {
 			log.Error("the partner's identity provider does not know the gateway", "error", err)
 		}
-		fmt.Fprintf(out, demoText, v.Port, v.Port, v.Port, v.Campus, v.Partner, v.Target, file)
+		fmt.Fprintf(out, demoText, v.Port, v.Port, v.Port, v.Campus, v.Partner, v.Target, v.Port, v.HRToken, v.Port, v.HRToken, file)
 		if ready != nil {
 			ready(p)
 		}
@@ -144,6 +145,9 @@ Gatehouse runs, on this machine alone. Ctrl-C ends it.
   http://localhost:%d             Campus, an OpenID Connect provider: alice, bob, carol
   http://localhost:%d             Partner University, a SAML 2.0 identity provider: dana, erik
   http://localhost:%d             the target: the accounts that Gatehouse made
+  http://localhost:%d/.gatehouse/scim/v2   SCIM 2.0 for clients: hr with the token
+                                     %s
+                                    or, by Basic, resident (admin / admin)
 
 What to try:
   1. Open the wiki and sign in as alice at Campus: see what the wiki receives.
@@ -151,6 +155,10 @@ What to try:
   3. In a private window, open payroll as bob: a denial that says what is missing.
   4. Open payroll as alice: she is asked for her second factor, and passes.
   5. Sign in as dana at Partner University; then as erik, who releases no mail address.
+  6. Create bob before he ever signs in, and see his account at the target; then sign in as bob:
+     curl http://localhost:%d/.gatehouse/scim/v2/Users -H 'Content-Type: application/scim+json' \
+       -H 'Authorization: Bearer %s' \
+       -d '{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"bob","externalId":"J3nYt8RwE6uHbD05","displayName":"Bob of HR"}'
 
 Configuration and data: %s
 `
