@@ -208,20 +208,7 @@ func New(c Config) (*Gateway, error) {
 func (g *Gateway) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() {
-		// Sessions run out, and so do rules that read the clock, without
-		// anything that would tell.
-		tick := time.NewTicker(recheckEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				g.recheck(everything)
-			}
-		}
-	})
+	wg.Go(func() { g.ticks(ctx) })
 	g.people.run(ctx, func(id string) { g.Recheck("", id) })
 }
 
@@ -286,6 +273,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // what could be read in two ways.
 func (v *visit) read() error {
 	r := v.r
+	v.from = peer(r.RemoteAddr, r.Header["X-Forwarded-For"], v.g.c.TrustedProxies)
 	if !methods[r.Method] {
 		return refusal{code: ReasonMethod, detail: "method " + r.Method}
 	}
@@ -298,9 +286,6 @@ func (v *visit) read() error {
 	}
 	if v.host = canonicalHost(r.Host); v.host == "" {
 		return refusal{code: ReasonHostUnknown, detail: "host " + r.Host}
-	}
-	if _, known := v.g.routes.hosts[v.host]; !known && v.host != v.g.host {
-		return refusal{code: ReasonHostUnknown, detail: "host " + v.host}
 	}
 	if !sameName(r.TLS, v.host) {
 		return refusal{code: ReasonHostUnknown, detail: "the connection was opened for another host than " + v.host}
@@ -315,7 +300,10 @@ func (v *visit) read() error {
 	if v.path, err = canonicalPath(r.URL); err != nil {
 		return refusal{code: ReasonPath, detail: err.Error()}
 	}
-	v.from = peer(r.RemoteAddr, r.Header["X-Forwarded-For"], v.g.c.TrustedProxies)
+	// The page that refuses a host needs its style there.
+	if _, known := v.g.routes.hosts[v.host]; !known && v.host != v.g.host && !strings.HasPrefix(v.path, web.AssetsPath) {
+		return refusal{code: ReasonHostUnknown, detail: "host " + v.host}
+	}
 	return nil
 }
 
