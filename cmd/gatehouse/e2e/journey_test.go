@@ -240,7 +240,9 @@ func TestADisabledUserIsToldSo(t *testing.T) {
 		p.at(d.at("wiki", "/"))
 		d.verb(t, "users", "disable", "bob")
 		p.open(d.at("wiki", "/again"))
-		p.until("no wiki", func(v view) bool { return v.URL != d.at("wiki", "/") && v.Status != 200 || strings.Contains(v.Text, campus) })
+		p.until("no wiki", func(v view) bool {
+			return v.URL != d.at("wiki", "/") && v.Status != 200 || strings.Contains(v.Text, campus)
+		})
 		p.open(d.at("wiki", "/once-more"))
 		v := p.until("an answer", func(v view) bool { return v.URL != d.at("wiki", "/again") })
 		if strings.Contains(v.Text, partner) { // the session ended with the user

@@ -99,7 +99,10 @@ func (p *person) lookIn(name string, in []sight) *person {
 		return p // axe-core is one
 	}
 	for _, s := range in {
-		call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.theme}}})
+		// What moves would be judged on its way from one colour to another.
+		call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: s.theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}})
 		if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(s.width, 900)); err != nil {
 			p.t.Fatal(err)
 		}
