@@ -85,6 +85,21 @@ func (g *Gateway) Recheck(sessionID, userID string) {
 	})
 }
 
+// ticks rechecks all streams from time to time: sessions run out, and so do
+// rules that read the clock, without anything that would tell.
+func (g *Gateway) ticks(ctx context.Context) {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			g.recheck(everything)
+		}
+	}
+}
+
 func everything(*stream) bool { return true }
 
 func (g *Gateway) recheck(match func(*stream) bool) {
@@ -108,7 +123,7 @@ func (g *Gateway) maySend(s *stream) bool {
 			return false
 		}
 		user, err := g.people.of(ctx, s.user)
-		if err != nil {
+		if err != nil || g.providers[row.Provider] == nil {
 			return false
 		}
 		who = g.prepared.of(g, row, user)
