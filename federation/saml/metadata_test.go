@@ -267,8 +267,25 @@ func (zeros) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// What an error page says is not metadata, however much it looks like it.
+func TestS71_ErrorPageIsNotMetadata(t *testing.T) {
+	t.Parallel()
+	w, s := fromURL(t)
+	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound, http.StatusAccepted} {
+		s.does(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.WriteHeader(status)
+			_, _ = rw.Write(w.idp.Metadata())
+		})
+		_, _, err := w.sp.Begin(t.Context(), federation.Login{})
+		isRefusal(t, federation.Identity{}, err, federation.ReasonUnavailable)
+		w.clock.advance(time.Minute)
+	}
+	s.gives(w.idp.Metadata())
+	w.accepted(t, idptest.IDPFault{})
+}
+
 // A server that drips never lets go of the one who asks; the others go on
-// with what there is. Time is the bubble's.
+// with what there is.
 func TestS71_DrippingServerHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	w, s := fromURL(t)
@@ -286,6 +303,11 @@ func TestS71_DrippingServerHoldsUpNobodyElse(t *testing.T) {
 	<-asked
 	for range 20 {
 		w.accepted(t, idptest.IDPFault{})
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("they had to wait until the server was given up: %v", err)
+	default:
 	}
 	close(release)
 	if err := <-done; err != nil {
