@@ -178,6 +178,13 @@ func TestWrongCredentialsOrAddressOpenTheBreaker(t *testing.T) {
 				time.Sleep(16 * time.Minute)
 				synctest.Wait()
 				want(t, "once it is right", crm.holds(t), wanted)
+				// It begins with the shortest time again.
+				crm.awkward.Next(-1, trick)
+				w.person("zoe", "", "")
+				synctest.Wait()
+				if left := w.tasks(); len(left) != 1 || time.Until(left[0].Due) > 30*time.Second {
+					t.Errorf("the next time: %+v", left)
+				}
 			})
 		})
 	}

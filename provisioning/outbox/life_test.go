@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -247,9 +248,12 @@ func TestAnAccountOfAnotherUserIsNeverTaken(t *testing.T) {
 		id := w.link("crm", ana.ID).RemoteID
 		crm.edit(t, id, func(r *scim.Resource) { r.Delete("externalId"); r.Set("userName", "ben") })
 		crm.awkward.Behave()
-		ben := w.person("ben", "Mr", "ben@x.test")
+		ben := w.person("ben", "", "")
 		w.quiet()
 		want(t, "Ana's account", crm.holds(t), []string{`ben active "Dr" "ana@x.test"`})
+		if ext := crm.resources(t)[0].ExternalID(); ext != "" {
+			t.Errorf("Ana's account bears the external ID %q", ext)
+		}
 		want(t, "sent for Ben", crm.sent(), nil)
 		if got, ok := w.task(ben.ID); !ok || got.State != task.Parked || !strings.Contains(got.Error, "another user's") {
 			t.Errorf("Ben's task is %+v", got)
@@ -262,7 +266,7 @@ func TestAnAccountOfAnotherUserIsNeverTaken(t *testing.T) {
 		w.quiet()
 		w.set(ben.ID, "title", "Dr")
 		w.quiet()
-		want(t, "in the end", crm.holds(t), []string{`ana active "Prof" "ana@x.test"`, `ben active "Dr" "ben@x.test"`})
+		want(t, "in the end", crm.holds(t), []string{`ana active "Prof" "ana@x.test"`, `ben active "Dr" ""`})
 	})
 }
 
@@ -323,6 +327,75 @@ func TestWhatIsReleasedNoMoreIsCleared(t *testing.T) {
 		}
 		if l := w.link("crm", ana.ID); len(l.Sent) != 1 || l.Sent[0] != mail {
 			t.Errorf("the target is thought to have %q", l.Sent)
+		}
+	})
+}
+
+// The process dies when the target has an attribute and before that is noted; by
+// the next, the attribute is not released any more.
+func TestWhatMayHaveBeenSentIsClearedToo(t *testing.T) {
+	t.Parallel()
+	for steps := 0; ; steps++ {
+		alive, had := false, false
+		synctest.Test(t, func(t *testing.T) {
+			crm := newPlace(t, "crm")
+			full, less := crm.target(), crm.target()
+			less.Account = func(u provisioning.User, s authz.Subject) (connector.Account, error) {
+				return connector.Account{UserName: u.UserName}, nil
+			}
+			st := open(t)
+			w := newWorld(t, st, full)
+			stop := w.start()
+			ana := w.person("ana", "", "")
+			w.quiet()
+			stop()
+			l := newLife(steps)
+			dying := full
+			dying.Connector = mortalConnector{crm.conn, l}
+			w = worldOver(t, st, mortalStore{st, l}, dying)
+			w.set(ana.ID, "title", "Dr")
+			stop = w.start()
+			over := time.After(time.Hour)
+			select {
+			case <-l.end:
+			case <-over:
+				alive = true
+			}
+			stop()
+			had = crm.holds(t)[0] == `ana active "Dr" ""`
+			w = newWorld(t, st, less)
+			w.start()
+			w.set(ana.ID, "nickname", "Annie")
+			w.quiet()
+			want(t, fmt.Sprintf("after a death at step %d", steps), crm.holds(t), []string{`ana active "" ""`})
+		})
+		if alive || t.Failed() {
+			if !had {
+				t.Error("the title never arrived, so this shows nothing")
+			}
+			return
+		}
+	}
+}
+
+// A creation was begun and its user is gone: what others have under that name is
+// theirs.
+func TestTheNameAloneIsNoReasonToTakeAnAccountAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		crm := newPlace(t, "crm")
+		w := newWorld(t, open(t), crm.target())
+		crm.awkward.Writes(1, connectortest.Hang())
+		ana := w.person("ana", "", "")
+		if err := w.runner.Now(t.Context(), "sync", "crm/"+ana.ID); err == nil {
+			t.Fatal("a target that hangs has answered")
+		}
+		crm.plant(t, `{"userName":"ana","active":true}`)
+		w.remove(ana.ID)
+		w.start()
+		w.quiet()
+		want(t, "another Ana's account", crm.holds(t), []string{`ana active "" ""`})
+		if l := w.link("crm", ana.ID); l.Target != "" {
+			t.Errorf("known is %+v", l)
 		}
 	})
 }

@@ -92,11 +92,7 @@ func (r *run) agree(ctx context.Context) error {
 	if !is(err, connector.Gone) {
 		return err
 	}
-	// Somebody deleted it there. The user should have one, so: again. Nobody
-	// makes an account in order to disable it.
-	if r.link.forget(); !r.user.Active {
-		return nil
-	}
+	r.link.forget() // somebody deleted it there; the user should have one, so: again
 	return r.find(ctx)
 }
 
@@ -108,7 +104,7 @@ func (r *run) find(ctx context.Context) error {
 		return err
 	case there != "":
 		return r.adopt(ctx, there)
-	case !r.user.Active:
+	case !r.user.Active: // nobody makes an account in order to disable it
 		return r.nothingYet()
 	}
 	return r.create(ctx)
