@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+)
+
+// A scimClient is what the HR department runs: no browser, no cookies.
+type scimClient struct {
+	w    *world
+	auth func(*http.Request)
+	base string
+}
+
+// hr is the demo's client with the token that the demo prints.
+func (w *world) hr() *scimClient {
+	token := w.p.site.Load().cfg.Clients[0].Credentials[0].Bearer.Value()
+	return &scimClient{w, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }, w.at("", "/.gatehouse/scim/v2")}
+}
+
+func (w *world) resident(base string) *scimClient {
+	return &scimClient{w, func(r *http.Request) { r.SetBasicAuth("admin", "admin") }, w.at("", base)}
+}
+
+// do asks for what is at a path below the base and wants a status.
+func (c *scimClient) do(want int, method, path, body string) *scim.Object {
+	c.w.t.Helper()
+	r, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
+	if err != nil {
+		c.w.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", scim.MediaType)
+	c.auth(r)
+	tr := localTransport()
+	defer tr.CloseIdleConnections()
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		c.w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.w.t.Fatal(err)
+	}
+	if resp.StatusCode != want {
+		c.w.t.Fatalf("%s %s: %d, want %d: %s", method, path, resp.StatusCode, want, raw)
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	o, err := scim.Decode(raw)
+	if err != nil {
+		c.w.t.Fatalf("%s %s: %v in %s", method, path, err, raw)
+	}
+	return o
+}
+
+// find is the one user whom a filter finds.
+func (c *scimClient) find(filter string) *scim.Object {
+	c.w.t.Helper()
+	list := c.do(200, "GET", "/Users?"+url.Values{"filter": {filter}}.Encode(), "")
+	if len(list.List("Resources")) != 1 || list.Get("totalResults") != json.Number("1") {
+		c.w.t.Fatalf("%s finds %s", filter, list.AppendJSON(nil))
+	}
+	return list.List("Resources")[0].(*scim.Object)
+}
+
+func scimUser(rest string) string { return `{"schemas":["` + scim.UserURN + `"],` + rest + `}` }
+
+func scimPatch(ops string) string {
+	return `{"schemas":["` + scim.PatchURN + `"],"Operations":[` + ops + `]}`
+}
+
+// accounts waits until the target has agreed about a user, and shows its page.
+func (w *world) accounts(userID string) string {
+	w.t.Helper()
+	if done, err := w.p.site.Load().outbox.Settle(w.t.Context(), userID); err != nil || !done {
+		w.t.Fatalf("the target does not agree: %t, %v", done, err)
+	}
+	return w.person().open(fmt.Sprintf("http://localhost:%d/", w.port+3)).body
+}
+
+func TestUserMadeBySCIMIsKnownAtTheFirstSignIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hr := w.hr()
+	made := hr.do(201, "POST", "/Users", scimUser(`"userName":"bob","externalId":"J3nYt8RwE6uHbD05","displayName":"Bob of HR","password":"hunter2"`))
+	id := made.String("id")
+	if page := w.accounts(id); !strings.Contains(page, "Bob of HR") {
+		t.Errorf("the target has no account before the first sign-in:\n%s", page)
+	}
+	bob := w.person()
+	bob.open(w.at("wiki", "/")).signIn("campus", "bob").wants(http.StatusOK, "Wiki")
+	if got := hr.find(`userName eq "bob"`); got.String("id") != id || got.String("displayName") != "Bob of HR" {
+		t.Errorf("after the sign-in hr reads %s", got.AppendJSON(nil))
+	}
+	if n := hr.do(200, "GET", "/Users?count=0", "").Get("totalResults"); n != json.Number("1") {
+		t.Errorf("there are %v users", n)
+	}
+	sessions, err := w.p.site.Load().sessions.Of(t.Context(), id, "", 10)
+	if err != nil || len(sessions) != 1 {
+		t.Errorf("the sessions of the user are %v, %v", sessions, err)
+	}
+	// What he can be seen by at the wiki is what HR says of him, and what Campus
+	// adds to it.
+	h := bob.received()
+	if h["X-Forwarded-User"][0] != "bob" || h["X-Forwarded-Email"][0] != "bob@campus.example" {
+		t.Errorf("the wiki received %v", h)
+	}
+	if strings.Contains(w.log.String(), "hunter2") {
+		t.Error("the password is in the log")
+	}
+}
+
+// Somebody who has the name, but is not the person whom hr named, does not get
+// the account: no sign-in is linked by name.
+func TestUserMadeBySCIMIsNotTakenOverByName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.hr().do(201, "POST", "/Users", scimUser(`"userName":"bob","emails":[{"value":"bob@campus.example"}]`))
+	w.person().open(w.at("wiki", "/")).signIn("campus", "bob").wants(http.StatusForbidden, "jit.conflict")
+}
+
+func TestC11_DisabledBySCIMIsRefusedAtTheNextClick(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hr := w.hr()
+	alice := w.person()
+	alice.open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK, "Wiki")
+	alice.open(w.at("wiki", "/headers")).wants(http.StatusOK, "alice")
+	id := hr.find(`userName eq "Alice"`).String("id")
+
+	hr.do(200, "PATCH", "/Users/"+id, scimPatch(`{"op":"replace","value":{"active":false}}`))
+	alice.open(w.at("wiki", "/headers"))
+	if strings.Contains(alice.body, "alice@campus.example") || alice.url.Host == fmt.Sprintf("wiki.localhost:%d", w.port) {
+		t.Fatalf("alice is still at the wiki: %s\n%s", alice.url, alice.body)
+	}
+	alice.open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusForbidden, "user.inactive")
+	w.accounts(id)
+	states, err := w.p.site.Load().outbox.Accounts(t.Context(), id, "", 10)
+	if err != nil || len(states) != 1 || !states[0].Disabled {
+		t.Errorf("the accounts of the user are %+v, %v", states, err)
+	}
+	events := slices.Collect(func(yield func(audit.Event) bool) {
+		for e, err := range audit.Events(t.Context(), w.p.store, audit.Query{UserID: id, Kind: "user.changed", Limit: 1}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	})
+	if len(events) != 1 || events[0].By != "scim:hr" || !slices.Contains(events[0].Names, "active") {
+		t.Errorf("the last change is recorded as %+v", events)
+	}
+
+	// Let in again, she works again.
+	hr.do(200, "PATCH", "/Users/"+id, scimPatch(`{"op":"replace","path":"active","value":true}`))
+	alice.open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK, "Wiki")
+	alice.open(w.at("wiki", "/headers")).wants(http.StatusOK, "alice")
+	hr.do(204, "DELETE", "/Users/"+id, "")
+	alice.open(w.at("wiki", "/headers"))
+	if alice.url.Host == fmt.Sprintf("wiki.localhost:%d", w.port) {
+		t.Errorf("deleted, alice is still at the wiki:\n%s", alice.body)
+	}
+}
+
+func TestC25_CookieIsNoCredentialOfAClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	carol := w.person()
+	carol.open(w.at("", "/")).signIn("campus", "carol").wants(http.StatusOK)
+	carol.do("GET", w.at("", "/.gatehouse/scim/v2/Users"), nil)
+	if carol.status != http.StatusUnauthorized || carol.header.Get("WWW-Authenticate") == "" {
+		t.Errorf("an administrator's cookie: %d %v", carol.status, carol.header)
+	}
+	w.hr().do(200, "GET", "/Users", "")
+}
+
+func TestResidentUsesItsStoresByPrefixAtTheOldAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old := w.resident("/scim2")
+	made := old.do(201, "POST", "/Users", scimUser(`"userName":"mysql/kim"`))
+	if made.String("userName") != "mysql/kim" {
+		t.Errorf("made %s", made.AppendJSON(nil))
+	}
+	u, err := w.p.site.Load().directory.User(t.Context(), made.String("id"))
+	if err != nil || u.Store != "mysql" || u.UserName != "kim" {
+		t.Errorf("it is %+v, %v", u, err)
+	}
+	if got := w.resident("/.gatehouse/scim/v2").find(`userName eq "mysql/kim"`); got.String("id") != u.ID {
+		t.Errorf("found %s", got.AppendJSON(nil))
+	}
+	old.do(400, "POST", "/Users", scimUser(`"userName":"oracle/kim"`))
+	w.hr().do(404, "GET", "/Users/"+u.ID, "")
+	// The alias belongs to the gateway's own host alone.
+	w.person().open(w.at("wiki", "/scim2/Users")).wants(http.StatusOK, "Choose your institution")
+}
