@@ -91,8 +91,8 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	}
 	p.recorder = newRecorder(st, p.audit, log, now)
 	// One process at a time can have a bbolt file: what a crash left running is
-	// nobody's.
-	p.runner = task.NewRunner(task.Config{Store: st, Alone: true, Now: now, Handlers: map[string]task.Handler{
+	// nobody's. A target that never answers has its share of the workers, no more.
+	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
 	}})

@@ -179,6 +179,7 @@ func TestAnAccountThatIsThereAlready(t *testing.T) {
 		event   string
 	}{
 		{"bears our external ID", []string{`{"userName":"someone","externalId":"%s","title":"old"}`}, "", []string{`ana active "Dr" ""`}, "account.adopted"},
+		{"bears our external ID, the policy takes none", []string{`{"userName":"someone","externalId":"%s","title":"old"}`}, outbox.Never, nil, ""},
 		{"has the name, the policy wants the external ID", []string{`{"userName":"ANA","title":"old"}`}, "", nil, ""},
 		{"has the name, the policy allows names", []string{`{"userName":"ANA","title":"old"}`}, outbox.ByUserName, []string{`ana active "Dr" ""`}, "account.adopted"},
 		{"has the name and is somebody else's", []string{`{"userName":"ana","externalId":"another","title":"old"}`}, outbox.ByUserName, nil, ""},
@@ -220,7 +221,7 @@ func TestAnAccountThatIsThereAlready(t *testing.T) {
 					t.Errorf("a disputed account was written to: %q", crm.sent())
 				}
 				// Somebody looks, renames the other account, and the next change arms it again.
-				crm.edit(t, first, func(r *scim.Resource) { r.Set("userName", "ana.other") })
+				crm.edit(t, first, func(r *scim.Resource) { r.Set("userName", "ana.other"); r.Delete("externalId") })
 				w.set(ana.ID, "title", "Prof")
 				w.quiet()
 				if got := crm.holds(t); len(got) != 2 || got[1] != `ana.other active "old" ""` && got[1] != `ana.other disabled "old" ""` || got[0] != `ana active "Prof" ""` {

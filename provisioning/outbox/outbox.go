@@ -63,9 +63,11 @@ type Adopt string
 
 // The zero Adopt takes accounts that bear our external ID, which only we give.
 // ByUserName also takes one that has the user's name and bears no external ID.
+// Never takes none but what we ourselves may just have created.
 const (
 	ByExternalID Adopt = "external_id"
 	ByUserName   Adopt = "user_name"
+	Never        Adopt = "never"
 )
 
 // A Target is a system that holds accounts.

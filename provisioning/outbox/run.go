@@ -119,10 +119,10 @@ func (r *run) mine(ctx context.Context) (string, error) {
 	}
 	var named []connector.Account
 	for _, a := range there {
-		if a.ExternalID == r.user.ID {
+		if a.ExternalID == r.user.ID && (r.t.Adopt != Never || !r.link.Intent.IsZero()) {
 			return a.ID, nil
 		}
-		if provisioning.Fold(a.UserName) == provisioning.Fold(r.acct.UserName) {
+		if a.ExternalID == r.user.ID || provisioning.Fold(a.UserName) == provisioning.Fold(r.acct.UserName) {
 			named = append(named, a)
 		}
 	}
@@ -132,7 +132,7 @@ func (r *run) mine(ctx context.Context) (string, error) {
 	case len(named) == 1 && named[0].ExternalID == "" && r.t.Adopt == ByUserName:
 		return named[0].ID, nil
 	}
-	return "", &connector.Error{Class: connector.Conflict, Text: "an account with this user name is there already and is not known to be this person's"}
+	return "", &connector.Error{Class: connector.Conflict, Text: "an account with this user name or external ID is there already and is not known to be this person's"}
 }
 
 // adopt makes an account that is there already this user's: first with us, so
