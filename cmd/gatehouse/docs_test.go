@@ -820,12 +820,15 @@ func TestDocsStoredFormIsCurrent(t *testing.T) {
 func TestDocsAddressesAreThoseThereAre(t *testing.T) {
 	t.Parallel()
 	var want []string
-	for _, m := range regexp.MustCompile(`rest(?: == |, )"([a-z.]+/?)"`).FindAllStringSubmatch(readDoc(t, "gateway/ours.go"), -1) {
+	for _, m := range regexp.MustCompile(`rest(?: == |, )"(assets/|[a-z.]+)"`).FindAllStringSubmatch(readDoc(t, "gateway/ours.go"), -1) {
 		want = append(want, m[1])
 	}
 	run := readDoc(t, "cmd/gatehouse/run.go")
 	for _, m := range regexp.MustCompile(`"(/callback|/acs|/metadata)"`).FindAllStringSubmatch(run, -1) {
 		want = append(want, map[string]string{"/callback": "oidc/ID/callback", "/acs": "saml/ID/acs", "/metadata": "saml/ID/metadata"}[m[1]])
+	}
+	for _, m := range regexp.MustCompile(`Own:\s+map\[string\]http.Handler\{"([^"]+)"`).FindAllStringSubmatch(run, -1) {
+		want = append(want, m[1])
 	}
 	var got []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `/.gatehouse/([^`]+)`").FindAllStringSubmatch(readDoc(t, "docs/reference/http.md"), -1) {
@@ -838,7 +841,21 @@ func TestDocsAddressesAreThoseThereAre(t *testing.T) {
 	}
 }
 
-// Dependencies.
+// Dependencies, from inside and outside.
+
+func TestDocsFloorsAreCurrent(t *testing.T) {
+	t.Parallel()
+	on := map[int][]string{}
+	for name, floor := range floors {
+		on[floor] = append(on[floor], name)
+	}
+	var b strings.Builder
+	b.WriteString("| floor | packages |\n|---|---|\n")
+	for _, floor := range slices.Backward(slices.Sorted(maps.Keys(on))) {
+		fmt.Fprintf(&b, "| %d | %s |\n", floor, codeList(on[floor]))
+	}
+	made(t, "docs/explanation/design.md", b.String())
+}
 
 var (
 	required   = regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`)
