@@ -98,7 +98,8 @@ type Config struct {
 	Roles   func(authz.Subject) authz.Subject
 	Targets []Target
 	// Skip says of whose changes a target is not told. nil: of none. Whoever
-	// loses access loses it everywhere: that is told in any case.
+	// loses access loses it everywhere, and has it back when it is given back:
+	// that is told in any case.
 	Skip func(by provisioning.Source, target string) bool
 	// Audit, if not nil, records in the transaction that notes an outcome.
 	Audit func(tx store.Tx, e audit.Event) error
@@ -146,7 +147,7 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 	}
 	for _, t := range o.c.Targets {
 		key := Key(t.ID, d.UserID)
-		_, known, err := links.Get(tx, key)
+		link, known, err := links.Get(tx, key)
 		if err != nil {
 			return err
 		}
@@ -157,7 +158,7 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 		add := task.Add
 		if !wanted || !after.Active {
 			add = task.AddFirst
-		} else if o.c.Skip != nil && o.c.Skip(d.By, t.ID) {
+		} else if !link.Disabled && o.c.Skip != nil && o.c.Skip(d.By, t.ID) {
 			continue
 		}
 		if err := add(tx, Kind, key, d.At); err != nil {
