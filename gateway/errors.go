@@ -150,7 +150,7 @@ func status(code string) int {
 func (v *visit) refuse(err error) {
 	code := reasonOf(err)
 	v.note("refused", code, err)
-	if v.w.begun {
+	if v.w.begun.Load() {
 		panic(http.ErrAbortHandler)
 	}
 	v.answer(status(code), code, v.failed(err, code))

@@ -32,10 +32,24 @@ type stream struct {
 	method, path  string
 	from          netip.Addr
 	cancel        context.CancelCauseFunc
+	reply         *reply
+
+	mu   sync.Mutex
+	over bool // its handler has returned; what it wrote to is not its own any more
+}
+
+// cut ends a stream.
+func (s *stream) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.cancel(errCut)
+		s.reply.cut()
+	}
 }
 
 func (v *visit) stream(cancel context.CancelCauseFunc) *stream {
-	st := &stream{"", "", v.service.ID, v.r.Method, v.path, v.from, cancel}
+	st := &stream{service: v.service.ID, method: v.r.Method, path: v.path, from: v.from, cancel: cancel, reply: v.w}
 	if v.session != nil {
 		st.session, st.user = v.session.ID, v.session.UserID
 	}
@@ -55,6 +69,9 @@ func (f *Streams) add(s *stream) {
 }
 
 func (f *Streams) remove(s *stream) {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.m, s)
@@ -106,7 +123,7 @@ func (g *Gateway) recheck(match func(*stream) bool) {
 	judge := g.c.Streams.judge.Load()
 	for _, s := range g.c.Streams.of(match) {
 		if !judge.maySend(s) {
-			s.cancel(errCut)
+			s.cut()
 		}
 	}
 }

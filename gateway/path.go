@@ -74,4 +74,9 @@ func ishex(c byte) bool {
 
 // own reports whether a canonical path is the gateway's own, and what comes
 // after the prefix.
-func own(path string) (rest string, ok bool) { return strings.CutPrefix(path, "/.gatehouse/") }
+func own(path string) (rest string, ok bool) {
+	if path == "/.gatehouse" {
+		return "", true
+	}
+	return strings.CutPrefix(path, "/.gatehouse/")
+}

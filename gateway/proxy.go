@@ -62,6 +62,7 @@ func (v *visit) pass() {
 		v.inProcess(r)
 		return
 	}
+	v.w.flooded = func() { cancel(errFlood) }
 	ready := v.who.in(v.g, s)
 	var jwt string
 	if v.session != nil {
@@ -72,8 +73,8 @@ func (v *visit) pass() {
 		}
 	}
 	state := v.provisioned(ready)
-	if v.w.one && r.ContentLength != 0 {
-		r.Body = patient{r.Body, http.NewResponseController(v.w)}
+	if r.ContentLength != 0 {
+		r.Body = patient{r.Body, http.NewResponseController(v.w), ctx, v.w.one}
 	}
 	(&httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -150,6 +151,13 @@ func (v *visit) undress(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols && v.r.Header["Upgrade"] == nil {
 		return errors.New("the service switched protocols unasked")
 	}
+	for name, vals := range resp.Header {
+		for _, val := range vals {
+			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(val) {
+				return errors.New("the service sent a header that is none")
+			}
+		}
+	}
 	scrub(resp.Header)
 	if v.g.hsts != nil {
 		delete(resp.Header, "Strict-Transport-Security") // said already
@@ -217,6 +225,7 @@ func (v *visit) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(context.Cause(r.Context()), errCut):
 		code = ReasonRevoked
+	case errors.Is(context.Cause(r.Context()), errFlood):
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // nobody is listening, and nothing is not an answer
 	case errors.As(err, &tooLarge):

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,14 +23,28 @@ const stall = time.Minute
 type reply struct {
 	http.ResponseWriter
 	one   bool // HTTP/1: deadlines are those of the connection, and silence costs one
-	begun bool
+	begun atomic.Bool
+	taken atomic.Pointer[net.Conn] // by another protocol
+	// interim counts responses before the response; flooded is called when
+	// there are too many.
+	interim int
+	flooded func()
 }
+
+// maxInterim is how many responses a service may send before its response.
+const maxInterim = 16
+
+var errFlood = errors.New("the service sent no end of interim responses")
 
 // Unwrap is for http.ResponseController.
 func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *reply) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
+		if w.interim++; w.interim > maxInterim {
+			w.flooded()
+			return
+		}
 		scrub(w.Header()) // early hints come past everything that looks at a response
 	} else {
 		w.begin()
@@ -42,7 +58,7 @@ func (w *reply) Write(p []byte) (int, error) {
 }
 
 func (w *reply) begin() {
-	w.begun = true
+	w.begun.Store(true)
 	if w.one {
 		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(stall)) // not every writer has one
 	}
@@ -50,8 +66,26 @@ func (w *reply) begin() {
 
 // Hijack is for protocols that take the connection over.
 func (w *reply) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.begun = true
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	w.begun.Store(true)
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.taken.Store(&c)
+	}
+	return c, rw, err
+}
+
+// cut ends what is under way whatever the client does: one that neither sends
+// nor takes would otherwise keep it.
+func (w *reply) cut() {
+	if c := w.taken.Load(); c != nil {
+		_ = (*c).Close()
+		return
+	}
+	c := http.NewResponseController(w.ResponseWriter)
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	if w.begun.Load() {
+		_ = c.SetWriteDeadline(time.Unix(1, 0))
+	}
 }
 
 // abandon leaves a body that nobody will read: neither the answer nor the next
@@ -70,16 +104,24 @@ const lastWords = time.Second
 // errStalled: the client stopped in the middle of a body.
 var errStalled = errors.New("the client sent nothing more of its body")
 
-// patient is a body that may take any time, but not stand still.
+// patient is a body that may take any time, but not stand still, and ends with
+// its request's context.
 type patient struct {
 	io.ReadCloser
-	c *http.ResponseController
+	c   *http.ResponseController
+	ctx context.Context
+	one bool // HTTP/1; the silence of one HTTP/2 stream costs no connection
 }
 
 func (b patient) Read(p []byte) (int, error) {
-	_ = b.c.SetReadDeadline(time.Now().Add(stall))
+	if b.one {
+		_ = b.c.SetReadDeadline(time.Now().Add(stall))
+	}
+	if err := b.ctx.Err(); err != nil {
+		return 0, err // and that deadline came after the one that was to cut this
+	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if err != nil && b.one && b.ctx.Err() == nil {
 		// The server goes on reading, to notice when the client leaves; that
 		// may take as long as the answer does.
 		_ = b.c.SetReadDeadline(time.Time{})
