@@ -242,6 +242,8 @@ type Metadata struct {
 	Refresh time.Duration `yaml:"refresh" jsonschema:"default=1h"`
 	// EntityID of the identity provider, where the document describes several.
 	EntityID string `yaml:"entity_id"`
+	// InsecureNoValidUntil accepts a document from a URL that does not say until when it is valid, as Entra and Okta publish it: a key that was taken back there is then trusted until the next refresh succeeds, however long that takes.
+	InsecureNoValidUntil bool `yaml:"insecure_no_valid_until"`
 }
 
 // InFile is something that is kept in a file.

@@ -63,6 +63,9 @@ func (s *surprises) insecure() {
 		if p.SAML != nil && p.SAML.InsecureAllowSHA1 {
 			s.say(at.key("saml").key("insecure_allow_sha1"), "signatures of "+p.ID+" may use SHA-1, which can be forged", "have the provider sign with SHA-256")
 		}
+		if p.SAML != nil && p.SAML.Metadata.InsecureNoValidUntil {
+			s.say(at.key("saml").key("metadata").key("insecure_no_valid_until"), "metadata of "+p.ID+" need not say until when it is valid: where it can not be fetched, a key that was taken back stays trusted", "have the provider publish validUntil, or pin the metadata in a file")
+		}
 	}
 	for i, t := range s.Targets {
 		if t.SCIM2 != nil && t.SCIM2.InsecureHTTP {

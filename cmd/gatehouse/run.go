@@ -425,7 +425,7 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 	sc := saml.Config{
 		ID: c.ID, EntityID: s.EntityID, ACSURL: own + g.Callback, IDP: s.Metadata.EntityID, Binding: s.Binding,
 		InsecureUnsignedRequests: !s.SignRequests, InsecureSHA1: s.InsecureAllowSHA1, RequireSignedResponse: s.RequireSignedResponse, RequireSignedAssertion: true,
-		Metadata: saml.Metadata{File: string(s.Metadata.File), URL: address(s.Metadata.URL), Refresh: s.Metadata.Refresh},
+		Metadata: saml.Metadata{File: string(s.Metadata.File), URL: address(s.Metadata.URL), Refresh: s.Metadata.Refresh, InsecureNoValidUntil: s.Metadata.InsecureNoValidUntil},
 		Skew:     s.Skew, Client: client, Now: p.now,
 	}
 	if sc.EntityID == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -79,6 +80,26 @@ func start(t *testing.T, c Config) (stop func()) {
 }
 
 func handlers(h Handler) map[string]Handler { return map[string]Handler{"sync": h} }
+
+// A record is what handlers left, for the test to look at while they go on.
+type record[T any] struct {
+	mu   sync.Mutex
+	list []T
+}
+
+// add returns how many there are.
+func (r *record[T]) add(v T) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, v)
+	return len(r.list)
+}
+
+func (r *record[T]) all() []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.list)
+}
 
 // bubble runs f in a synctest bubble, where time passes when everybody waits.
 func bubble(t *testing.T, f func(t *testing.T, s store.Store)) {
@@ -173,11 +194,11 @@ func TestAnAddDuringARunMakesItRunOnceMore(t *testing.T) {
 func TestFailuresBackOffAndParkAfterThreeDays(t *testing.T) {
 	bubble(t, func(t *testing.T, s store.Store) {
 		began := time.Now()
-		var runs []time.Time
+		var ran record[time.Time]
 		var down atomic.Bool
 		down.Store(true)
 		start(t, Config{Store: s, Handlers: handlers(func(context.Context, string) error {
-			runs = append(runs, time.Now())
+			ran.add(time.Now())
 			if !down.Load() {
 				return nil
 			}
@@ -187,6 +208,7 @@ func TestFailuresBackOffAndParkAfterThreeDays(t *testing.T) {
 		time.Sleep(80 * time.Hour)
 		synctest.Wait()
 		got, ok := get(t, s, "sync", "k")
+		runs := ran.all()
 		if !ok || got.State != Parked || got.Attempts != len(runs) {
 			t.Fatalf("after 80 hours: %v %+v", ok, got)
 		}
@@ -215,8 +237,8 @@ func TestFailuresBackOffAndParkAfterThreeDays(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if _, ok := get(t, s, "sync", "k"); ok || len(runs) != n+1 {
-			t.Errorf("after Requeue: %d more runs, still there: %v", len(runs)-n, ok)
+		if _, ok := get(t, s, "sync", "k"); ok || len(ran.all()) != n+1 {
+			t.Errorf("after Requeue: %d more runs, still there: %v", len(ran.all())-n, ok)
 		}
 		if err := Requeue(t.Context(), s, "sync", "k"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Requeue of what is not there: %v", err)
@@ -227,10 +249,9 @@ func TestFailuresBackOffAndParkAfterThreeDays(t *testing.T) {
 func TestRetryIsNoAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T, s store.Store) {
 		began := time.Now()
-		var at []time.Duration
+		var ran record[time.Duration]
 		start(t, Config{Store: s, Handlers: handlers(func(context.Context, string) error {
-			at = append(at, time.Since(began))
-			if len(at) <= 400 {
+			if ran.add(time.Since(began)) <= 400 {
 				return fmt.Errorf("sync: %w", &Retry{After: 20 * time.Minute, Reason: "429"})
 			}
 			return nil
@@ -242,6 +263,7 @@ func TestRetryIsNoAttempt(t *testing.T) {
 		if !ok || got.State != Waiting || got.Attempts != 0 || got.Error != "429" || !got.Due.After(time.Now()) {
 			t.Errorf("after 100 hours of Retry: %v %+v", ok, got)
 		}
+		at := ran.all()
 		if len(at) != 301 || at[1] != 20*time.Minute {
 			t.Errorf("%d runs, the second after %v", len(at), at[1])
 		}
@@ -640,11 +662,11 @@ func TestAddFirstOvertakesItsLane(t *testing.T) {
 		for i := range 500 {
 			add(t, s, "sync", fmt.Sprintf("crm/%03d", i), began.Add(-time.Hour))
 		}
-		var order []string
+		var ran record[string]
 		start(t, Config{Store: s, Workers: 1, Handlers: handlers(func(_ context.Context, key string) error {
-			order = append(order, key)
+			n := ran.add(key)
 			time.Sleep(time.Second)
-			if key == "crm/zoe" && len(order) < 50 {
+			if key == "crm/zoe" && n < 50 {
 				return &Retry{After: 5 * time.Second, Reason: "429"}
 			}
 			return nil
@@ -656,7 +678,7 @@ func TestAddFirstOvertakesItsLane(t *testing.T) {
 		add(t, s, "sync", "crm/zoe", time.Now()) // does not take it back
 		time.Sleep(60 * time.Second)
 		var at []int
-		for i, key := range order {
+		for i, key := range ran.all() {
 			if key == "crm/zoe" {
 				at = append(at, i)
 			}
