@@ -878,6 +878,21 @@ func TestDocsDependenciesAreExplained(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("docs/explanation/dependencies.md and go.mod differ (-go.mod +docs):\n%s", d)
 	}
+	used := map[string]bool{}
+	everyFile(t, ".go", parser.ImportsOnly, func(_ string, f *ast.File) {
+		for _, i := range f.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			for module := range want {
+				used[module] = used[module] || path == module || strings.HasPrefix(path, module+"/")
+			}
+		}
+	})
+	for _, part := range strings.Split(readDoc(t, "docs/explanation/dependencies.md"), "\n### ")[1:] {
+		module, _, _ := strings.Cut(part, " ")
+		if says := strings.Contains(part, "Nothing of ours imports it"); says == used[module] {
+			t.Errorf("docs/explanation/dependencies.md is wrong about whether anything of ours imports %s (it is %t)", module, used[module])
+		}
+	}
 }
 
 // Threats.
@@ -915,24 +930,7 @@ var (
 func threatTests(t *testing.T) map[string][]string {
 	t.Helper()
 	tests := map[string][]string{}
-	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && path != repository) {
-			return fs.SkipDir
-		}
-		if !strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		f, err := parser.ParseFile(gotoken.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		dir, err := filepath.Rel(repository, filepath.Dir(path))
-		if err != nil {
-			return err
-		}
+	everyFile(t, "_test.go", parser.SkipObjectResolution, func(dir string, f *ast.File) {
 		for _, decl := range f.Decls {
 			fn, ok := decl.(*ast.FuncDecl)
 			if !ok || fn.Recv != nil {
@@ -940,15 +938,11 @@ func threatTests(t *testing.T) map[string][]string {
 			}
 			if m := threatTest.FindStringSubmatch(fn.Name.Name); m != nil {
 				for _, id := range threatID.FindAllString(m[1], -1) {
-					tests[id] = append(tests[id], fmt.Sprintf("`%s` in `%s`", fn.Name.Name, filepath.ToSlash(dir)))
+					tests[id] = append(tests[id], fmt.Sprintf("`%s` in `%s`", fn.Name.Name, dir))
 				}
 			}
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, list := range tests {
 		slices.Sort(list)
 	}
@@ -1132,6 +1126,32 @@ func parsePackage(t *testing.T, dir string) sourcePackage {
 		p.files = append(p.files, f)
 	}
 	return p
+}
+
+// everyFile parses all of our Go files whose names end so, whatever their build
+// tags; dir is that of the package.
+func everyFile(t *testing.T, suffix string, mode parser.Mode, look func(dir string, f *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && path != repository):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, suffix):
+			return nil
+		}
+		f, err := parser.ParseFile(gotoken.NewFileSet(), path, nil, mode)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(repository, filepath.Dir(path))
+		look(filepath.ToSlash(dir), f)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // text is a part of the source as it is written.
