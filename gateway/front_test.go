@@ -456,6 +456,7 @@ type seen struct {
 	Header, Trailer          http.Header
 	Length                   int64
 	Body                     string
+	Broken                   bool // the body did not come whole
 }
 
 // An echo is a service: it says what it got, and keeps every byte of it.
@@ -494,8 +495,8 @@ func (e *echo) serve(w http.ResponseWriter, r *http.Request) {
 
 // note reads a request to its end and keeps it.
 func (e *echo) note(r *http.Request) seen {
-	body, _ := io.ReadAll(r.Body)
-	s := seen{r.Method, r.RequestURI, r.Host, r.Proto, r.Header, r.Trailer, r.ContentLength, string(body)}
+	body, err := io.ReadAll(r.Body)
+	s := seen{r.Method, r.RequestURI, r.Host, r.Proto, r.Header, r.Trailer, r.ContentLength, string(body), err != nil}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.got = append(e.got, s)

@@ -151,6 +151,9 @@ func (v *visit) undress(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols && v.r.Header["Upgrade"] == nil {
 		return errors.New("the service switched protocols unasked")
 	}
+	if v.w.interim > maxInterim {
+		return errFlood
+	}
 	for name, vals := range resp.Header {
 		for _, val := range vals {
 			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(val) {

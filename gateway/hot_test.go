@@ -1,0 +1,195 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/netip"
+	"strings"
+
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+)
+
+func TestTheRequestPathTouchesNoDiskAndSignsNothing(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	alice := f.guest("alice", "fin")
+	alice.cookie("wiki")
+	alice.cookie("payroll")
+	hosts := []string{"wiki", "payroll"}
+	for _, h := range hosts {
+		f.passed(f.ask(alice, "GET", h, "/"))
+	}
+	views, updates, signed := f.st.views.Load(), f.st.updates.Load(), f.signed.Load()
+	for i := range 100 {
+		s := f.passed(f.ask(alice, "GET", hosts[i%2], fmt.Sprintf("/page/%d", i)))
+		if s.Header.Get("X-Gatehouse-Jwt") == "" {
+			t.Fatal("no token")
+		}
+	}
+	for range 20 {
+		f.refused(f.ask(alice, "GET", "wiki", "/admin/x"), 403, authz.ReasonDenied)
+		f.refused(f.ask(nil, "GET", "wiki", "/"), 401, ReasonSignIn)
+		f.passed(f.ask(nil, "GET", "open", "/"))
+	}
+	if v, u, s := f.st.views.Load()-views, f.st.updates.Load()-updates, f.signed.Load()-signed; v != 0 || u != 0 || s != 0 {
+		t.Errorf("%d reads and %d writes of the store, %d signatures", v, u, s)
+	}
+	// Control: somebody who was not here before costs all three.
+	f.passed(f.ask(f.guest("bob"), "GET", "wiki", "/"))
+	if f.st.views.Load() == views || f.st.updates.Load() == updates || f.signed.Load() == signed {
+		t.Error("the counters do not count")
+	}
+}
+
+func TestWhatIsRememberedIsWhatIsTrue(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, func(_ *front, c *Config) {
+		p, mistakes := authz.Compile(
+			[]authz.Role{{ID: "boss", From: []authz.Match{{Groups: []string{"fin"}, Attributes: map[string][]string{"display_name": {"Boss"}}}}}},
+			[]authz.ServiceRules{
+				{ID: "wiki", Rules: []authz.Rule{
+					{ID: "read", Methods: []string{"GET"}, Allow: &authz.Match{SignedIn: true}},
+					{ID: "write", Paths: []string{"/w/*"}, Allow: &authz.Match{Groups: []string{"staff"}}},
+					{ID: "closed", Paths: []string{"/closed/*"}, Deny: &authz.Match{When: `request.path.endsWith("/x") && user.user_name != "root"`}},
+				}},
+				{ID: "payroll", Rules: []authz.Rule{{ID: "boss", Allow: &authz.Match{Roles: []string{"boss"}}}, {ID: "strong", Allow: &authz.Match{Groups: []string{"fin"}, ACR: []string{"mfa"}}}}},
+				{ID: "open", Rules: []authz.Rule{{ID: "now", Allow: &authz.Match{SignedIn: true, MaxAge: time.Hour}}}}, {ID: "raw"},
+			})
+		if mistakes != nil {
+			t.Fatal(mistakes)
+		}
+		c.Policy = p
+	})
+	serial := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		serial++
+		p := f.guest(fmt.Sprintf("u%d", serial), "staff")
+		sessions := []string{p.session}
+		rt.Repeat(map[string]func(*rapid.T){
+			"group": func(rt *rapid.T) {
+				p.change(func(u *provisioning.User) {
+					u.Say(provisioning.Admin, "groups", rapid.SliceOfN(rapid.SampledFrom([]string{"fin", "staff", "x"}), 0, 3).Draw(rt, "groups")...)
+				})
+			},
+			"name": func(rt *rapid.T) {
+				p.change(func(u *provisioning.User) {
+					u.Say(provisioning.Admin, "display_name", rapid.SampledFrom([]string{"Boss", "Ann"}).Draw(rt, "name"))
+				})
+			},
+			"switch": func(rt *rapid.T) {
+				on := rapid.Bool().Draw(rt, "active")
+				p.change(func(u *provisioning.User) { u.Active = on })
+			},
+			"sign in": func(rt *rapid.T) {
+				g := f.signIn(p.user, session.Session{Provider: "campus", ACR: rapid.SampledFrom([]string{"", "mfa"}).Draw(rt, "acr"), AuthTime: f.now()})
+				sessions = append(sessions, g.session)
+			},
+			"sign out": func(rt *rapid.T) {
+				if err := f.sessions.End(t.Context(), rapid.SampledFrom(sessions).Draw(rt, "session")); err != nil {
+					rt.Fatal(err)
+				}
+			},
+			"": func(rt *rapid.T) {
+				id := rapid.SampledFrom(sessions).Draw(rt, "session")
+				sv := f.g.services[rapid.SampledFrom([]string{"wiki", "payroll", "open"}).Draw(rt, "service")]
+				method := rapid.SampledFrom([]string{"GET", "HEAD", "POST"}).Draw(rt, "method")
+				path := rapid.SampledFrom([]string{"/", "/w/x", "/w", "/closed/x", "/closed/y"}).Draw(rt, "path")
+				row, err := f.sessions.Peek(t.Context(), id)
+				if err != nil {
+					return // ended
+				}
+				// What a request would use. The store tells of changes a moment
+				// after they are made; after that moment both agree for good.
+				var diff string
+				eventually(t, "remembered and fresh agree: "+diff, func() bool {
+					subject, err := f.g.people.of(t.Context(), row.UserID)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					who := f.g.prepared.of(f.g, row, subject)
+					kept := f.g.decideFor(who, sv, method, path, netip.Addr{})
+					ready := who.in(f.g, sv)
+
+					fresh, err := f.dir.Subject(t.Context(), row.UserID)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					fresh.Provider, fresh.ACR, fresh.AMR, fresh.AuthTime = row.Provider, row.ACR, row.AMR, row.AuthTime
+					fresh = f.c.Policy.Roles(fresh)
+					want := f.c.Policy.Decide(authz.Request{Subject: fresh, Service: sv.ID, Method: method, Path: path, Now: f.now()})
+					headers := Outgoing(sv.Headers, f.c.Release.Release("service:"+sv.ID, fresh))
+					diff = cmp.Diff(want.Outcome, kept.Outcome) + cmp.Diff(want.Code, kept.Code) + cmp.Diff(headers, ready.headers)
+					return diff == ""
+				})
+			},
+		})
+	})
+}
+
+func BenchmarkProxyAuthenticated(b *testing.B) {
+	f := newFront(b)
+	f.echo.does(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Forwarded-User") == "" && r.Header.Get("X-Bare") == "" {
+			w.WriteHeader(500)
+		}
+		_, _ = io.WriteString(w, strings.Repeat("x", 1024))
+	})
+	alice := f.guest("alice")
+	bare := &httputil.ReverseProxy{
+		Rewrite:   func(p *httputil.ProxyRequest) { p.SetURL(f.echo.url); p.Out.Header.Set("X-Bare", "1") },
+		Transport: f.c.Transport, BufferPool: buffers,
+	}
+	// Without a client and a connection in front: what is measured is the path
+	// through the gateway and the connection to the service.
+	run := func(b *testing.B, h http.Handler) {
+		r := f.request(alice, "GET", "wiki", "/page", nil)
+		r.RequestURI, r.RemoteAddr = "/page", "127.0.0.1:1"
+		r.Header.Set("User-Agent", "bench")
+		head := r.Header
+		b.ReportAllocs()
+		for b.Loop() {
+			r.Header = head.Clone()
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != 200 || w.Body.Len() != 1024 {
+				b.Fatalf("%d, %d bytes", w.Code, w.Body.Len())
+			}
+		}
+	}
+	b.Run("bare", func(b *testing.B) { run(b, bare) })
+	b.Run("gatehouse", func(b *testing.B) { run(b, f.g) })
+	// The steps before the proxy alone.
+	b.Run("gatehouse without the service", func(b *testing.B) {
+		c := f.c
+		c.Transport = instant{}
+		g, err := New(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		g.people.live.Store(true)
+		run(b, g)
+	})
+	b.Run("bare without the service", func(b *testing.B) {
+		run(b, &httputil.ReverseProxy{Rewrite: bare.Rewrite, Transport: instant{}, BufferPool: buffers})
+	})
+}
+
+// instant is a service that needs no time.
+type instant struct{}
+
+var kilobyte = strings.Repeat("x", 1024)
+
+func (instant) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, ProtoMajor: 1, Header: http.Header{"Content-Length": {"1024"}}, ContentLength: 1024, Body: io.NopCloser(strings.NewReader(kilobyte)), Request: r}, nil
+}
