@@ -50,7 +50,7 @@ const (
 	flowLife = 10 * time.Minute
 	// flowKept is how long a browser keeps it, so that who took too long is
 	// told so, and comes back to their own address all the same.
-	flowKept = time.Hour
+	flowKept = 30 * time.Minute
 	// flowSkew is how far the clocks of replicas may be apart.
 	flowSkew = time.Minute
 	// maxFlows is how many sign-ins one browser may have under way, and
@@ -234,7 +234,7 @@ func (v *visit) login() {
 			v.goOn(dest, q.Get("bind"), v.session.ID)
 			return
 		}
-		want = federation.Login{ACR: d.Needs.ACR, Fresh: d.Needs.Fresh, MaxAge: d.Needs.MaxAge}
+		want = wanted(d)
 	}
 	want.Fresh = want.Fresh || other
 	offered := v.g.offered(dest.service)
@@ -526,7 +526,10 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	row := session.Session{
 		UserID: user.ID, Provider: p.ID, Issuer: id.Ref.Issuer, Subject: id.Ref.Subject,
 		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
-		ProviderSession: id.Context.Session, LogoutHint: id.Context.LogoutHint, Flow: f.Support,
+		ProviderSession: id.Context.Session, Flow: f.Support,
+	}
+	if row.LogoutHint, err = v.g.sealHint(id.Context.LogoutHint); err != nil {
+		return err
 	}
 	if p.Blocking && !v.settled(ctx, user.ID, min(settleFirst, p.Timeout)) {
 		row.Hold = &session.Hold{Until: v.g.c.Now().Add(p.Timeout), Continue: p.Continue}
@@ -547,10 +550,19 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	return nil
 }
 
+// sealHint keeps what the provider wants back at logout, a token or a name, from
+// whoever reads the store.
+func (g *Gateway) sealHint(hint string) (string, error) {
+	if hint == "" {
+		return "", nil
+	}
+	return g.c.Keys.Seal("logout", hint)
+}
+
 // stillWeak reports whether a step-up was made in vain, so that another would be
 // asked for.
 func (v *visit) stillWeak(ctx context.Context, dest destination, asked federation.Login, s *session.Session) (bool, error) {
-	if dest.service == nil || len(asked.ACR) == 0 && asked.MaxAge == 0 {
+	if dest.service == nil {
 		return false, nil
 	}
 	user, err := v.g.people.of(ctx, s.UserID)
@@ -558,7 +570,13 @@ func (v *visit) stillWeak(ctx context.Context, dest destination, asked federatio
 		return false, err
 	}
 	d := v.g.decideFor(v.g.prepared.of(v.g, s, user), dest.service, http.MethodGet, dest.path, v.from)
-	return d.Outcome == authz.StepUp, nil
+	next := wanted(d)
+	return d.Outcome == authz.StepUp && slices.Equal(next.ACR, asked.ACR) && next.MaxAge == asked.MaxAge && (asked.Fresh || !next.Fresh), nil
+}
+
+// wanted is what a decision asks of a sign-in.
+func wanted(d authz.Decision) federation.Login {
+	return federation.Login{ACR: d.Needs.ACR, Fresh: d.Needs.Fresh, MaxAge: d.Needs.MaxAge}
 }
 
 // withProvider gives an error of a sign-in what its page needs. What the

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -52,6 +53,8 @@ type lab struct {
 	upstream        *upstream
 	config          string // path of the file
 	hup             chan os.Signal
+	target          string       // its address
+	posts           atomic.Int64 // accounts that it was asked to make
 }
 
 // labConfig is what a lab can be asked for.
@@ -123,6 +126,11 @@ services:
     host: admins.localhost
     upstream: "{{.Upstream}}"
     access: [ { id: admins, text: For administrators., allow: { roles: [gatehouse-admin] } } ]
+  - id: vault
+    title: Vault
+    host: vault.localhost
+    upstream: "{{.Upstream}}"
+    access: [ { id: token, text: Bring your token., allow: { amr: [hwk] } } ]
 {{- range .Services}}
   - id: {{.}}
     title: {{.}}
@@ -161,7 +169,13 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Target = l.serve(target)
+	l.target = l.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/Users") {
+			l.posts.Add(1)
+		}
+		target.ServeHTTP(w, r)
+	}))
+	c.Target = l.target
 	op := func(id string, more ...idptest.OPClient) (*idptest.OP, string) {
 		h := &later{}
 		at := l.serve(h)
@@ -480,7 +494,7 @@ func (p *person) home(host string) string {
 	return to
 }
 
-// rows counts what is stored, by table.
+// rows counts what is stored, by table; not the indexes.
 func (l *lab) rows() map[string]int {
 	l.t.Helper()
 	n := map[string]int{}
@@ -489,7 +503,7 @@ func (l *lab) rows() map[string]int {
 			if err != nil {
 				return err
 			}
-			if parts, err := store.Parts(pair.Key); err == nil && len(parts) > 0 {
+			if parts, err := store.Parts(pair.Key); err == nil && len(parts) > 1 && parts[1] == "r" {
 				n[parts[0]]++
 			}
 		}
@@ -547,8 +561,13 @@ var keeps = []string{"user", "link", "task", "account", "group", "member", "sess
 // and somebody who behaves signs in afterwards.
 func (l *lab) refused(code string, p *person, act func()) {
 	l.t.Helper()
+	quiet := func() {
+		eventually(l.t, "no work waits", func() bool { return l.rows()["task"] == 0 })
+	}
+	quiet()
 	events, before, steps := len(l.recorded()), l.rows(), len(p.trail.all())
 	act()
+	quiet()
 	if p.status < 400 || p.status > 499 {
 		l.t.Errorf("%s: status %d at %s", code, p.status, p.url)
 	}
@@ -642,4 +661,38 @@ func (l *lab) admin(method, path string, q url.Values, v any) {
 			l.t.Fatal(err)
 		}
 	}
+}
+
+func mustDecode(t testing.TB, b64 string) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func encodeBase64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+func decodeJSON(t testing.TB, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
+
+// tokenOf are the claims of a JWT. That its signature is good is tested elsewhere.
+func tokenOf(t testing.TB, jwt string) map[string]any {
+	t.Helper()
+	parts := strings.Split(jwt, ".")
+	if len(parts) != 3 {
+		t.Fatalf("%q is no JWT", jwt)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := map[string]any{}
+	decodeJSON(t, string(raw), &claims)
+	return claims
 }

@@ -208,8 +208,14 @@ func (p *person) settle() *person {
 	for range 30 {
 		switch {
 		case p.header.Get("Refresh") != "":
-			time.Sleep(200 * time.Millisecond)
-			p.do(http.MethodGet, p.url.String(), nil)
+			to := p.url
+			if _, next, ok := strings.Cut(p.header.Get("Refresh"), "url="); ok {
+				to, _ = p.url.Parse(next)
+			}
+			if !strings.HasPrefix(p.header.Get("Refresh"), "0") {
+				time.Sleep(200 * time.Millisecond)
+			}
+			p.do(http.MethodGet, to.String(), nil)
 		case strings.Contains(p.body, `name="SAML`) && !strings.Contains(p.body, `name="user"`):
 			p.post(nil)
 		default:

@@ -45,7 +45,8 @@ type Session struct {
 	ACR      string    `json:"acr,omitempty"`
 	AMR      []string  `json:"amr,omitempty"`
 	AuthTime time.Time `json:"auth_time"`
-	// ProviderSession and LogoutHint are for single logout.
+	// ProviderSession and LogoutHint are for single logout; the hint is sealed by
+	// whoever signs in.
 	ProviderSession string    `json:"provider_session,omitempty"`
 	LogoutHint      string    `json:"logout_hint,omitempty"`
 	Created         time.Time `json:"created"`
@@ -424,7 +425,9 @@ func (s *Store) begin(ctx context.Context, row *Session, host, before string) (s
 		return "", err
 	}
 	slices.SortFunc(mine, func(a, b Session) int { return a.Created.Compare(b.Created) })
-	for len(mine) >= s.c.PerUser {
+	// What began just now is another tab of the same browser, more likely than
+	// not, and perhaps the one whose cookie stays.
+	for len(mine) >= s.c.PerUser && now.Sub(mine[0].Created) >= TicketLife {
 		if err := s.End(ctx, mine[0].ID); err != nil {
 			return "", err
 		}
