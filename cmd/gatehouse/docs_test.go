@@ -859,7 +859,7 @@ func TestDocsFloorsAreCurrent(t *testing.T) {
 
 var (
 	required   = regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`)
-	documented = regexp.MustCompile("(?m)^### (\\S+) (v\\S+)$")
+	documented = regexp.MustCompile(`(?m)^### (\S+) (v\S+)$`)
 )
 
 func TestDocsDependenciesAreExplained(t *testing.T) {
