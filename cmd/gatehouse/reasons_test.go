@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/federation/oidc"
+	"github.com/gatehouse-sso/gatehouse/federation/saml"
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/web"
+)
+
+// reasonTables are all reason codes that people meet at the gateway, by who
+// says them.
+var reasonTables = []struct {
+	who   string
+	codes map[string]string
+}{
+	{"gateway", gateway.Reasons},
+	{"policy", authz.Reasons},
+	{"identity providers", federation.Reasons},
+	{"OpenID Connect", oidc.Reasons},
+	{"SAML", saml.Reasons},
+	{"directory", provisioning.Reasons},
+}
+
+// TestEveryReasonHasAStatusAndAText: a refusal must neither be a 500 because
+// nobody thought of its status, nor leave its person with a general text.
+func TestEveryReasonHasAStatusAndAText(t *testing.T) {
+	pages, err := web.New(web.Brand{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, known := gateway.Status("nobody.thought.of.this"); known || st != http.StatusInternalServerError {
+		t.Errorf("an unknown code is known, as %d", st)
+	}
+	for _, lang := range []string{"en", "de"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept-Language", lang)
+		general := pages.Text(r, "nobody.thought.of.this")
+		for _, table := range reasonTables {
+			for code, sentence := range table.codes {
+				if st, known := gateway.Status(code); !known || st < 400 {
+					t.Errorf("%s: no status (%d)", code, st)
+				}
+				if text := pages.Text(r, code); text == general || text == "" || pages.Title(r, code) == "" {
+					t.Errorf("%s: the page in %s says only %q", code, lang, text)
+				}
+				if !strings.HasSuffix(sentence, ".") || strings.Contains(code, " ") || code != strings.ToLower(code) {
+					t.Errorf("%s: %q is no sentence, or the code none", code, sentence)
+				}
+			}
+		}
+	}
+}
+
+// TestReasonsPage keeps docs/reference/reasons.md true.
+func TestReasonsPage(t *testing.T) {
+	var b strings.Builder
+	said := map[string]bool{}
+	for _, table := range reasonTables {
+		fmt.Fprintf(&b, "## Said by the %s\n\n| code | status | what it means |\n|---|---|---|\n", table.who)
+		for _, code := range slices.Sorted(maps.Keys(table.codes)) {
+			st, _ := gateway.Status(code)
+			fmt.Fprintf(&b, "| `%s` | %d | %s |\n", code, st, table.codes[code])
+			said[code] = true
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("## Said to clients that provision\n\nThe status is the one that SCIM gives the error (RFC 7644 section 3.12).\n\n| code | what it means |\n|---|---|\n")
+	programs := maps.Clone(scim.Reasons)
+	maps.Copy(programs, client.Reasons)
+	for _, code := range slices.Sorted(maps.Keys(programs)) {
+		if said[code] {
+			t.Errorf("%s has two meanings", code)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, programs[code])
+	}
+	made(t, "docs/reference/reasons.md", strings.ReplaceAll(b.String(), "the identity providers", "identity providers"))
+}
