@@ -606,6 +606,8 @@ var limits = []struct {
 		{"cookies", "gateway", "maxCookies", ""},
 		{"body of a form posted to the gateway itself", "gateway", "maxForm", "bytes"},
 		{"time to send such a body", "gateway", "bodyTime", "time"},
+		{"pause within a body, sent or taken; streams may be silent for longer", "gateway", "stall", "time"},
+		{"interim responses of a service before its response", "gateway", "maxInterim", ""},
 		{"value of one header for a service; longer: not sent", "gateway", "maxHeader", "bytes"},
 		{"time that requests under way have after SIGTERM", "cmd/gatehouse", "drainTime", "time"},
 	}},
