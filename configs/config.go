@@ -519,6 +519,8 @@ type Client struct {
 	Targets Some[string] `yaml:"targets"`
 	// Profile of the protocol that it speaks.
 	Profile string `yaml:"profile" jsonschema:"enum=rfc,default=rfc"`
+	// Groups of these stores that it may see and change, by name or with `*` for any text. Left out: none, since a group can open doors.
+	Groups Some[string] `yaml:"groups"`
 	// Links makes the client the authority on who the people of an identity provider are.
 	Links *Links `yaml:"links"`
 }

@@ -148,6 +148,13 @@ func (d *Directory) Groups(ctx context.Context, after string, limit int) iter.Se
 	}, groupOf)
 }
 
+// GroupsByExternalID yields groups as ByExternalID yields users.
+func (d *Directory) GroupsByExternalID(ctx context.Context, userStore, externalID string) iter.Seq2[Group, error] {
+	return pages(ctx, d, "", 0, func(g Group) string { return g.ID }, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
+		return groups.Find(tx, "external", pair(userStore, externalID), after, n)
+	}, groupOf)
+}
+
 // SearchGroups yields groups as Search yields users.
 func (d *Directory) SearchGroups(ctx context.Context, userStore, prefix, after string, limit int) iter.Seq2[Group, error] {
 	from := namePrefix(userStore, Fold(prefix))
@@ -277,6 +284,27 @@ func (d *Directory) Inside(ctx context.Context, groupID string) ([]Group, error)
 // through other groups included.
 func (d *Directory) GroupsOf(ctx context.Context, userID string) ([]Group, error) {
 	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) { return d.groupsOf(tx, userID) })
+}
+
+// DirectGroups returns the groups that a user is in without going through
+// another, by name.
+func (d *Directory) DirectGroups(ctx context.Context, userID string) ([]Group, error) {
+	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) {
+		var all []Group
+		for m, err := range members.Find(tx, "user", userID, "", 0) {
+			if err != nil {
+				return nil, err
+			}
+			r, ok, err := groups.Get(tx, m.Group)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				all = append(all, groupOf(r))
+			}
+		}
+		return all, nil
+	})
 }
 
 func viewGroups(ctx context.Context, d *Directory, fn func(store.Tx) ([]Group, error)) ([]Group, error) {

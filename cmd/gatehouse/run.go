@@ -254,7 +254,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 func clients(cfg *configs.Config) (*client.Registry, error) {
 	r := client.NewRegistry()
 	for _, c := range cfg.Clients {
-		made := client.Client{ID: c.ID, Title: c.Title, UserStores: c.UserStores, Mode: client.Mode(c.Mode), Targets: c.Targets}
+		made := client.Client{ID: c.ID, Title: c.Title, UserStores: c.UserStores, Mode: client.Mode(c.Mode), Targets: c.Targets, Groups: c.Groups}
 		if len(made.UserStores) == 0 {
 			made.UserStores = storeIDs(cfg)
 			if c.ID != client.Resident {

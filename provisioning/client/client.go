@@ -55,6 +55,9 @@ type Client struct {
 	Mode       Mode
 	// Targets to which its changes are pushed; empty: all.
 	Targets []string
+	// Groups are those of its stores that it may see and change, by name or
+	// with * for any text; empty: none. Groups open doors.
+	Groups []string
 	// Links, if not nil, makes each user whom it creates known to an identity
 	// provider.
 	Links *Links
@@ -87,6 +90,33 @@ func (c *Client) Pushes(target string) bool {
 
 // May reports whether the client may use a user store.
 func (c *Client) May(userStore string) bool { return slices.Contains(c.UserStores, userStore) }
+
+// Manages reports whether the client may see and change a group.
+func (c *Client) Manages(g provisioning.Group) bool {
+	return c.May(g.Store) && slices.ContainsFunc(c.Groups, func(pattern string) bool {
+		return like(provisioning.Fold(pattern), provisioning.Fold(g.Name))
+	})
+}
+
+// like matches a pattern in which * stands for any text.
+func like(pattern, s string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == s
+	}
+	last := parts[len(parts)-1]
+	s, ok := strings.CutPrefix(s, parts[0])
+	if !ok || !strings.HasSuffix(s, last) {
+		return false
+	}
+	s = strings.TrimSuffix(s, last)
+	for _, part := range parts[1 : len(parts)-1] {
+		if _, s, ok = strings.Cut(s, part); !ok {
+			return false
+		}
+	}
+	return true
+}
 
 // ErrStore: a name begins with a user store that the client does not have.
 var ErrStore = errors.New("there is no such user store for this client")

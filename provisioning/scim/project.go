@@ -44,6 +44,13 @@ func (rt *ResourceType) pathSet(list string) map[string]bool {
 // Given reports whether a client asked for other attributes than the default ones.
 func (p Projection) Given() bool { return p.only != nil || p.except != nil }
 
+// Wants reports whether an answer has an attribute of the core schema, or a part
+// of it, that is returned by default.
+func (p Projection) Wants(name string) bool {
+	name = lowerName(name)
+	return !p.except[name] && (p.only == nil || p.only[name] || p.only[name+"."])
+}
+
 // Project copies from r what an answer has: never what is never returned,
 // always what is always returned, and of the rest what was asked for.
 func (rt *ResourceType) Project(r *Resource, p Projection) *Resource {

@@ -31,6 +31,9 @@ type Query struct {
 	Filter Filter // nil: all
 	Start  int    // the first one, counted from 1
 	Count  int    // at most; 0: only the total
+	// Wants says whether the answer will have an attribute of the core schema,
+	// so that a Store need not look for what nobody reads. nil: every one.
+	Wants func(name string) bool
 }
 
 // A Page answers a Query.

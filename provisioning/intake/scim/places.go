@@ -243,6 +243,9 @@ func writeExternalID(u *provisioning.User, by provisioning.Source, mine *rfc.Obj
 		return err
 	}
 	ext := rest.ExternalID()
+	if ext == "" {
+		rest.Delete("externalId")
+	}
 	switch {
 	case who == by, who == "" && ext != u.ExternalID:
 		u.ExternalID = ext

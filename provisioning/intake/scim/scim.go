@@ -59,6 +59,7 @@ func New(c Config) (http.Handler, error) {
 		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
 		Resources: []server.Resource{
 			{Type: rfc.UserType(), Store: users{&c}},
+			{Type: rfc.GroupType(), Store: groups{&c}, Quiet: true},
 		},
 		Authenticate: func(r *http.Request) (context.Context, error) {
 			who, err := c.Clients.Authenticate(r)
@@ -101,6 +102,8 @@ func answer(err error, id string) error {
 		return rfc.Errorf(http.StatusConflict, rfc.Uniqueness, "another user is linked to this person of the identity provider")
 	case errors.As(err, &taken):
 		return rfc.Errorf(http.StatusConflict, rfc.Uniqueness, "%s is taken", scimName(taken.Field))
+	case errors.Is(err, provisioning.ErrCycle):
+		return rfc.Errorf(http.StatusBadRequest, rfc.InvalidValue, "members: a group can not be inside itself")
 	case errors.Is(err, store.ErrLimit), errors.As(err, &invalid) && invalid.Field == "attributes":
 		return rfc.Errorf(http.StatusRequestEntityTooLarge, "", "the resource is larger than what can be kept")
 	case errors.As(err, &invalid):

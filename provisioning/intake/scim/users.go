@@ -40,9 +40,34 @@ func (s users) bare(ctx context.Context, u provisioning.User) (*rfc.Resource, er
 	return read(u, c.Source(), c.Join(u.Store, u.UserName))
 }
 
-// whole is the resource with its groups.
+// whole is the resource with its groups, those that the client manages.
 func (s users) whole(ctx context.Context, u provisioning.User) (*rfc.Resource, error) {
-	return s.bare(ctx, u)
+	r, err := s.bare(ctx, u)
+	c := client.From(ctx)
+	if err != nil || len(c.Groups) == 0 {
+		return r, err
+	}
+	all, err := s.Directory.GroupsOf(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	direct, err := s.Directory.DirectGroups(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	var list []any
+	for _, g := range all {
+		if !c.Manages(g) {
+			continue
+		}
+		how := "indirect"
+		if slices.ContainsFunc(direct, func(d provisioning.Group) bool { return d.ID == g.ID }) {
+			how = "direct"
+		}
+		list = append(list, rfc.NewObject("value", g.ID, "$ref", s.Base+"/Groups/"+g.ID, "display", c.Join(g.Store, g.Name), "type", how))
+	}
+	r.Set("groups", list)
+	return r, nil
 }
 
 // Create makes a user, and links it where the client is the authority for that.
@@ -115,6 +140,10 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 
 func (s users) edit(c *client.Client, u *provisioning.User, cur, next *rfc.Resource) error {
 	before := *u
+	if c.Links != nil && next.ExternalID() == "" { // left out is not changed: it can not be taken away
+		next = next.Clone()
+		next.Set("externalId", cur.ExternalID())
+	}
 	if name := next.String("userName"); name != cur.String("userName") {
 		userStore, rest, err := split(c, name)
 		if err != nil {
@@ -162,7 +191,10 @@ func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	if q.Filter == nil {
 		return s.all(ctx, c, q)
 	}
-	full := reads(q.Filter, "groups")
+	of := s.bare
+	if reads(q.Filter, "groups") {
+		of = s.whole
+	}
 	var found []provisioning.User
 	looked := 0
 	for u, err := range s.candidates(ctx, c, q.Filter) {
@@ -175,10 +207,6 @@ func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 		if !c.May(u.Store) {
 			continue
 		}
-		of := s.bare
-		if full {
-			of = s.whole
-		}
 		r, err := of(ctx, u)
 		if err != nil {
 			return rfc.Page{}, err
@@ -189,9 +217,9 @@ func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	}
 	slices.SortFunc(found, func(a, b provisioning.User) int { return cmp.Compare(a.ID, b.ID) })
 	p := rfc.Page{Total: len(found)}
-	from := min(q.Start-1, len(found))
-	for _, u := range found[from:min(from+q.Count, len(found))] {
-		r, err := s.whole(ctx, u)
+	of = s.wanted(q)
+	for _, u := range paged(found, q) {
+		r, err := of(ctx, u)
 		if err != nil {
 			return rfc.Page{}, err
 		}
@@ -212,13 +240,27 @@ func (s users) all(ctx context.Context, c *client.Client, q rfc.Query) (p rfc.Pa
 		if p.Total++; p.Total < q.Start || len(p.Resources) == q.Count {
 			continue
 		}
-		r, err := s.whole(ctx, u)
+		r, err := s.wanted(q)(ctx, u)
 		if err != nil {
 			return rfc.Page{}, err
 		}
 		p.Resources = append(p.Resources, r)
 	}
 	return p, nil
+}
+
+// wanted makes the resources of an answer: with groups if they are in it.
+func (s users) wanted(q rfc.Query) func(context.Context, provisioning.User) (*rfc.Resource, error) {
+	if q.Wants != nil && !q.Wants("groups") {
+		return s.bare
+	}
+	return s.whole
+}
+
+// paged are those of the page that a query asks for.
+func paged[T any](all []T, q rfc.Query) []T {
+	from := min(q.Start-1, len(all))
+	return all[from : from+min(q.Count, len(all)-from)]
 }
 
 // reads reports whether a filter reads an attribute.
@@ -233,13 +275,7 @@ func (s users) candidates(ctx context.Context, c *client.Client, f rfc.Filter) i
 		return one(s.Directory.User(ctx, id))
 	}
 	if name, ok := rfc.Equal(f, "userName"); ok {
-		userStore, rest, err := c.Split(name)
-		if err != nil { // a name with a slash in it that is no store's
-			if len(c.UserStores) == 0 {
-				return one(provisioning.User{}, provisioning.ErrNotFound)
-			}
-			userStore, rest = c.UserStores[0], name
-		}
+		userStore, rest := own(c, name)
 		return one(s.Directory.ByName(ctx, userStore, rest))
 	}
 	of := func(userStore string) iter.Seq2[provisioning.User, error] {
@@ -251,6 +287,16 @@ func (s users) candidates(ctx context.Context, c *client.Client, f rfc.Filter) i
 		}
 	}
 	return each(c.UserStores, of)
+}
+
+// own is where a name is looked for. One with a slash in it that is no store's
+// may have come by a sign-in; it is in the client's own store.
+func own(c *client.Client, name string) (userStore, rest string) {
+	userStore, rest, err := c.Split(name)
+	if err != nil && len(c.UserStores) > 0 {
+		return c.UserStores[0], name
+	}
+	return userStore, rest
 }
 
 // one is a sequence of what was found, if it was.

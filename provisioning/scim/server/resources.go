@@ -65,11 +65,12 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, res Resource, par 
 		return err
 	}
 	q.Start, q.Count = max(q.Start, 1), min(max(q.Count, 0), s.MaxPage)
+	proj := par.projection(res.Type)
+	q.Wants = proj.Wants
 	page, err := res.Store.List(r.Context(), q)
 	if err != nil {
 		return err
 	}
-	proj := par.projection(res.Type)
 	items := make([][]byte, 0, len(page.Resources))
 	for _, one := range page.Resources {
 		items = append(items, s.encode(res.Type, one, proj))
