@@ -71,7 +71,7 @@ func newWorld(t testing.TB) *world {
 		client.Client
 		cred []client.Credential
 	}{
-		{client.Client{ID: "hr", UserStores: []string{"primary"}, Links: &client.Links{Provider: "campus", Issuer: "https://campus.test"}}, []client.Credential{{Bearer: "old-hr-token"}, {Bearer: "hr-token"}}},
+		{client.Client{ID: "hr", UserStores: []string{"primary"}, Groups: []string{"hr-*"}, Links: &client.Links{Provider: "campus", Issuer: "https://campus.test"}}, []client.Credential{{Bearer: "old-hr-token"}, {Bearer: "hr-token"}}},
 		{client.Client{ID: "uni", UserStores: []string{"partners"}}, []client.Credential{{Bearer: "uni-token"}}},
 		{client.Client{ID: "resident", UserStores: []string{"primary", "partners", "mysql"}}, []client.Credential{{User: "admin", Password: "admin"}}},
 	} {
