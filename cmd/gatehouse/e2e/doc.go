@@ -10,7 +10,7 @@
 //
 // A test drives a [person]: a browser with cookies of its own, who presses what
 // is to be seen and reads what stands there. Nothing is waited for by the clock:
-// a person waits until the page says what they expect, and gives up after a
+// a person waits until the page says what they expect, and gives up after half a
 // minute. The same journeys are walked with scripts and without.
 //
 // Each page that a person meets is looked at in both themes, wide and narrow:

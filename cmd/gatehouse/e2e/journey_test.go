@@ -277,9 +277,7 @@ func TestAnAddressThatIsNobodysIsRefusedInWords(t *testing.T) {
 func (p *person) reaches(label string) *person {
 	p.t.Helper()
 	for range 25 {
-		if err := chromedp.Do(p.ctx, chromedp.KeyEvent(kb.Tab)); err != nil {
-			p.t.Fatal(err)
-		}
+		p.do("Tab", chromedp.KeyEvent(kb.Tab))
 		on := evaluate[struct{ Text, Outline string }](p, `(e => ({Text: e.innerText || e.value || "", Outline: getComputedStyle(e).outlineStyle + " " + getComputedStyle(e).outlineWidth}))(document.activeElement)`)
 		if on.Outline == "none 0px" {
 			p.t.Errorf("the focus on %q can not be seen", on.Text)
@@ -294,9 +292,7 @@ func (p *person) reaches(label string) *person {
 
 func (p *person) enter() *person {
 	p.t.Helper()
-	if err := chromedp.Do(p.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
-		p.t.Fatal(err)
-	}
+	p.do("Enter", chromedp.KeyEvent(kb.Enter))
 	return p
 }
 

@@ -47,7 +47,9 @@ var axe = sync.OnceValues(func() (string, error) {
 
 // keep saves a picture of the page.
 func (p *person) keep(name string) {
-	png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+	ctx, cancel := p.patient()
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err == nil {
 		_ = os.MkdirAll("out", 0o755)
 		err = os.WriteFile(filepath.Join("out", name+".png"), png, 0o644)
@@ -103,9 +105,7 @@ func (p *person) lookIn(name string, in []sight) *person {
 		call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 			{Name: "prefers-color-scheme", Value: s.theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
 		}})
-		if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(s.width, 900)); err != nil {
-			p.t.Fatal(err)
-		}
+		p.do("viewport", chromedp.EmulateViewport(s.width, 900))
 		as := fmt.Sprintf("%s-%s-%d", name, s.theme, s.width)
 		if over := evaluate[int](p, fmt.Sprintf("document.documentElement.scrollWidth - %d", s.width)); over > 0 {
 			p.t.Errorf("%s: %d pixels stick out", as, over)
@@ -120,9 +120,7 @@ func (p *person) lookIn(name string, in []sight) *person {
 		}
 	}
 	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{})
-	if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(1280, 900)); err != nil {
-		p.t.Fatal(err)
-	}
+	p.do("viewport", chromedp.EmulateViewport(1280, 900))
 	return p
 }
 

@@ -34,7 +34,7 @@ import (
 
 // patience is how long anything may take that is waited for. It decides
 // nothing but when to give up.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 // What all tests share, made once by TestMain and read only.
 var (

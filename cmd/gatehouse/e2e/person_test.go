@@ -55,10 +55,27 @@ func openTab(t testing.TB, parent context.Context, scripts bool, opts ...chromed
 	return p
 }
 
+// patient is the tab's context for one step.
+func (p *person) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(p.ctx, patience)
+}
+
+// do takes steps, which have to work.
+func (p *person) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := p.patient()
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		p.t.Fatalf("%s: %v", what, err)
+	}
+}
+
 // call is one command of the protocol, which has to work.
 func call[P, R any](p *person, cmd cdp.Command[P, R], params P) R {
 	p.t.Helper()
-	res, err := chromedp.Call(p.ctx, cmd, params)
+	ctx, cancel := p.patient()
+	defer cancel()
+	res, err := chromedp.Call(ctx, cmd, params)
 	if err != nil {
 		p.t.Fatalf("%s: %v", cmd.Method, err)
 	}
@@ -68,7 +85,9 @@ func call[P, R any](p *person, cmd cdp.Command[P, R], params P) R {
 // evaluate asks the page something.
 func evaluate[T any](p *person, expression string, opts ...chromedp.EvaluateOption) T {
 	p.t.Helper()
-	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, opts...))
+	ctx, cancel := p.patient()
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, opts...))
 	if err != nil {
 		p.t.Fatalf("%v in %s", err, abridged(expression))
 	}
@@ -90,10 +109,10 @@ const viewScript = `({URL: location.href, Ready: document.readyState, Title: doc
 // open goes to an address. It does not wait: see sees, at and until.
 func (p *person) open(to string) *person {
 	p.t.Helper()
-	res, err := chromedp.Call(p.ctx, page.Navigate, page.NavigateParams{URL: to})
+	res := call(p, page.Navigate, page.NavigateParams{URL: to})
 	// A page that goes on by itself aborts the visit; where it leads is seen later.
-	if err != nil || res.ErrorText != "" && res.ErrorText != "net::ERR_ABORTED" {
-		p.t.Fatalf("open %s: %v %s", to, err, res.ErrorText)
+	if res.ErrorText != "" && res.ErrorText != "net::ERR_ABORTED" {
+		p.t.Fatalf("open %s: %s", to, res.ErrorText)
 	}
 	return p
 }
@@ -101,7 +120,7 @@ func (p *person) open(to string) *person {
 // until waits for a page that is complete and fits.
 func (p *person) until(what string, fits func(view) bool) view {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := p.patient()
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -156,32 +175,26 @@ const findScript = `(label => {
 func (p *person) press(label string) *person {
 	p.t.Helper()
 	quoted, _ := json.Marshal(label)
-	var at struct {
+	type place struct {
 		X, Y  float64
 		Found bool
 	}
+	var at place
 	p.until("a page with a button "+label, func(view) bool {
+		ctx, cancel := p.patient()
+		defer cancel()
 		var err error
-		at, err = chromedp.Run(p.ctx, chromedp.Evaluate[struct {
-			X, Y  float64
-			Found bool
-		}](fmt.Sprintf(findScript, quoted)))
+		at, err = chromedp.Run(ctx, chromedp.Evaluate[place](fmt.Sprintf(findScript, quoted)))
 		return err == nil && at.Found
 	})
-	if err := chromedp.Do(p.ctx, chromedp.MouseClickXY(at.X, at.Y)); err != nil {
-		p.t.Fatalf("press %q: %v", label, err)
-	}
+	p.do("press "+label, chromedp.MouseClickXY(at.X, at.Y))
 	return p
 }
 
 // types writes into the field with that name.
 func (p *person) types(field, text string) *person {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.SendKeys(chromedp.CSS(fmt.Sprintf("input[name=%q]", field)), text)); err != nil {
-		p.t.Fatalf("field %q: %v", field, err)
-	}
+	p.do("field "+field, chromedp.SendKeys(chromedp.CSS(fmt.Sprintf("input[name=%q]", field)), text))
 	return p
 }
 

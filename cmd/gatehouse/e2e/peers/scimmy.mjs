@@ -1,0 +1,61 @@
+// The SCIM 2.0 server that is npm's scimmy, with its resources in memory.
+// Environment: PORT, TOKEN. For the test itself: POST /_fail/3/429 has the next
+// three requests fail so, GET /_log tells what arrived, GET /_users what is there.
+import crypto from 'node:crypto';
+import express from 'express';
+import SCIMMY from 'scimmy';
+import SCIMMYRouters from 'scimmy-routers';
+
+const { PORT, TOKEN } = process.env;
+const users = new Map();
+const log = [];
+let failures = 0;
+let status = 503;
+
+const found = id => {
+  const user = users.get(id);
+  if (!user) throw new SCIMMY.Types.Error(404, null, `there is no ${id}`);
+  return user;
+};
+SCIMMY.Resources.declare(SCIMMY.Resources.User)
+  .ingress((resource, instance) => {
+    const id = resource.id ?? crypto.randomUUID();
+    const name = u => String(u.userName).toLowerCase();
+    for (const [other, user] of users) {
+      if (other !== id && name(user) === name(instance)) throw new SCIMMY.Types.Error(409, 'uniqueness', 'userName is taken');
+    }
+    if (resource.id) found(resource.id);
+    const now = new Date().toISOString();
+    const made = users.get(id)?.meta.created ?? now;
+    const user = { ...JSON.parse(JSON.stringify(instance)), id, meta: { created: made, lastModified: now } };
+    users.set(id, user);
+    return user;
+  })
+  .egress(resource => (resource.id ? found(resource.id) : [...users.values()]))
+  .degress(resource => { found(resource.id); users.delete(resource.id); });
+SCIMMY.Config.set({ patch: true, filter: { supported: true, maxResults: 200 } });
+
+const app = express();
+app.get('/_log', (req, res) => res.json(log));
+app.get('/_users', (req, res) => res.json([...users.values()]));
+app.post('/_fail/:times/:status', (req, res) => {
+  failures = Number(req.params.times);
+  status = Number(req.params.status);
+  res.end();
+});
+app.use((req, res, next) => {
+  const failing = failures > 0;
+  log.push({ Method: req.method, URL: req.originalUrl, At: Date.now(), Status: failing ? status : 0 });
+  if (!failing) return next();
+  failures -= 1;
+  if (status === 429) res.set('Retry-After', '2');
+  return res.status(status).end();
+});
+app.use('/scim/v2', new SCIMMYRouters({
+  type: 'bearer',
+  handler: req => {
+    if (req.header('Authorization') !== `Bearer ${TOKEN}`) throw new Error('not the token');
+    return 'gatehouse';
+  },
+}));
+app.listen(Number(PORT), '127.0.0.1', () => console.log('ready'));
