@@ -53,6 +53,8 @@ type lab struct {
 	upstream        *upstream
 	config          string // path of the file
 	hup             chan os.Signal
+	mu              sync.Mutex
+	hangUp          []func()     // ends the idle connections of a person
 	target          string       // its address
 	posts           atomic.Int64 // accounts that it was asked to make
 }
@@ -258,6 +260,11 @@ func (l *lab) restart() {
 	l.t.Helper()
 	l.stop()
 	l.start()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, hangUp := range l.hangUp {
+		hangUp() // what was connected to the process before
+	}
 }
 
 // reload changes the configuration file and has it read again.
@@ -390,6 +397,9 @@ func (l *lab) person() *person {
 	tr.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the certificate is the lab's own
 	p.trail = &trail{RoundTripper: tr}
 	p.client.Transport = p.trail
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hangUp = append(l.hangUp, tr.CloseIdleConnections)
 	return p
 }
 

@@ -468,10 +468,11 @@ func (s *Store) AddKey(ctx context.Context, id, host string) (string, error) {
 		}
 		return keyRows.Put(tx, key{encode(sum[:]), host, id, now})
 	})
-	if err == nil {
-		s.forget(id) // its old keys
+	if err != nil {
+		return "", err
 	}
-	return secret, err
+	s.forget(id) // its old keys
+	return secret, nil
 }
 
 // endTx removes a session and its keys, if it is there.

@@ -1,0 +1,796 @@
+package session
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const home = "gate.example.org"
+
+func open(t testing.TB) store.Store {
+	t.Helper()
+	st, err := boltstore.Open(filepath.Join(t.TempDir(), "x.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	return st
+}
+
+// bed is a Store that runs, in a bubble of its own time.
+type bed struct {
+	*Store
+	t     testing.TB
+	st    store.Store
+	ended *sync.Map
+	stop  func()
+}
+
+func newBed(t testing.TB, st store.Store, c Config) *bed {
+	t.Helper()
+	b := &bed{t: t, st: st, ended: &sync.Map{}}
+	c.Store = st
+	if c.Ended == nil {
+		c.Ended = func(id string) { b.ended.Store(id, true) }
+	}
+	b.Store = New(c)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	b.stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(b.stop)
+	synctest.Wait()
+	return b
+}
+
+// begin signs in as the gateway does, in place of what the browser had.
+func (b *bed) signIn(user string, had *http.Cookie) (*http.Cookie, string) {
+	b.t.Helper()
+	r := request(had)
+	g, err := b.New(r, home)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	Sign(g, Session{UserID: user, Provider: "campus"})
+	w := httptest.NewRecorder()
+	if err := g.Save(r, w); err != nil {
+		b.t.Fatal(err)
+	}
+	if len(w.Result().Cookies()) != 1 {
+		b.t.Fatalf("cookies are %v", w.Result().Cookies())
+	}
+	return w.Result().Cookies()[0], g.ID
+}
+
+func request(cookies ...*http.Cookie) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "https://"+home+"/", nil)
+	for _, ck := range cookies {
+		if ck != nil {
+			r.AddCookie(ck)
+		}
+	}
+	return r
+}
+
+func (b *bed) is(ck *http.Cookie, host, user string) {
+	b.t.Helper()
+	s, err := b.Lookup(request(ck), host)
+	switch {
+	case user == "" && !errors.Is(err, ErrNone):
+		b.t.Errorf("want nobody, got %+v, %v", s, err)
+	case user != "" && (err != nil || s.UserID != user):
+		b.t.Errorf("want %s, got %+v, %v", user, s, err)
+	}
+}
+
+func (b *bed) stored(id string) Session {
+	b.t.Helper()
+	row, err := b.row(b.t.Context(), id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return row
+}
+
+// bubble runs a test in time of its own.
+func bubble(t *testing.T, fn func(t *testing.T)) {
+	t.Parallel()
+	synctest.Test(t, fn)
+}
+
+func TestT07_IdleTimeEndsAtItsSecondAndEachUseBeginsItAnew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		ck, id := b.signIn("alice", nil)
+		for range 5 {
+			time.Sleep(30*time.Minute - time.Nanosecond)
+			b.is(ck, home, "alice")
+		}
+		time.Sleep(30 * time.Minute)
+		if _, err := b.Peek(t.Context(), id); !errors.Is(err, ErrNone) {
+			t.Errorf("Peek says %v", err)
+		}
+		b.is(ck, home, "")
+		// The sweep takes it away.
+		time.Sleep(3*SeenEvery + time.Second)
+		if list, err := b.Of(t.Context(), "alice", "", 0); err != nil || len(list) != 0 {
+			t.Errorf("%v, %v are left", list, err)
+		}
+	})
+}
+
+func TestT07_LifetimeEndsAtItsSecondHoweverUsed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{Lifetime: time.Hour})
+		ck, _ := b.signIn("alice", nil)
+		for range 59 {
+			time.Sleep(time.Minute)
+			b.is(ck, home, "alice")
+		}
+		time.Sleep(time.Minute - time.Nanosecond)
+		b.is(ck, home, "alice")
+		time.Sleep(time.Nanosecond)
+		b.is(ck, home, "")
+
+		// What the identity provider says can only be shorter.
+		for until, want := range map[time.Duration]time.Duration{10 * time.Minute: 10 * time.Minute, 9 * time.Hour: time.Hour, 0: time.Hour} {
+			row := Session{UserID: "bob"}
+			if until > 0 {
+				row.Until = time.Now().Add(until)
+			}
+			if _, err := b.begin(t.Context(), &row, home, ""); err != nil {
+				t.Fatal(err)
+			}
+			if got := row.Until.Sub(row.Created); got != want {
+				t.Errorf("asserted for %s, lives for %s, want %s", until, got, want)
+			}
+		}
+	})
+}
+
+func TestPeekIsNoUse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		ck, id := b.signIn("alice", nil)
+		time.Sleep(20 * time.Minute)
+		if _, err := b.Peek(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		b.is(ck, home, "")
+	})
+}
+
+func TestLastUseIsWrittenBehindAndSurvivesARestart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := open(t)
+		counted := &counting{Store: st}
+		b := newBed(t, counted, Config{})
+		ck, id := b.signIn("alice", nil)
+		begun := time.Now()
+		time.Sleep(30 * time.Second)
+		writes := counted.n.Load()
+		for range 1000 {
+			b.is(ck, home, "alice")
+		}
+		if n := counted.n.Load() - writes; n != 0 {
+			t.Errorf("a thousand uses cost %d writes", n)
+		}
+		if got := b.stored(id).Seen; !got.Equal(begun) {
+			t.Errorf("stored at once: %s", got)
+		}
+		time.Sleep(SeenEvery)
+		if got := b.stored(id).Seen; !got.Equal(begun.Add(30 * time.Second)) {
+			t.Errorf("a minute later %s is stored", got.Sub(begun))
+		}
+		if n := counted.n.Load() - writes; n != 1 {
+			t.Errorf("%d writes for one session that was used", n)
+		}
+		// What was not written is when the process ends.
+		time.Sleep(10 * time.Second)
+		b.is(ck, home, "alice")
+		b.stop()
+		if got := b.stored(id).Seen; !got.Equal(begun.Add(100 * time.Second)) {
+			t.Errorf("at the end %s is stored", got.Sub(begun))
+		}
+		c := newBed(t, st, Config{})
+		time.Sleep(30*time.Minute - time.Second)
+		c.is(ck, home, "alice")
+	})
+}
+
+func TestForgettingARowDoesNotMakeItsSessionIdle(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, &refusing{Store: open(t)}, Config{})
+		ck, id := b.signIn("alice", nil)
+		no := b.st.(*refusing)
+		no.writes.Store(true) // the last use stays in memory
+		time.Sleep(29 * time.Minute)
+		b.is(ck, home, "alice")
+		for _, forget := range []func(){func() { b.forget(id) }, func() { b.forgetAll(true) }, func() { b.forgetAll(false) }} {
+			forget()
+			time.Sleep(29 * time.Minute)
+			if _, err := b.Peek(t.Context(), id); err != nil {
+				t.Errorf("Peek says %v", err)
+			}
+			b.is(ck, home, "alice")
+		}
+		no.writes.Store(false)
+		time.Sleep(2 * SeenEvery)
+		if got := b.stored(id).Seen; time.Since(got) > 3*SeenEvery {
+			t.Errorf("%s ago is stored", time.Since(got))
+		}
+		// What is over and written is let go of.
+		b.forgetAll(false)
+		time.Sleep(2 * SeenEvery)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.uses) != 0 {
+			t.Errorf("%d uses are kept", len(b.uses))
+		}
+	})
+}
+
+// refusing is a store that may have no room.
+type refusing struct {
+	store.Store
+	writes atomic.Bool
+}
+
+func (r *refusing) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if r.writes.Load() {
+		return errors.New("no room")
+	}
+	return r.Store.Update(ctx, fn)
+}
+
+// counting counts transactions that write.
+type counting struct {
+	store.Store
+	n, reads atomic.Int64
+}
+
+func (c *counting) Update(ctx context.Context, fn func(store.Tx) error) error {
+	c.n.Add(1)
+	return c.Store.Update(ctx, fn)
+}
+
+func (c *counting) View(ctx context.Context, fn func(store.Tx) error) error {
+	c.reads.Add(1)
+	return c.Store.View(ctx, fn)
+}
+
+func TestAKnownSessionIsLookedUpWithoutTheStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		counted := &counting{Store: open(t)}
+		b := newBed(t, counted, Config{})
+		ck, _ := b.signIn("alice", nil)
+		synctest.Wait()
+		b.is(ck, home, "alice")
+		before := counted.reads.Load()
+		b.is(ck, home, "alice")
+		if n := counted.reads.Load() - before; n != 0 {
+			t.Errorf("%d reads for a session that is remembered", n)
+		}
+		// Without Run nobody would say that it ended, so nothing is remembered.
+		b.stop()
+		before = counted.reads.Load()
+		b.is(ck, home, "alice")
+		b.is(ck, home, "alice")
+		if n := counted.reads.Load() - before; n != 2 {
+			t.Errorf("%d reads for two lookups of a store that does not run", n)
+		}
+	})
+}
+
+func TestT02_WhatEndsOnOneReplicaEndsOnAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := open(t)
+		a, b := newBed(t, st, Config{}), newBed(t, st, Config{})
+		ck, id := a.signIn("alice", nil)
+		a.is(ck, home, "alice")
+		b.is(ck, home, "alice")
+		if err := a.End(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		a.is(ck, home, "")
+		synctest.Wait()
+		b.is(ck, home, "")
+		if _, told := b.ended.Load(id); !told {
+			t.Error("nobody was told on the other replica")
+		}
+		// Used on one, it is not idle on the other.
+		ck, _ = a.signIn("alice", nil)
+		b.is(ck, home, "alice")
+		time.Sleep(20 * time.Minute)
+		a.is(ck, home, "alice")
+		time.Sleep(15 * time.Minute)
+		b.is(ck, home, "alice")
+	})
+}
+
+func TestT01_ASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		first, before := b.signIn("alice", nil)
+		second, after := b.signIn("bob", first)
+		if before == after || first.Value == second.Value {
+			t.Fatal("it is the same session")
+		}
+		b.is(first, home, "")
+		b.is(second, home, "bob")
+		if list, _ := b.Of(t.Context(), "", "", 0); len(list) != 1 {
+			t.Errorf("%d sessions are stored", len(list))
+		}
+		// If the sign-in can not be stored, the one before goes on.
+		no := &refusing{Store: b.st}
+		b.c.Store = no
+		no.writes.Store(true)
+		r := request(second)
+		g, err := b.New(r, home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		Sign(g, Session{UserID: "carol"})
+		w := httptest.NewRecorder()
+		if err := g.Save(r, w); err == nil || len(w.Result().Cookies()) > 0 {
+			t.Errorf("error %v, cookies %v", err, w.Result().Cookies())
+		}
+		b.is(second, home, "bob")
+	})
+}
+
+func TestTheOldestOfTooManySessionsEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{PerUser: 3})
+		var all []*http.Cookie
+		for range 5 {
+			ck, _ := b.signIn("alice", nil)
+			all = append(all, ck)
+			time.Sleep(time.Minute)
+		}
+		other, _ := b.signIn("bob", nil)
+		for i, ck := range all {
+			b.is(ck, home, map[bool]string{true: "alice"}[i >= 2])
+		}
+		b.is(other, home, "bob")
+		// Tabs that sign in together are one browser: whichever cookie stays
+		// must be good.
+		all = all[:0]
+		for range 6 {
+			ck, _ := b.signIn("carol", nil)
+			all = append(all, ck)
+		}
+		for _, ck := range all {
+			b.is(ck, home, "carol")
+		}
+		time.Sleep(time.Minute)
+		b.signIn("carol", nil)
+		if list, _ := b.Of(t.Context(), "carol", "", 0); len(list) != 3 {
+			t.Errorf("carol has %d sessions", len(list))
+		}
+	})
+}
+
+func TestT10_AKeyIsOfOneHost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		ck, id := b.signIn("alice", nil)
+		key := func(host string) *http.Cookie {
+			v, err := b.AddKey(t.Context(), id, host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b.Cookie(v)
+		}
+		wiki := key("wiki.example.org")
+		b.is(wiki, "wiki.example.org", "alice")
+		b.is(wiki, home, "")
+		b.is(wiki, "payroll.example.org", "")
+		b.is(ck, "wiki.example.org", "")
+
+		// Another key for the host, made in the same moment by another tab,
+		// leaves the first; later it takes its place.
+		tab := key("wiki.example.org")
+		b.is(wiki, "wiki.example.org", "alice")
+		b.is(tab, "wiki.example.org", "alice")
+		time.Sleep(TicketLife)
+		later := key("wiki.example.org")
+		b.is(wiki, "wiki.example.org", "")
+		b.is(tab, "wiki.example.org", "")
+		b.is(later, "wiki.example.org", "alice")
+
+		// Many hosts: the gateway's own key stays, the oldest of the others go,
+		// and all ends in one transaction.
+		last := later
+		for i := range 3 * maxKeys {
+			time.Sleep(time.Second)
+			last = key(fmt.Sprintf("s%d.example.org", i))
+		}
+		b.is(ck, home, "alice")
+		b.is(last, fmt.Sprintf("s%d.example.org", 3*maxKeys-1), "alice")
+		b.is(later, "wiki.example.org", "")
+		if err := b.End(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.AddKey(t.Context(), id, home); !errors.Is(err, ErrNone) {
+			t.Errorf("a key for an ended session: %v", err)
+		}
+		left := 0
+		_ = b.st.View(t.Context(), func(tx store.Tx) error {
+			for range keyRows.All(tx, "", 0) {
+				left++
+			}
+			return nil
+		})
+		if left != 0 {
+			t.Errorf("%d keys are left", left)
+		}
+	})
+}
+
+func TestT19_TicketsAreForOneHostOneBrowserOnceAndThirtySeconds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		_, id := b.signIn("alice", nil)
+		const host, url = "wiki.example.org", "https://wiki.example.org/x"
+		browser := Nonce()
+		offer := func() string {
+			v, err := b.Offer(t.Context(), id, host, Binding(browser), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		redeem := func(ticket, host, browser string) error {
+			v, to, err := b.Redeem(t.Context(), ticket, host, browser)
+			if err == nil {
+				b.is(b.Cookie(v), host, "alice")
+				if to != url {
+					t.Errorf("leads to %q", to)
+				}
+			} else if v != "" {
+				t.Error("a key with an error")
+			}
+			return err
+		}
+		ticket := offer()
+		if err := redeem(ticket, host, browser); err != nil {
+			t.Fatal(err)
+		}
+		for name, err := range map[string]error{
+			"again": redeem(ticket, host, browser), "other host": redeem(offer(), home, browser), "other browser": redeem(offer(), host, Nonce()),
+			"no browser": redeem(offer(), host, ""), "no binding": redeem(offer(), host, "x"), "none": redeem("", host, browser), "unknown": redeem(Nonce(), host, browser),
+		} {
+			if !errors.Is(err, ErrTicket) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		ticket = offer()
+		time.Sleep(TicketLife - time.Nanosecond)
+		if err := redeem(ticket, host, browser); err != nil {
+			t.Error(err)
+		}
+		ticket = offer()
+		time.Sleep(TicketLife)
+		if err := redeem(ticket, host, browser); !errors.Is(err, ErrTicket) {
+			t.Errorf("at its end: %v", err)
+		}
+		// A ticket for nothing that could be a browser's binds nobody.
+		empty, err := b.Offer(t.Context(), id, host, "", url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := redeem(empty, host, ""); !errors.Is(err, ErrTicket) {
+			t.Errorf("without a binding: %v", err)
+		}
+		ticket = offer()
+		if err := b.End(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := redeem(ticket, host, browser); !errors.Is(err, ErrNone) {
+			t.Errorf("of an ended session: %v", err)
+		}
+		if _, err := b.Offer(t.Context(), id, host, Binding(browser), url); !errors.Is(err, ErrNone) {
+			t.Errorf("for an ended session: %v", err)
+		}
+	})
+}
+
+func TestEndingIsRecordedOrDoesNotHappen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var fail atomic.Bool
+		var seen atomic.Int64
+		b := newBed(t, storetest.Twice(open(t)), Config{EndedTx: func(tx store.Tx, s Session) error {
+			if fail.Load() {
+				return errors.New("no record")
+			}
+			seen.Add(1)
+			return tx.Put(store.Key("record", s.ID), []byte("ended"))
+		}})
+		ck, id := b.signIn("alice", nil)
+		fail.Store(true)
+		if err := b.End(t.Context(), id); err == nil {
+			t.Error("ended without a record")
+		}
+		b.is(ck, home, "alice")
+		fail.Store(false)
+		if n, err := b.EndUser(t.Context(), "alice"); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		b.is(ck, home, "")
+		if err := b.End(t.Context(), id); err != nil {
+			t.Errorf("ending what has ended: %v", err)
+		}
+	})
+}
+
+func TestAHoldIsLiftedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := open(t)
+		a, b := newBed(t, st, Config{}), newBed(t, st, Config{})
+		row := Session{UserID: "alice", Hold: &Hold{Until: time.Now().Add(time.Minute)}}
+		v, err := a.begin(t.Context(), &row, home, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []*bed{a, b} {
+			if s, err := x.Lookup(request(x.Cookie(v)), home); err != nil || s.Hold == nil {
+				t.Errorf("%+v, %v", s, err)
+			}
+		}
+		if err := a.Release(t.Context(), row.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, x := range []*bed{a, b} {
+			if s, err := x.Lookup(request(x.Cookie(v)), home); err != nil || s.Hold != nil {
+				t.Errorf("%+v, %v", s, err)
+			}
+		}
+		if err := a.Release(t.Context(), "none", nil); !errors.Is(err, ErrNone) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestT13_NothingThatBeginsAfterEndFindsTheSession(t *testing.T) {
+	t.Parallel()
+	st := open(t)
+	s := New(Config{Store: st})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { s.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	for range 20 {
+		row := Session{UserID: "alice"}
+		v, err := s.begin(t.Context(), &row, home, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var over atomic.Bool
+		var wg sync.WaitGroup
+		var late atomic.Int64
+		for i := range 8 {
+			wg.Go(func() {
+				for last := false; !last; {
+					last = over.Load() // read before the lookup begins
+					_, err := s.Lookup(request(s.Cookie(v)), home)
+					if err == nil && last {
+						late.Add(1)
+					}
+					if i == 0 && !last {
+						s.forget(row.ID) // have the others read it again and again
+					}
+				}
+			})
+		}
+		if err := s.End(t.Context(), row.ID); err != nil {
+			t.Fatal(err)
+		}
+		over.Store(true)
+		wg.Wait()
+		if n := late.Load(); n > 0 {
+			t.Fatalf("%d lookups that began after the end found the session", n)
+		}
+	}
+}
+
+func TestT15_IDsAreUniqueAndOnlyHashesAreStored(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 10_000 {
+		v, sum := random()
+		raw, err := base64.RawURLEncoding.DecodeString(v)
+		if err != nil || len(raw) != 32 || seen[v] {
+			t.Fatalf("%q: %v", v, err)
+		}
+		if again, err := hash(v); err != nil || again != sum {
+			t.Fatalf("%q hashes to %x and %x: %v", v, sum, again, err)
+		}
+		seen[v] = true
+	}
+	st := open(t)
+	s := New(Config{Store: st})
+	row := Session{UserID: "alice"}
+	v, err := s.begin(t.Context(), &row, home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, err := s.Offer(t.Context(), row.ID, home, Binding(Nonce()), "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = st.View(t.Context(), func(tx store.Tx) error {
+		for p, err := range tx.Scan(nil, nil, 0) {
+			if err != nil {
+				t.Error(err)
+			}
+			for _, secret := range []string{v, ticket} {
+				if raw, _ := base64.RawURLEncoding.DecodeString(secret); strings.Contains(string(p.Key)+string(p.Val), secret) || strings.Contains(string(p.Key)+string(p.Val), string(raw)) {
+					t.Errorf("a secret is in the row %q", p.Key)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func TestT08_EveryChangedBitIsAnotherCookie(t *testing.T) {
+	t.Parallel()
+	s := New(Config{Store: open(t)})
+	row := Session{UserID: "alice"}
+	v, err := s.begin(t.Context(), &row, home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Lookup(request(s.Cookie(v)), home); err != nil || got.ID != row.ID {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	raw, _ := base64.RawURLEncoding.DecodeString(v)
+	for bit := range 256 {
+		raw[bit/8] ^= 1 << (bit % 8)
+		if _, err := s.Lookup(request(s.Cookie(encode(raw))), home); !errors.Is(err, ErrNone) {
+			t.Errorf("bit %d: %v", bit, err)
+		}
+		raw[bit/8] ^= 1 << (bit % 8)
+	}
+	// 43 characters hold 258 bits: the two left over must be zero.
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	good := 0
+	for _, c := range alphabet {
+		if _, err := s.Lookup(request(s.Cookie(v[:42]+string(c))), home); err == nil {
+			good++
+		}
+	}
+	if good != 1 {
+		t.Errorf("%d spellings of one cookie are good", good)
+	}
+}
+
+func TestT04_TwoCookiesOfOurNameAreAmbiguous(t *testing.T) {
+	t.Parallel()
+	s := New(Config{Store: open(t)})
+	row := Session{UserID: "alice"}
+	v, err := s.begin(t.Context(), &row, home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, second := range []*http.Cookie{s.Cookie(v), {Name: s.c.Cookie.Name(""), Value: "x"}, {Name: s.c.Cookie.Name("")}} {
+		for _, list := range [][]*http.Cookie{{s.Cookie(v), second}, {second, s.Cookie(v)}} {
+			if got, err := s.Lookup(request(list...), home); !errors.Is(err, ErrAmbiguous) || got != nil {
+				t.Errorf("%v: %+v, %v", list, got, err)
+			}
+		}
+	}
+	// To a page nobody is signed in, and signing out takes the cookie away.
+	r := request(s.Cookie(v), s.Cookie(v))
+	g, err := s.Get(r, home)
+	if err != nil || From(g) != nil || !g.IsNew {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	g.Options.MaxAge = -1
+	w := httptest.NewRecorder()
+	if err := g.Save(r, w); err != nil || w.Result().Cookies()[0].MaxAge >= 0 {
+		t.Errorf("%v, %v", err, w.Result().Cookies())
+	}
+	if _, err := s.Lookup(request(s.Cookie(v)), home); err != nil {
+		t.Errorf("somebody's second cookie ended the session: %v", err)
+	}
+}
+
+func TestT16_NotKnowingIsAnErrorOfTheStore(t *testing.T) {
+	t.Parallel()
+	st := open(t)
+	s := New(Config{Store: st})
+	row := Session{UserID: "alice"}
+	v, err := s.begin(t.Context(), &row, home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Lookup(request(s.Cookie(v)), home); got != nil || err == nil || errors.Is(err, ErrNone) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if g, err := s.New(request(s.Cookie(v)), home); err == nil || From(g) != nil {
+		t.Errorf("%+v, %v", g, err)
+	}
+	if got, err := s.Lookup(request(), home); got != nil || !errors.Is(err, ErrNone) {
+		t.Errorf("without a cookie: %+v, %v", got, err)
+	}
+}
+
+func TestOurNamesAreOurs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []Cookie{{}, {Insecure: true, Port: "8080"}} {
+		for _, purpose := range []string{"", "bind", "login-x-y"} {
+			name := c.Name(purpose)
+			if !Ours(name) || !Ours(strings.ToUpper(name)) {
+				t.Errorf("%q is not ours", name)
+			}
+			ck := c.Make(purpose, "v")
+			if ck.Secure == c.Insecure || !ck.HttpOnly || ck.Path != "/" || ck.Domain != "" || ck.SameSite != http.SameSiteLaxMode || strings.HasPrefix(name, "__Host-") == c.Insecure {
+				t.Errorf("%s", ck)
+			}
+		}
+	}
+	for _, name := range []string{"gatehouse", "__Secure-gatehouse", "gatehouse_language", "GATEHOUSE-80"} {
+		if !Ours(name) {
+			t.Errorf("%q is not ours", name)
+		}
+	}
+	for _, name := range []string{"session", "gatehouses", "my-gatehouse", "__Host-other", ""} {
+		if Ours(name) {
+			t.Errorf("%q is ours", name)
+		}
+	}
+}
+
+func FuzzCookie(f *testing.F) {
+	st := open(f)
+	s := New(Config{Store: st})
+	row := Session{UserID: "alice"}
+	v, err := s.begin(f.Context(), &row, home, "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	name := s.c.Cookie.Name("")
+	for _, seed := range []string{name + "=" + v, name + "=" + v[:42], name + "=", name + "=a; " + name + "=b", "\u2000" + name + "=" + v, `$Version=1; ` + name + `="` + v + `"`, strings.Repeat("a=;", 100)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		r := request()
+		r.Header["Cookie"] = []string{header}
+		got, err := s.Lookup(r, home)
+		bears := slices.ContainsFunc(r.CookiesNamed(name), func(ck *http.Cookie) bool { return ck.Value == v })
+		switch {
+		case err == nil && (got.ID != row.ID || !bears):
+			t.Errorf("%q opens a session", header)
+		case err != nil && !errors.Is(err, ErrNone) && !errors.Is(err, ErrAmbiguous):
+			t.Errorf("%q: %v", header, err)
+		}
+	})
+}
