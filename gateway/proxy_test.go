@@ -7,10 +7,13 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -575,4 +578,27 @@ func TestARequestOfSomebodyGoneIsAborted(t *testing.T) {
 	cancel()
 	<-ended
 	eventually(t, "no stream is left", func() bool { return len(f.streams.of(everything)) == 0 })
+}
+
+// TestF7_NoProxyBeginsWithADirector: with one, a client's Connection header
+// takes away headers that the gateway set.
+func TestF7_NoProxyBeginsWithADirector(t *testing.T) {
+	t.Parallel()
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		files++
+		for _, bad := range []string{"NewSingleHostReverseProxy(", "Director:", ".Director ="} {
+			if strings.Contains(string(src), bad) {
+				t.Errorf("%s: %s", path, bad)
+			}
+		}
+		return err
+	})
+	if err != nil || files < 50 {
+		t.Errorf("%d files, %v", files, err)
+	}
 }

@@ -53,16 +53,26 @@ func under(path, prefix string) bool {
 // port. It is empty if it is not a plain name or address: with user info, a
 // trailing dot, or characters that no host name has.
 func canonicalHost(h string) string {
-	if host, port, err := net.SplitHostPort(h); err == nil {
-		if port == "" || strings.Trim(port, "0123456789") != "" {
-			return ""
+	// What has no colon has no port, and what ends in no digit either is no
+	// address. Asking would cost an error each time.
+	colon := strings.Contains(h, ":")
+	if colon {
+		if host, port, err := net.SplitHostPort(h); err == nil {
+			if port == "" || strings.Trim(port, "0123456789") != "" {
+				return ""
+			}
+			h = host
+		} else if strings.HasPrefix(h, "[") && strings.HasSuffix(h, "]") {
+			h = h[1 : len(h)-1]
 		}
-		h = host
-	} else if strings.HasPrefix(h, "[") && strings.HasSuffix(h, "]") {
-		h = h[1 : len(h)-1]
 	}
-	if a, err := netip.ParseAddr(h); err == nil {
-		return a.String()
+	if h == "" {
+		return ""
+	}
+	if last := h[len(h)-1]; colon || '0' <= last && last <= '9' {
+		if a, err := netip.ParseAddr(h); err == nil {
+			return a.String()
+		}
 	}
 	h = strings.ToLower(h)
 	for i := range len(h) {

@@ -159,7 +159,7 @@ func TestP18_HTTP2IsBounded(t *testing.T) {
 	t.Run("rapid reset", func(t *testing.T) {
 		c := f.h2conn(t, "open")
 		go func() {
-			for id := uint32(1); id < 20000; id += 2 {
+			for id := uint32(1); id < 6000; id += 2 {
 				b := c.block(":method", "GET", ":scheme", "https", ":authority", f.at("open"), ":path", "/reset")
 				if c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: b, EndHeaders: true, EndStream: true}) != nil {
 					return
@@ -229,7 +229,7 @@ func TestP18_HTTP2IsBounded(t *testing.T) {
 	t.Run("settings and pings", func(t *testing.T) {
 		c := f.h2conn(t, "open")
 		go func() {
-			for range 50000 {
+			for range 5000 {
 				if c.fr.WriteSettings() != nil || c.fr.WritePing(false, [8]byte{}) != nil {
 					return
 				}
