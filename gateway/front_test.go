@@ -36,6 +36,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
 
@@ -61,8 +62,9 @@ type front struct {
 	port     string
 	tls      *tls.Config // of clients; nil: plain
 	server   *http.Server
-	offset   atomic.Int64 // of the clock
-	signed   atomic.Int64 // tokens
+	offset   atomic.Int64          // of the clock
+	signed   atomic.Int64          // tokens
+	target   atomic.Pointer[error] // what the tasks of the target crm say
 	stop     func()
 
 	mu     sync.Mutex
@@ -191,7 +193,14 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 		},
 	})
 	f.c.Sessions = f.sessions
-	f.c.Outbox = outbox.New(outbox.Config{Store: f.st, Directory: f.dir, Roles: f.c.Policy.Roles})
+	// One target, whose tasks do what a test says.
+	runner := task.NewRunner(task.Config{Store: f.st, Handlers: map[string]task.Handler{outbox.Kind: func(context.Context, string) error {
+		if err := f.target.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}}})
+	f.c.Outbox = outbox.New(outbox.Config{Store: f.st, Directory: f.dir, Roles: f.c.Policy.Roles, Run: runner.Now, Targets: []outbox.Target{{ID: "crm", Title: "The CRM", Wait: true}}})
 	if f.g, err = New(f.c); err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
@@ -21,15 +23,19 @@ func (v *visit) held() bool {
 	hold, ctx := v.session.Hold, v.r.Context()
 	late := !v.g.c.Now().Before(hold.Until)
 	if v.settled(ctx, v.session.UserID, time.Second) || late && hold.Continue {
-		if err := v.g.c.Sessions.Release(ctx, v.session.ID, nil); err != nil {
-			v.refuse(err)
-			return true
+		switch err := v.g.c.Sessions.Release(ctx, v.session.ID, nil); {
+		case errors.Is(err, session.ErrNone):
+			v.refuse(refusal{code: ReasonRevoked, detail: "the session ended while its accounts were prepared"})
+		case err != nil:
+			v.refuse(refusal{code: ReasonStore, detail: "release session: " + err.Error()})
+		default:
+			return false
 		}
-		return false
+		return true
 	}
 	states, err := v.g.c.Outbox.States(ctx, v.session.UserID)
 	if err != nil {
-		v.refuse(err)
+		v.refuse(refusal{code: ReasonStore, detail: "look up accounts: " + err.Error()})
 		return true
 	}
 	page := web.Preparing{Service: v.service.Title, Support: v.code(), At: v.g.c.Now(), RetryURL: v.here()}

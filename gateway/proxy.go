@@ -87,6 +87,7 @@ func (v *visit) pass() {
 			p.Out.Trailer = nil
 		},
 		Transport:      v.g.c.Transport,
+		FlushInterval:  100 * time.Millisecond, // for what drips; streams without a length are flushed at once
 		BufferPool:     buffers,
 		ModifyResponse: v.undress,
 		ErrorHandler:   v.broken,

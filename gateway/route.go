@@ -55,8 +55,7 @@ func under(path, prefix string) bool {
 func canonicalHost(h string) string {
 	// What has no colon has no port, and what ends in no digit either is no
 	// address. Asking would cost an error each time.
-	colon := strings.Contains(h, ":")
-	if colon {
+	if strings.Contains(h, ":") {
 		if host, port, err := net.SplitHostPort(h); err == nil {
 			if port == "" || strings.Trim(port, "0123456789") != "" {
 				return ""
@@ -69,7 +68,7 @@ func canonicalHost(h string) string {
 	if h == "" {
 		return ""
 	}
-	if last := h[len(h)-1]; colon || '0' <= last && last <= '9' {
+	if last := h[len(h)-1]; strings.Contains(h, ":") || '0' <= last && last <= '9' {
 		if a, err := netip.ParseAddr(h); err == nil {
 			return a.String()
 		}

@@ -42,7 +42,7 @@ var lasting = map[string]struct {
 	}},
 	"download": {"GET /big HTTP/1.1\r\n", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000000000")
-		_, _ = io.WriteString(w, "hello"+strings.Repeat(".", 64<<10))
+		_, _ = io.WriteString(w, "hello")
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}},
