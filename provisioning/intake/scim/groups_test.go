@@ -90,6 +90,21 @@ func TestC02_MembersOfOtherStoresAreNotThere(t *testing.T) {
 	if s, _ := w.dir.Subject(t.Context(), kim); len(s.Groups) != 0 {
 		t.Errorf("kim is in %v", s.Groups)
 	}
+	// The same of a group inside it that is not hr's.
+	other, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "fin"}, provisioning.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.dir.Nest(t.Context(), g, other.ID, provisioning.Admin); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.membersOf(hr, g); len(got) != 0 {
+		t.Errorf("hr reads %v", got)
+	}
+	w.do(hr, "PUT", "/Groups/"+g, groupJSON(`"displayName":"hr-all"`)).want(t, 200, "")
+	if inside, err := w.dir.Inside(t.Context(), g); err != nil || len(inside) != 1 {
+		t.Errorf("inside are %v, %v", inside, err)
+	}
 }
 
 func TestSC18SC19_GroupsOfAUserAreComputed(t *testing.T) {
@@ -155,6 +170,7 @@ func TestC14_SC58_MembersAddedAtTheSameTimeAllStay(t *testing.T) {
 	tag := a.Header.Get("ETag")
 	w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"remove","path":"members[value eq \"`+want[0]+`\"]"}`), "If-Match", tag).want(t, 204, "")
 	w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"remove","path":"members"}`), "If-Match", tag).want(t, 412, scim.InvalidVers)
+	w.do(hr, "DELETE", "/Groups/"+g, "", "If-Match", tag).want(t, 412, scim.InvalidVers)
 	if got := w.membersOf(hr, g); len(got) != 49 {
 		t.Errorf("there are %d members", len(got))
 	}

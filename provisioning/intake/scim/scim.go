@@ -44,13 +44,19 @@ type Config struct {
 	Clients   *client.Registry
 	// EndSessions ends all sessions of a user. nil: there are none.
 	EndSessions func(ctx context.Context, userID string) error
-	Log         *slog.Logger // nil: slog.Default
+	// Refused is told of requests of nobody: a reason code, and from where. It
+	// must not block. nil: nobody is told.
+	Refused func(code, from string)
+	Log     *slog.Logger // nil: slog.Default
 }
 
 // New makes the server.
 func New(c Config) (http.Handler, error) {
 	if c.EndSessions == nil {
 		c.EndSessions = func(context.Context, string) error { return nil }
+	}
+	if c.Refused == nil {
+		c.Refused = func(string, string) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -64,6 +70,9 @@ func New(c Config) (http.Handler, error) {
 		Authenticate: func(r *http.Request) (context.Context, error) {
 			who, err := c.Clients.Authenticate(r)
 			if err != nil {
+				from := r.Header.Get("X-Forwarded-For") // the gateway's own word
+				c.Log.InfoContext(r.Context(), "client refused", "code", client.ReasonUnauthorized, "from", from, "method", r.Method, "path", r.URL.Path)
+				c.Refused(client.ReasonUnauthorized, from)
 				return nil, err
 			}
 			return client.With(r.Context(), who), nil

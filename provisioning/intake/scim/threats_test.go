@@ -51,6 +51,9 @@ func TestC01_WithoutAValidCredentialEveryRouteAnswersTheSame(t *testing.T) {
 			}
 		}
 	}
+	if n := len(credentials) * len(routes); len(w.refused) != n || w.refused[0] != "client.unauthorized 192.0.2.7" {
+		t.Errorf("%d refusals of %d were told of: %q", len(w.refused), n, w.refused[:1])
+	}
 	if d := cmp.Diff(before, w.stored(id)); d != "" {
 		t.Error(d)
 	}

@@ -42,9 +42,10 @@ type world struct {
 	file   string
 	deltas []provisioning.Delta
 
-	mu    sync.Mutex
-	ended []string // users whose sessions were ended
-	fail  error    // of ending sessions
+	mu      sync.Mutex
+	refused []string
+	ended   []string // users whose sessions were ended
+	fail    error    // of ending sessions
 }
 
 func newWorld(t testing.TB) *world {
@@ -79,7 +80,7 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 	}
-	w.h, err = intake.New(intake.Config{Base: base, Directory: w.dir, Clients: reg, Log: slog.New(slog.DiscardHandler), EndSessions: func(_ context.Context, id string) error {
+	w.h, err = intake.New(intake.Config{Base: base, Directory: w.dir, Clients: reg, Log: slog.New(slog.DiscardHandler), Refused: func(code, from string) { w.refused = append(w.refused, code+" "+from) }, EndSessions: func(_ context.Context, id string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.ended = append(w.ended, id)
@@ -106,6 +107,7 @@ func (w *world) do(who, method, path, body string, headers ...string) answer {
 	} else if who != "" {
 		r.Header.Set("Authorization", "Bearer "+who)
 	}
+	r.Header.Set("X-Forwarded-For", "192.0.2.7")
 	if body != "" {
 		r.Header.Set("Content-Type", scim.MediaType)
 	}
