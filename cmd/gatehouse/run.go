@@ -235,6 +235,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			_, err := s.sessions.EndUser(ctx, userID)
 			return err
 		},
+		Refused: func(code, from string) {
+			p.recorder.Record(audit.Event{Kind: "client.refused", Code: code, From: from})
+		},
 	})
 	if err != nil {
 		return nil, err
