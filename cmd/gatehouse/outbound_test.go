@@ -208,6 +208,43 @@ func TestASignInThatMayCreateNobodyLetsNobodyNewIn(t *testing.T) {
 	}
 }
 
+// What a configuration releases no more is taken back from the targets, without
+// anybody having to change or to sign in.
+func TestWhatIsReleasedNoMoreIsTakenBackFromTheTarget(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, crowd(2), nil)
+	w := y.run(&clock{})
+	for _, q := range y.people {
+		y.arrive(w.person(), q.User).wants(http.StatusOK)
+	}
+	names := func() (n int) {
+		for _, r := range y.targets[0].holds(t) {
+			if r.String("displayName") != "" {
+				n++
+			}
+		}
+		return n
+	}
+	if names() != 2 {
+		t.Fatalf("%d of 2 accounts have a name, so this shows nothing", names())
+	}
+	w.stop()
+	raw, err := os.ReadFile(y.file())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(y.file(), bytes.ReplaceAll(raw, []byte("[ mail, display_name ]"), []byte("[ mail ]")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	y.run(&clock{})
+	eventually(t, "the names are gone", func() bool { return names() == 0 })
+	for _, r := range y.targets[0].holds(t) {
+		if len(r.List("emails")) != 1 || r.Get("active") != true {
+			t.Errorf("more was taken than the name: %v", r)
+		}
+	}
+}
+
 // B12: no secret is in the store's file, in the log, or in what the tools show,
 // also when the target repeats what it was sent.
 func TestB12_SecretsAreNowhere(t *testing.T) {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -62,6 +65,7 @@ type process struct {
 }
 
 type site struct {
+	log       *slog.Logger
 	cfg       *configs.Config
 	rules     rules
 	directory *provisioning.Directory
@@ -94,6 +98,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	// nobody's. A target that never answers has its share of the workers, no more.
 	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
+		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
 	}})
 	return p, nil
@@ -148,7 +153,7 @@ func (p *process) sweep(ctx context.Context) {
 
 // newSite makes everything that one configuration says.
 func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*site, error) {
-	s := &site{cfg: cfg, rules: r}
+	s := &site{log: p.log, cfg: cfg, rules: r}
 	s.rules.release = r.release.With(p.keys.Pairwise())
 	multi := multi(cfg)
 	clients, err := clients(cfg)
@@ -288,6 +293,11 @@ func (s *site) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
+	wg.Go(func() {
+		if err := s.outbox.Begin(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)
+		}
+	})
 	wg.Wait()
 }
 
@@ -352,13 +362,34 @@ func (s *site) target(t configs.Target) (outbox.Target, error) {
 	if err != nil {
 		return outbox.Target{}, err
 	}
+	form, err := formOf(s.cfg, t)
+	if err != nil {
+		return outbox.Target{}, err
+	}
 	return outbox.Target{
 		ID: t.ID, Title: t.Title, Connector: connector.Limited(conn, t.SCIM2.Rate), Scope: s.rules.scopes[t.ID], Leave: outbox.Leave(t.Leave), Adopt: outbox.Adopt(t.Adopt),
-		Timeout: 2 * t.SCIM2.Timeout, Wait: t.Wait,
+		Timeout: 2 * t.SCIM2.Timeout, Wait: t.Wait, Form: form,
 		Account: func(u provisioning.User, sub authz.Subject) (connector.Account, error) {
 			return account(s.rules.release.Release("target:"+t.ID, sub), s.directory.FullName(u.Store, u.UserName)), nil
 		},
 	}, nil
+}
+
+// formOf stands for what the configuration says of who has an account at a target
+// and what it holds.
+func formOf(cfg *configs.Config, t configs.Target) (string, error) {
+	raw, err := json.Marshal(struct {
+		URL     string
+		Users   configs.Scope
+		Release []configs.Release
+		Roles   []configs.Role
+		Types   []configs.AttributeType
+	}{t.SCIM2.URL.String(), t.Users, t.Release, cfg.Roles, cfg.AttributeTypes()})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // account is what a target may know, under the target's own names. An attribute
@@ -449,7 +480,13 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 	if err != nil {
 		return g, err
 	}
-	sc.Signing, sc.Decryption = keys[:1], keys
+	// The first signs; the others are announced, so that one can follow it.
+	sc.Signing = keys
+	for _, k := range keys {
+		if _, ok := k.Private.(*rsa.PrivateKey); ok {
+			sc.Decryption = append(sc.Decryption, k)
+		}
+	}
 	made, err := saml.New(sc)
 	if err != nil {
 		return g, err

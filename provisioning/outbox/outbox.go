@@ -83,6 +83,9 @@ type Target struct {
 	Adopt   Adopt
 	Timeout time.Duration // of one run; 0: 10 s
 	Wait    bool          // blocking sign-ins wait for it
+	// Form stands for what Scope and Account say: when it is another than it
+	// was, everybody's account is looked at again.
+	Form string
 }
 
 // wants: the user should have an account here.

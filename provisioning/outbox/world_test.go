@@ -231,7 +231,7 @@ func worldOver(t testing.TB, st, background store.Store, targets ...outbox.Targe
 		Run: func(ctx context.Context, kind, key string) error { return w.runner.Now(ctx, kind, key) },
 	})
 	w.runner = task.NewRunner(task.Config{Store: background, Workers: 16, PerLane: 4, Alone: true, Handlers: map[string]task.Handler{
-		outbox.Kind: w.box.Handle, provisioning.TaskClear: w.dir.Clear,
+		outbox.Kind: w.box.Handle, outbox.KindEverybody: w.box.HandleEverybody, provisioning.TaskClear: w.dir.Clear,
 	}})
 	return w
 }
@@ -312,7 +312,7 @@ func (w *world) tasks() []task.Task {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return slices.DeleteFunc(list, func(t task.Task) bool { return t.Kind != outbox.Kind })
+	return slices.DeleteFunc(list, func(t task.Task) bool { return t.Kind == provisioning.TaskClear })
 }
 
 // task is the task of a user, at the only target that has one.
