@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -39,6 +40,8 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("GET /v1/user", a.user)
 	a.route("POST /v1/user/active", a.setActive)
 	a.route("DELETE /v1/user", a.deleteUser)
+	a.route("POST /v1/user/link", a.link)
+	a.route("DELETE /v1/user/link", a.unlink)
 	a.route("GET /v1/sessions", a.sessions)
 	a.route("DELETE /v1/sessions", a.endSessions)
 	a.route("GET /v1/tasks", a.tasks)
@@ -198,6 +201,38 @@ func (a *api) deleteUser(r *http.Request) (any, error) {
 	return a.view(u), nil
 }
 
+// link lets a user sign in as the person that an identity provider calls so. Only
+// an administrator can know that both are one.
+func (a *api) link(r *http.Request) (any, error) { return a.relink(r, true) }
+
+// unlink takes that back, and ends the user's sessions.
+func (a *api) unlink(r *http.Request) (any, error) { return a.relink(r, false) }
+
+func (a *api) relink(r *http.Request, link bool) (any, error) {
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	provider, ref := r.FormValue("provider"), federation.Ref{Issuer: r.FormValue("issuer"), Subject: r.FormValue("subject")}
+	if !slices.ContainsFunc(a.s.cfg.IdentityProviders, func(p configs.IdentityProvider) bool { return p.ID == provider }) {
+		return nil, errNo(fmt.Sprintf("there is no identity provider %q — the configuration lists those there are", provider))
+	}
+	if link {
+		u, _, err = a.s.directory.Link(r.Context(), u.ID, ref, provider, provisioning.Admin)
+	} else if u, _, err = a.s.directory.Unlink(r.Context(), u.ID, ref, provisioning.Admin); err == nil {
+		_, err = a.s.sessions.EndUser(r.Context(), u.ID)
+	}
+	var taken *provisioning.Conflict
+	var invalid *provisioning.Invalid
+	if errors.As(err, &taken) || errors.As(err, &invalid) {
+		return nil, errNo(err.Error())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.view(u), nil
+}
+
 // sessionView is a session as the tools show it: nothing that opens it.
 type sessionView struct {
 	ID       string    `json:"id"`
@@ -296,6 +331,9 @@ type explanation struct {
 	Headers  []gateway.Header `json:"headers"`
 	Targets  []targetPreview  `json:"targets,omitempty"`
 }
+
+// No: the answer to "may they?" is no.
+func (x explanation) No() bool { return x.Outcome != authz.Allow.String() }
 
 // targetPreview is what a target would get.
 type targetPreview struct {

@@ -114,15 +114,18 @@ func adminVerb[T any](use, short string, check cobra.PositionalArgs, ask func(cm
 		}
 		if *asJSON {
 			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, raw, "", "  "); err != nil {
-				return err
+			if err = json.Indent(&pretty, raw, "", "  "); err == nil {
+				_, err = pretty.WriteTo(cmd.OutOrStdout())
 			}
-			_, err := pretty.WriteTo(cmd.OutOrStdout())
-			return err
+		} else {
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			show(w, v)
+			err = w.Flush()
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		show(w, v)
-		return w.Flush()
+		if no, ok := any(v).(interface{ No() bool }); ok && no.No() && err == nil {
+			return errSaid
+		}
+		return err
 	}
 	return cmd
 }
@@ -162,7 +165,7 @@ func usersCommand() *cobra.Command {
 	said := func(what string) func(io.Writer, userView) {
 		return func(w io.Writer, u userView) { fmt.Fprintf(w, "%s %s\n", u.UserName, what) }
 	}
-	return group("users", "People: list, show, disable, enable, delete",
+	return group("users", "People: list, show, disable, enable, link, unlink, delete",
 		pageFlags(adminVerb("list [PREFIX]", "List users, those whose name begins with PREFIX", cobra.MaximumNArgs(1),
 			func(cmd *cobra.Command, a []string) (string, string, url.Values) {
 				q := page(cmd, url.Values{})
@@ -179,8 +182,16 @@ func usersCommand() *cobra.Command {
 		adminVerb("show NAME", "Show one user: who said what, roles, sign-ins, accounts", cobra.ExactArgs(1), one("GET", "user", nil), showUser),
 		adminVerb("disable NAME", "Keep a user out, and end their sessions", cobra.ExactArgs(1), one("POST", "user/active", url.Values{"active": {"false"}}), said("is disabled")),
 		adminVerb("enable NAME", "Let a user in again", cobra.ExactArgs(1), one("POST", "user/active", url.Values{"active": {"true"}}), said("is enabled")),
+		adminVerb("link NAME PROVIDER ISSUER SUBJECT", "Let a user sign in as the person whom an identity provider calls so", cobra.ExactArgs(4), linked("POST"), said("can sign in there")),
+		adminVerb("unlink NAME PROVIDER ISSUER SUBJECT", "Take that back, and end the user's sessions", cobra.ExactArgs(4), linked("DELETE"), said("can not sign in there any more")),
 		adminVerb("delete NAME", "Delete a user, and end their sessions", cobra.ExactArgs(1), one("DELETE", "user", nil), said("is deleted")),
 	)
+}
+
+func linked(method string) func(*cobra.Command, []string) (string, string, url.Values) {
+	return func(_ *cobra.Command, a []string) (string, string, url.Values) {
+		return method, "user/link", url.Values{"name": {a[0]}, "provider": {a[1]}, "issuer": {a[2]}, "subject": {a[3]}}
+	}
 }
 
 func showUser(w io.Writer, u userView) {
@@ -269,7 +280,13 @@ func auditCommand() *cobra.Command {
 }
 
 func explainCommand() *cobra.Command {
-	cmd := adminVerb("explain", "Why a person may or may not use a service, and what it would learn", cobra.NoArgs,
+	named := func(cmd *cobra.Command, a []string) error {
+		if cmd.Flags().Lookup("service").Value.String() == "" {
+			return errors.New("--service is missing")
+		}
+		return cobra.NoArgs(cmd, a)
+	}
+	cmd := adminVerb("explain", "Why a person may or may not use a service, and what it would learn", named,
 		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
 			q := url.Values{}
 			for flag, key := range map[string]string{"user": "name", "service": "service", "method": "method", "path": "path", "from": "from", "acr": "acr", "idp": "idp"} {
@@ -284,7 +301,6 @@ func explainCommand() *cobra.Command {
 	cmd.Flags().String("from", "127.0.0.1", "address of the caller")
 	cmd.Flags().String("acr", "", "authentication context of the sign-in")
 	cmd.Flags().String("idp", "", "identity provider of the sign-in; empty: that of the first link")
-	_ = cmd.MarkFlagRequired("service")
 	return cmd
 }
 
