@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
@@ -14,8 +16,10 @@ import (
 // A recorder writes audit events that change nothing else: refusals and denials.
 // They are queued, so that a flood of refused requests costs no disk on the
 // request path and can not fill the disk faster than it is written. What did
-// not fit is counted, and the count is recorded. Sign-ins, changes and ends of
-// sessions do not pass here: they are recorded in their own transactions.
+// not fit is counted, and the count is recorded. Refusals of people who are not
+// signed in cost them nothing, so of each kind no more are recorded one by one
+// than a disk can take for ever. Sign-ins, changes and ends of sessions do not
+// pass here: they are recorded in their own transactions.
 type recorder struct {
 	st      store.Store
 	log     *audit.Log
@@ -23,19 +27,36 @@ type recorder struct {
 	now     func() time.Time
 	queue   chan audit.Event
 	dropped atomic.Uint64
+	// strangers bounds events without a user, by kind; other kinds have no bound.
+	strangers map[string]*rate.Limiter
 }
+
+// Of strangers, so many refusals of one kind are recorded at once, and then so
+// many a second: some 2 GB a day at the very most.
+const (
+	strangersBurst  = 1000
+	strangersSecond = 5
+)
 
 // recordBatch events are written in one transaction, within store.MaxKeys.
 const recordBatch = 12
 
 func newRecorder(st store.Store, log *audit.Log, sl *slog.Logger, now func() time.Time) *recorder {
-	return &recorder{st: st, log: log, slog: sl, now: now, queue: make(chan audit.Event, 4096)}
+	r := &recorder{st: st, log: log, slog: sl, now: now, queue: make(chan audit.Event, 4096), strangers: map[string]*rate.Limiter{}}
+	for _, kind := range []string{"refused", "denied", "login.refused"} {
+		r.strangers[kind] = rate.NewLimiter(strangersSecond, strangersBurst)
+	}
+	return r
 }
 
 // Record queues an event; it never blocks.
 func (r *recorder) Record(e audit.Event) {
 	if e.At.IsZero() {
 		e.At = r.now()
+	}
+	if l := r.strangers[e.Kind]; l != nil && e.UserID == "" && !l.Allow() {
+		r.dropped.Add(1)
+		return
 	}
 	select {
 	case r.queue <- e:
@@ -66,7 +87,7 @@ func (r *recorder) run(ctx context.Context) {
 func (r *recorder) batch(first audit.Event) []audit.Event {
 	list := []audit.Event{first}
 	if n := r.dropped.Swap(0); n > 0 {
-		list = append(list, audit.Event{Kind: "audit.dropped", Text: fmt.Sprintf("%d refusals were not recorded one by one: they came faster than they could be written", n)})
+		list = append(list, audit.Event{Kind: "audit.dropped", Text: fmt.Sprintf("%d refusals were not recorded one by one: they came faster than they are written", n)})
 	}
 	for len(list) < recordBatch {
 		select {
