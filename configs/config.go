@@ -220,7 +220,7 @@ type SAML struct {
 	SignRequests bool `yaml:"sign_requests" jsonschema:"default=true"`
 	// RequireSignedResponse wants the response signed too; the assertion always has to be.
 	RequireSignedResponse bool `yaml:"require_signed_response"`
-	// Keys of the gateway: the first signs, all decrypt. Left out: the gateway makes one when it first starts.
+	// Keys of the gateway: the first signs, all are announced in its metadata, and those of RSA decrypt. Left out: the gateway makes one when it first starts.
 	Keys []KeyPair `yaml:"keys"`
 	// Subject is what names a person: `subject-id`, `pairwise-id`, `nameid:persistent`, `nameid:email`, `nameid:unspecified`, or the name of an attribute that is never given to somebody else. The word `nameid` is the first there is of `subject-id`, `pairwise-id` and `nameid:persistent`.
 	Subject string `yaml:"subject" jsonschema:"default=nameid"`
