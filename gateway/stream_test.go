@@ -354,3 +354,58 @@ func TestSessionsOfRemovedProvidersEndStreams(t *testing.T) {
 	next.Recheck("", "")
 	f.onlyCut("a stream of a provider that is gone", cut, nil)
 }
+
+func TestP20_StreamsOverHTTP2AreCut(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, overTLS)
+	f.echo.does(func(w http.ResponseWriter, r *http.Request) {
+		for _, l := range lasting {
+			if strings.Contains(l.request, " "+r.URL.Path+" ") {
+				l.serve(w, r)
+			}
+		}
+	})
+	c := f.client()
+	defer c.CloseIdleConnections()
+	alice, other := f.guest("alice"), f.guest("other")
+	open := func(p *guest) io.ReadCloser {
+		t.Helper()
+		resp, err := c.Do(f.request(p, "GET", "wiki", "/events", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b := make([]byte, 5); resp.ProtoMajor != 2 || resp.StatusCode != 200 {
+			t.Fatalf("%s %d", resp.Proto, resp.StatusCode)
+		} else if _, err := io.ReadFull(resp.Body, b); err != nil {
+			t.Fatal(err)
+		}
+		return resp.Body
+	}
+	mine, theirs := open(alice), open(other)
+	defer mine.Close()
+	defer theirs.Close()
+	// An upload that has begun and does not go on.
+	body, more := io.Pipe()
+	defer more.Close()
+	answered := make(chan answer, 1)
+	go func() {
+		resp, err := c.Do(f.request(alice, "PUT", "wiki", "/quiet", body))
+		if err != nil {
+			answered <- answer{}
+			return
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		answered <- answer{resp, string(b)}
+	}()
+	_, _ = io.WriteString(more, "some of it")
+	eventually(t, "three streams are there", func() bool { return len(f.streams.of(everything)) == 3 })
+	alice.end()
+	if _, err := io.ReadAll(mine); err == nil {
+		t.Error("a stream that was cut looks complete")
+	}
+	if a := <-answered; a.Response != nil {
+		f.refused(a, 401, ReasonRevoked)
+	}
+	eventually(t, "only the other's is left", func() bool { return len(f.streams.of(everything)) == 1 })
+}
