@@ -88,8 +88,15 @@ func (g *Gateway) program(rest string) http.Handler {
 }
 
 // hand hands a request over to h. Cookies prove nothing there: a browser sends
-// them whoever asked it to.
+// them whoever asked it to. It does the same with a password for Basic that
+// somebody once typed, so pages of others are refused; programs never say that
+// they are one.
 func (v *visit) hand(h http.Handler, rest string) {
+	origin, site := v.r.Header["Origin"], v.r.Header.Get("Sec-Fetch-Site")
+	if len(origin) > 0 && !v.fromHere() || site != "" && site != "same-origin" && site != "none" {
+		v.refuse(refusal{code: ReasonCrossSite, detail: "a program's address, asked for by a page of another site"})
+		return
+	}
 	r := v.r.Clone(v.r.Context())
 	delete(r.Header, "Cookie")
 	r.Header["X-Forwarded-For"] = []string{v.from.String()}

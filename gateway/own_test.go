@@ -1,0 +1,47 @@
+package gateway
+
+import (
+	"net/http"
+	"testing"
+)
+
+// C01: what a program proves itself with must be its own doing. A browser keeps a
+// password for Basic and sends it with whatever any page asks for; a body
+// without a type needs no leave of ours.
+func TestC01_APageOfAnotherSiteCanNotUseAPasswordThatABrowserKeeps(t *testing.T) {
+	t.Parallel()
+	served := 0
+	f := newFront(t, func(_ *front, c *Config) {
+		c.Own = map[string]http.Handler{"scim/v2/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, _, ok := r.BasicAuth(); ok {
+				served++
+			}
+		})}
+		c.Aliases = map[string]string{"/scim2/": "scim/v2/"}
+	})
+	basic := "Authorization: Basic YWRtaW46YWRtaW4="
+	for _, path := range []string{"/.gatehouse/scim/v2/Users", "/scim2/Users"} {
+		for _, lines := range [][]string{
+			{"Sec-Fetch-Site: cross-site"},
+			{"Sec-Fetch-Site: same-site", "Origin: http://" + f.at("wiki")},
+			{"Origin: https://evil.example"},
+			{"Origin: null"},
+			{"Origin: http://" + f.at("gate"), "Sec-Fetch-Site: cross-site"},
+			{"Origin: http://" + f.at("gate"), "Origin: https://evil.example"},
+		} {
+			f.refused(f.ask(nil, "POST", "gate", path, append(lines, basic, "Content-Length: 0")...), http.StatusForbidden, ReasonCrossSite)
+		}
+		if served != 0 {
+			t.Fatalf("%s: %d requests of other sites were served", path, served)
+		}
+		for _, lines := range [][]string{nil, {"Sec-Fetch-Site: none"}, {"Origin: http://" + f.at("gate")}} {
+			if a := f.ask(nil, "POST", "gate", path, append(lines, basic, "Content-Length: 0")...); a.StatusCode != http.StatusOK {
+				t.Errorf("%s %q: %d", path, lines, a.StatusCode)
+			}
+		}
+		if served != 3 {
+			t.Errorf("%s: %d of 3 programs were served", path, served)
+		}
+		served = 0
+	}
+}
