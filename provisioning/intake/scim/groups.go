@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
-	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -270,74 +269,23 @@ func (s groups) move(ctx context.Context, id string, come, leave []member) error
 	return nil
 }
 
-// List returns a page, ordered by ID.
+// List returns a page. Of a client without groups nothing is read.
 func (s groups) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
 	if len(c.Groups) == 0 {
 		return rfc.Page{}, nil
 	}
-	of := s.bare
-	if q.Filter != nil && (reads(q.Filter, "members") || reads(q.Filter, "meta")) {
-		of = s.whole
+	k := kind[provisioning.Group]{
+		id: func(g provisioning.Group) string { return g.ID }, sees: c.Manages,
+		try: s.bare, make: s.whole,
+		name: "displayName", all: s.Directory.Groups, byID: s.Directory.Group, byName: s.Directory.GroupByName,
+		byExternal: s.Directory.GroupsByExternalID, search: s.Directory.SearchGroups,
 	}
-	var found []provisioning.Group
-	looked := 0
-	for g, err := range s.candidates(ctx, c, q.Filter) {
-		if err != nil {
-			return rfc.Page{}, answer(err, "")
-		}
-		if looked++; q.Filter != nil && looked > maxScan {
-			return rfc.Page{}, errTooMany
-		}
-		if !c.Manages(g) {
-			continue
-		}
-		if q.Filter != nil {
-			r, err := of(ctx, g)
-			if err != nil {
-				return rfc.Page{}, err
-			}
-			if !q.Filter.Match(&r.Object) {
-				continue
-			}
-		}
-		found = append(found, g)
+	if reads(q.Filter, "members") || reads(q.Filter, "meta") {
+		k.try = s.whole
 	}
-	slices.SortFunc(found, func(a, b provisioning.Group) int { return cmp.Compare(a.ID, b.ID) })
-	p := rfc.Page{Total: len(found)}
-	if of = s.whole; q.Wants != nil && !q.Wants("members") {
-		of = s.bare
+	if q.Wants != nil && !q.Wants("members") {
+		k.make = s.bare
 	}
-	for _, g := range paged(found, q) {
-		r, err := of(ctx, g)
-		if err != nil {
-			return rfc.Page{}, err
-		}
-		p.Resources = append(p.Resources, r)
-	}
-	return p, nil
-}
-
-// candidates are the groups that can match a filter: those that an index finds,
-// else all of the client's stores.
-func (s groups) candidates(ctx context.Context, c *client.Client, f rfc.Filter) iter.Seq2[provisioning.Group, error] {
-	if f == nil {
-		return s.Directory.Groups(ctx, "", 0)
-	}
-	if id, ok := rfc.Equal(f, "id"); ok {
-		return one(s.Directory.Group(ctx, id))
-	}
-	if name, ok := rfc.Equal(f, "displayName"); ok {
-		userStore, rest := own(c, name)
-		return one(s.Directory.GroupByName(ctx, userStore, rest))
-	}
-	of := func(userStore string) iter.Seq2[provisioning.Group, error] {
-		return s.Directory.SearchGroups(ctx, userStore, "", "", maxScan+1)
-	}
-	if ext, ok := rfc.Equal(f, "externalId"); ok {
-		of = func(userStore string) iter.Seq2[provisioning.Group, error] {
-			return s.Directory.GroupsByExternalID(ctx, userStore, ext)
-		}
-	}
-	return each(c.UserStores, of)
+	return k.page(ctx, c, q)
 }

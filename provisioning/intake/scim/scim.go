@@ -88,13 +88,6 @@ func New(c Config) (http.Handler, error) {
 	}), nil
 }
 
-// maxScan is how many users, or groups, are looked at for a filter that no
-// index answers.
-const maxScan = 1000
-
-var errTooMany = rfc.Errorf(http.StatusBadRequest, rfc.TooMany,
-	"only userName, displayName of groups, externalId and id are looked up; for another filter there are more than %d to look at: add a comparison of one of these with eq", maxScan)
-
 // scimNames are what SCIM calls the fields of a user or group.
 var scimNames = map[string]string{"user_name": "userName", "external_id": "externalId", "group name": "displayName", "store": "userName"}
 

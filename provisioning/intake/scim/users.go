@@ -1,10 +1,7 @@
 package scim
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"iter"
 	"net/http"
 	"slices"
 
@@ -185,138 +182,20 @@ func (s users) Delete(ctx context.Context, id string, check func(*rfc.Resource) 
 	return s.EndSessions(ctx, id)
 }
 
-// List returns a page, ordered by ID, which is the order of creation.
+// List returns a page.
 func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
-	if q.Filter == nil {
-		return s.all(ctx, c, q)
+	k := kind[provisioning.User]{
+		id: func(u provisioning.User) string { return u.ID }, sees: func(u provisioning.User) bool { return c.May(u.Store) },
+		try: s.bare, make: s.whole,
+		name: "userName", all: s.Directory.Users, byID: s.Directory.User, byName: s.Directory.ByName,
+		byExternal: s.Directory.ByExternalID, search: s.Directory.Search,
 	}
-	of := s.bare
 	if reads(q.Filter, "groups") {
-		of = s.whole
+		k.try = s.whole
 	}
-	var found []provisioning.User
-	looked := 0
-	for u, err := range s.candidates(ctx, c, q.Filter) {
-		if err != nil {
-			return rfc.Page{}, answer(err, "")
-		}
-		if looked++; looked > maxScan {
-			return rfc.Page{}, errTooMany
-		}
-		if !c.May(u.Store) {
-			continue
-		}
-		r, err := of(ctx, u)
-		if err != nil {
-			return rfc.Page{}, err
-		}
-		if q.Filter.Match(&r.Object) {
-			found = append(found, u)
-		}
-	}
-	slices.SortFunc(found, func(a, b provisioning.User) int { return cmp.Compare(a.ID, b.ID) })
-	p := rfc.Page{Total: len(found)}
-	of = s.wanted(q)
-	for _, u := range paged(found, q) {
-		r, err := of(ctx, u)
-		if err != nil {
-			return rfc.Page{}, err
-		}
-		p.Resources = append(p.Resources, r)
-	}
-	return p, nil
-}
-
-// all is a page of everybody.
-func (s users) all(ctx context.Context, c *client.Client, q rfc.Query) (p rfc.Page, err error) {
-	for u, err := range s.Directory.Users(ctx, "", 0) {
-		if err != nil {
-			return rfc.Page{}, err
-		}
-		if !c.May(u.Store) {
-			continue
-		}
-		if p.Total++; p.Total < q.Start || len(p.Resources) == q.Count {
-			continue
-		}
-		r, err := s.wanted(q)(ctx, u)
-		if err != nil {
-			return rfc.Page{}, err
-		}
-		p.Resources = append(p.Resources, r)
-	}
-	return p, nil
-}
-
-// wanted makes the resources of an answer: with groups if they are in it.
-func (s users) wanted(q rfc.Query) func(context.Context, provisioning.User) (*rfc.Resource, error) {
 	if q.Wants != nil && !q.Wants("groups") {
-		return s.bare
+		k.make = s.bare
 	}
-	return s.whole
-}
-
-// paged are those of the page that a query asks for.
-func paged[T any](all []T, q rfc.Query) []T {
-	from := min(q.Start-1, len(all))
-	return all[from : from+min(q.Count, len(all)-from)]
-}
-
-// reads reports whether a filter reads an attribute.
-func reads(f rfc.Filter, attr string) bool {
-	return slices.ContainsFunc(rfc.Paths(f), func(p rfc.Path) bool { return p.Name == attr })
-}
-
-// candidates are the users who can match a filter: those that an index finds,
-// else all of the client's stores.
-func (s users) candidates(ctx context.Context, c *client.Client, f rfc.Filter) iter.Seq2[provisioning.User, error] {
-	if id, ok := rfc.Equal(f, "id"); ok {
-		return one(s.Directory.User(ctx, id))
-	}
-	if name, ok := rfc.Equal(f, "userName"); ok {
-		userStore, rest := own(c, name)
-		return one(s.Directory.ByName(ctx, userStore, rest))
-	}
-	of := func(userStore string) iter.Seq2[provisioning.User, error] {
-		return s.Directory.Search(ctx, userStore, "", "", maxScan+1)
-	}
-	if ext, ok := rfc.Equal(f, "externalId"); ok {
-		of = func(userStore string) iter.Seq2[provisioning.User, error] {
-			return s.Directory.ByExternalID(ctx, userStore, ext)
-		}
-	}
-	return each(c.UserStores, of)
-}
-
-// own is where a name is looked for. One with a slash in it that is no store's
-// may have come by a sign-in; it is in the client's own store.
-func own(c *client.Client, name string) (userStore, rest string) {
-	userStore, rest, err := c.Split(name)
-	if err != nil && len(c.UserStores) > 0 {
-		return c.UserStores[0], name
-	}
-	return userStore, rest
-}
-
-// one is a sequence of what was found, if it was.
-func one[T any](v T, err error) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		if !errors.Is(err, provisioning.ErrNotFound) {
-			yield(v, err)
-		}
-	}
-}
-
-// each is what there is of each, one after the other.
-func each[T any](list []string, of func(string) iter.Seq2[T, error]) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		for _, x := range list {
-			for v, err := range of(x) {
-				if !yield(v, err) {
-					return
-				}
-			}
-		}
-	}
+	return k.page(ctx, c, q)
 }
