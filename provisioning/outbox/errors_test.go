@@ -151,7 +151,7 @@ func TestWrongCredentialsOrAddressOpenTheBreaker(t *testing.T) {
 				crm := newPlace(t, "crm")
 				w := newWorld(t, open(t), crm.target())
 				crm.awkward.Next(-1, trick)
-				const people = 30
+				const people = 12
 				var wanted []string
 				for i := range people {
 					w.person(fmt.Sprintf("p%02d", i), "", "")

@@ -22,7 +22,7 @@ func (w *world) begin() {
 // there, without a change of theirs.
 func TestAChangedTargetReachesEverybody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const people = 60
+		const people = 30
 		crm, hr := newPlace(t, "crm"), newPlace(t, "hr")
 		st := open(t)
 		one := crm.target()

@@ -159,7 +159,7 @@ func TestB06_AStuckTargetKeepsNoOtherWaiting(t *testing.T) {
 		stuck.awkward.Next(-1, connectortest.Hang())
 		w := newWorld(t, open(t), stuck.target(), well.target())
 		w.start()
-		const people = 60
+		const people = 30
 		began := time.Now()
 		for i := range people {
 			w.person(fmt.Sprintf("p%02d", i), "", "")
