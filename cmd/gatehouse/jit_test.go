@@ -13,7 +13,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 )
 
-func TestS73_ARefusedSignInMakesNobody(t *testing.T) {
+func TestS52S53S73_ARefusedSignInMakesNobody(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil)
 	// A fault in front of somebody who was never here.

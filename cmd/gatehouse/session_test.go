@@ -99,12 +99,14 @@ func TestT02T06A01_SigningOutEndsTheSessionAndOnlyThePersonCan(t *testing.T) {
 		{"Origin": {l.at("wiki", "")}},
 		{"Origin": {l.at("", ""), l.at("", "")}},
 	} {
-		r, _ := http.NewRequest(http.MethodPost, out, strings.NewReader(""))
-		r.Header = h.Clone()
-		r.Header.Set("Accept", "text/html")
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		t.Log(h)
-		l.refused("request.cross_site", p, func() { p.send(r) })
+		for _, to := range []string{out, l.at("", "/")} { // and every other page of ours
+			r, _ := http.NewRequest(http.MethodPost, to, strings.NewReader(""))
+			r.Header = h.Clone()
+			r.Header.Set("Accept", "text/html")
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			t.Log(to, h)
+			l.refused("request.cross_site", p, func() { p.send(r) })
+		}
 	}
 	p.do(http.MethodGet, out, nil).wants(http.StatusOK, "Alice Liddell")
 	l.guarded(p)
