@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -42,25 +41,27 @@ func (s groups) group(ctx context.Context, id string) (provisioning.Group, error
 
 // bare is the resource without members, and so without a version.
 func (s groups) bare(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
+	return s.with(ctx, g, nil, ""), nil
+}
+
+func (groups) with(ctx context.Context, g provisioning.Group, members []any, version string) *rfc.Resource {
 	rt := rfc.GroupType()
 	r := &rfc.Resource{Object: *rfc.NewObject("schemas", []any{rt.Schema.ID})}
 	if g.ExternalID != "" {
 		r.Set("externalId", g.ExternalID)
 	}
 	r.Set("displayName", client.From(ctx).Join(g.Store, g.Name))
-	rt.Stamp(r, g.ID, g.Created, g.Modified, "")
-	r.Sub("meta").Delete("version")
-	return r, nil
+	r.Set("members", members)
+	if rt.Stamp(r, g.ID, g.Created, g.Modified, version); version == "" {
+		r.Sub("meta").Delete("version")
+	}
+	return r
 }
 
 // whole is the resource with those members whom the client may see. A group's
 // own version does not count its members, so the tag is made of both.
 func (s groups) whole(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	r, err := s.bare(ctx, g)
-	if err != nil {
-		return nil, err
-	}
 	sum := fnv.New64a()
 	var list []any
 	add := func(id, kind, display string) {
@@ -89,9 +90,7 @@ func (s groups) whole(ctx context.Context, g provisioning.Group) (*rfc.Resource,
 			add(in.ID, "Group", c.Join(in.Store, in.Name))
 		}
 	}
-	r.Set("members", list)
-	r.Sub("meta").Set("version", tag(g.Version)[:len(tag(g.Version))-1]+"-"+strconv.FormatUint(sum.Sum64(), 36)+`"`)
-	return r, nil
+	return s.with(ctx, g, list, tag(g.Version, sum.Sum64())), nil
 }
 
 var errNoGroups = rfc.Errorf(http.StatusForbidden, "", "this client may not manage a group of this name")

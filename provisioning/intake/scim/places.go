@@ -188,8 +188,14 @@ func read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resour
 	return r, nil
 }
 
-// tag is the entity tag of a version.
-func tag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+// tag is the entity tag of a version, or of what is told apart by several numbers.
+func tag(numbers ...uint64) string {
+	parts := make([]string, len(numbers))
+	for i, n := range numbers {
+		parts[i] = strconv.FormatUint(n, 10)
+	}
+	return `W/"` + strings.Join(parts, "-") + `"`
+}
 
 // write makes a source say what differs between cur, which read made of u (or
 // an empty one, to begin with), and next. What is as it was, is not said: a client
