@@ -181,6 +181,7 @@ func New(c Config) (*Gateway, error) {
 		if (s.Upstream == nil) == (s.Handler == nil) {
 			return nil, fmt.Errorf("service %s: exactly one upstream is needed", s.ID)
 		}
+		s.Headers = Several(s.Headers, c.Multi)
 		sv := &service{Service: s, reads: c.Policy.Reads(s.ID), authority: g.authority(s.Host)}
 		if g.services[s.ID] != nil {
 			return nil, fmt.Errorf("two services are called %s", s.ID)

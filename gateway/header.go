@@ -20,6 +20,19 @@ type HeaderRule struct {
 	List      string // how several values go: "join" (default), "repeat", "json"
 	Separator string // for join; "": ",". It and the backslash are escaped by a backslash inside a value
 	Text      string // how text goes: "utf8" (default), "percent", "rfc2047"
+
+	several bool // the attribute can have several values: see Several
+}
+
+// Several are rules that know which attributes can have several values. A single
+// value of those is escaped like many: a group called "users,admin" must not look
+// like two.
+func Several(rules []HeaderRule, multi func(attribute string) bool) []HeaderRule {
+	rules = slices.Clone(rules)
+	for i := range rules {
+		rules[i].several = multi(rules[i].Attribute)
+	}
+	return rules
 }
 
 // JWTAttribute is the attribute that stands for the signed token itself.
@@ -130,7 +143,7 @@ func (h HeaderRule) encode(vals []string) []string {
 			if !ok {
 				continue
 			}
-			if h.List != "repeat" && len(vals) > 1 {
+			if h.List != "repeat" && (h.several || len(vals) > 1) {
 				t = esc.Replace(t)
 			}
 			out = append(out, t)

@@ -45,3 +45,20 @@ func TestC01_APageOfAnotherSiteCanNotUseAPasswordThatABrowserKeeps(t *testing.T)
 		served = 0
 	}
 }
+
+// P06: whoever can name one group at their identity provider must not be in two
+// at the service.
+func TestP06_OneValueWithASeparatorNeverLooksLikeTwo(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, func(_ *front, c *Config) { c.Multi = func(attr string) bool { return attr == "groups" } })
+	both := f.passed(f.ask(f.guest("ann", "staff", "admins"), "GET", "wiki", "/")).Header.Get("X-Forwarded-Groups")
+	one := f.passed(f.ask(f.guest("eve", "admins,staff"), "GET", "wiki", "/")).Header.Get("X-Forwarded-Groups")
+	if both != "admins,staff" || one != `admins\,staff` {
+		t.Errorf("two groups are %q, one with a comma is %q", both, one)
+	}
+	// A name that can only be one is not a list.
+	rules := Several([]HeaderRule{{Name: "X-Name", Attribute: "display_name"}}, f.g.c.Multi)
+	if got := Outgoing(rules, authzRelease("display_name", []string{"Doe, John"})); got[0].Values[0] != "Doe, John" {
+		t.Errorf("a name is %q", got)
+	}
+}

@@ -379,7 +379,8 @@ func (a *api) explain(r *http.Request) (any, error) {
 	if sub.ID != "" {
 		rel := a.s.rules.release.Release("service:"+service, sub)
 		x.Sent, x.Withheld = append(x.Sent, rel.Sent...), append(x.Withheld, rel.Withheld...)
-		x.Headers = append(x.Headers, gateway.Outgoing(headers(a.s.cfg.Services[i].Headers), rel)...)
+		multi := multi(a.s.cfg)
+		x.Headers = append(x.Headers, gateway.Outgoing(gateway.Several(headers(a.s.cfg.Services[i].Headers), func(attr string) bool { return multi[attr] }), rel)...)
 		for _, t := range a.s.cfg.Targets {
 			x.Targets = append(x.Targets, targetPreview{t.ID, a.s.rules.scopes[t.ID](sub), append([]authz.Released{}, a.s.rules.release.Release("target:"+t.ID, sub).Sent...)})
 		}
