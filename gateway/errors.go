@@ -75,10 +75,17 @@ type refusal struct {
 	said   string // what the identity provider said, for the person; untrusted
 	idp    *Provider
 	retry  string // where to try again
+	cause  error  // instead of detail, where there is one
 }
 
-func (r refusal) Error() string  { return r.code + ": " + r.detail }
+func (r refusal) Error() string {
+	if r.cause != nil {
+		return r.cause.Error()
+	}
+	return r.code + ": " + r.detail
+}
 func (r refusal) Reason() string { return r.code }
+func (r refusal) Unwrap() error  { return r.cause }
 
 // reasonOf is the reason code of an error; what has none is ours to mend.
 func reasonOf(err error) string {

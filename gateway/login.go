@@ -582,12 +582,12 @@ func wanted(d authz.Decision) federation.Login {
 // withProvider gives an error of a sign-in what its page needs. What the
 // identity provider itself said is shown as its words.
 func withProvider(err error, p *Provider, retry string) error {
-	r := refusal{code: reasonOf(err), detail: err.Error(), idp: p, retry: retry}
+	r := refusal{code: reasonOf(err), cause: err, idp: p, retry: retry}
 	var fr *federation.Refusal
 	if errors.As(err, &fr) && fr.Code == federation.ReasonDenied {
 		r.said = fr.Detail
 	}
-	return errors.Join(r, err)
+	return r
 }
 
 func (v *visit) refuseLogin(p *Provider, err error) {

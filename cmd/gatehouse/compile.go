@@ -7,6 +7,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 )
@@ -169,13 +170,18 @@ func compileJIT(cfg *configs.Config, p configs.IdentityProvider, i int) (provisi
 			name = "uid"
 		}
 	}
+	// An administrator may write a SAML attribute's full name too.
+	theirs := func(name string) string { return name }
+	if p.SAML != nil {
+		theirs = saml.Friendly
+	}
 	var err error
-	if jit.UserName, err = provisioning.CompileFrom(name); err != nil {
+	if jit.UserName, err = provisioning.CompileFrom(theirs(name)); err != nil {
 		out = append(out, configs.At(cfg.Pos("identity_providers", i, "provisioning", "user_name"), err.Error(), "name one of the provider's attributes, or write an expression over claims"))
 	}
 	var maps []provisioning.MapRule
 	for attr, m := range p.Attributes {
-		from := m.From
+		from := theirs(m.From)
 		if m.Expr != "" {
 			from = m.Expr
 		}

@@ -7,11 +7,11 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation"
 )
 
-// friendly gives the name under which an attribute is kept: the usual short
+// Friendly gives the name under which an attribute is kept: the usual short
 // one for names that the directories and federations of the world share, else
 // the Name as it is. A name in the basic format ("mail") is its own.
 // FriendlyName is not asked: anybody may write anything there.
-func friendly(nm string) string {
+func Friendly(nm string) string {
 	if short, ok := strings.CutPrefix(nm, "urn:mace:dir:attribute-def:"); ok {
 		for _, known := range names {
 			if known == short {
@@ -77,7 +77,7 @@ const maxAttributes = 64 << 10
 const groupsLink = "http://schemas.microsoft.com/claims/groups.link"
 
 // attributesOf reads the attribute statements into one map, under the names
-// that friendly gives. An attribute that is given twice, also under two names
+// that Friendly gives. An attribute that is given twice, also under two names
 // that mean the same, must have the same values each time: which of two
 // different ones is meant nobody can say. Values are kept byte for byte. An
 // attribute without values is a statement and stays, with none. A value that
@@ -111,7 +111,7 @@ func attributesOf(statements []*node, limit int) (map[string][]string, error) {
 			if !readable {
 				continue
 			}
-			key := friendly(nm)
+			key := Friendly(nm)
 			if (key == SubjectID || key == PairwiseID) && !strings.HasPrefix(nm, "urn:oasis:") {
 				continue // it is called like the identifier, and is not it
 			}
