@@ -207,3 +207,46 @@ func TestResidentUsesItsStoresByPrefixAtTheOldAddress(t *testing.T) {
 	// The alias belongs to the gateway's own host alone.
 	w.person().open(w.at("wiki", "/scim2/Users")).wants(http.StatusOK, "Choose your institution")
 }
+
+// The configuration decides what a client may, and a changed one decides it at
+// once: a credential that is taken out of it is worth nothing.
+func TestC01_ConfigurationSaysWhoMayProvisionAndWhatIsPushed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	as := func(token string) *scimClient {
+		return &scimClient{l.world, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }, l.at("", "/.gatehouse/scim/v2")}
+	}
+	as("quiet-1").do(401, "GET", "/Users", "")
+	l.reload(func(yaml string) string {
+		return yaml + `clients:
+  - { id: quiet, credentials: [ { bearer: quiet-1 }, { bearer: quiet-2 } ] }
+  - { id: loud, credentials: [ { bearer: loud-1 } ], user_store: [partners, primary], mode: persist-and-push }
+  - { id: astray, credentials: [ { bearer: astray-1 } ], mode: persist-and-push, links: { identity_provider: campus } }
+`
+	})
+	accounts := func(id string) int {
+		t.Helper()
+		states, err := l.p.site.Load().outbox.States(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(states)
+	}
+	quiet := as("quiet-1").do(201, "POST", "/Users", scimUser(`"userName":"kim"`)).String("id")
+	loud := as("loud-1").do(201, "POST", "/Users", scimUser(`"userName":"dana"`)).String("id")
+	if q, d := accounts(quiet), accounts(loud); q != 0 || d != 1 {
+		t.Errorf("pushed are %d and %d, want 0 and 1", q, d)
+	}
+	as("quiet-2").do(200, "GET", "/Users/"+quiet, "")
+	as("quiet-2").do(404, "GET", "/Users/"+loud, "")
+	if got := as("loud-1").find(`userName eq "primary/kim"`); got.String("id") != quiet {
+		t.Errorf("found %s", got.AppendJSON(nil))
+	}
+	as("loud-1").do(200, "PATCH", "/Users/"+quiet, scimPatch(`{"op":"add","path":"title","value":"x"}`))
+	if n := accounts(quiet); n != 1 {
+		t.Errorf("a change by who pushes made %d accounts", n)
+	}
+	l.reload(func(yaml string) string { return strings.Replace(yaml, "{ bearer: quiet-1 }, ", "", 1) })
+	as("quiet-1").do(401, "GET", "/Users", "")
+	as("quiet-2").do(200, "GET", "/Users/"+quiet, "")
+}
