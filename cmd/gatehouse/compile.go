@@ -51,7 +51,7 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		for j, r := range s.Access {
 			rule := authz.Rule{ID: r.ID, Text: r.Text, Pos: cfg.Pos("services", i, "access", j), Methods: r.Methods, Paths: r.Paths}
 			if r.Allow != nil {
-				m := match(*r.Allow)
+				m := vouched(match(*r.Allow), s.IdentityProviders)
 				rule.Allow = &m
 			}
 			if r.Deny != nil {
@@ -97,6 +97,22 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		r.jit[p.ID] = jit
 	}
 	return r, out
+}
+
+// vouched is what lets people in who signed in where the service takes sign-ins
+// from; what is for anyone stays so.
+func vouched(m authz.Match, by []string) authz.Match {
+	switch {
+	case m.Anyone || len(by) == 0:
+	case len(m.IdentityProviders) == 0:
+		m.IdentityProviders = by
+	default:
+		m.IdentityProviders = slices.DeleteFunc(slices.Clone(m.IdentityProviders), func(id string) bool { return !slices.Contains(by, id) })
+		if len(m.IdentityProviders) == 0 {
+			m.When = "false" // the two lists have nothing in common
+		}
+	}
+	return m
 }
 
 // scoped: somebody is meant to have an account at the target.

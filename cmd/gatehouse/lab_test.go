@@ -128,6 +128,16 @@ services:
     host: admins.localhost
     upstream: "{{.Upstream}}"
     access: [ { id: admins, text: For administrators., allow: { roles: [gatehouse-admin] } } ]
+  - id: campus-only
+    title: Campus only
+    host: campus-only.localhost
+    upstream: "{{.Upstream}}"
+    identity_provider: campus
+    access:
+      - { id: public, paths: [/public], allow: { anyone: true } }
+      - { id: everyone, allow: { signed_in: true } }
+      - { id: never, allow: { identity_provider: partner } }
+    release: [ user_name ]
   - id: vault
     title: Vault
     host: vault.localhost

@@ -653,3 +653,23 @@ func TestO45T21_RedirectsAreReadAndKeptByNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestAServiceIsOpenToItsOwnIdentityProvidersOnly(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	p := l.in("partner", "dana")
+	p.open(l.at("campus-only", "/public")).wants(http.StatusOK)
+	// Who signed in elsewhere is told, and may sign in there and nowhere else.
+	p.open(l.at("campus-only", "/x")).wants(http.StatusForbidden, "access.no_rule").click("switch=1")
+	p.submit(url.Values{"user": {"alice"}}).wants(http.StatusOK, `"X-Forwarded-User":["alice"]`)
+	l.refused("login.provider_unknown", p, func() {
+		p.open(l.at("", "/.gatehouse/login?switch=1&idp=partner&return="+url.QueryEscape(l.at("campus-only", "/"))))
+	})
+	// A program that is signed in elsewhere is refused.
+	q := l.in("partner", "dana")
+	q.open(l.at("campus-only", "/public"))
+	r, _ := http.NewRequest(http.MethodGet, l.at("campus-only", "/x"), nil)
+	if q.send(r); q.status != http.StatusForbidden {
+		t.Errorf("%d %s", q.status, q.body)
+	}
+}
