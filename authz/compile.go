@@ -426,9 +426,12 @@ func canonical(path string) bool {
 	return true
 }
 
-// match reports whether the path fits; loosely, a slash at the end of the path
-// makes no difference.
+// match reports whether the path fits; loosely, neither the case of letters nor a
+// slash at the end of the path makes a difference.
 func (p pattern) match(path string, loosely bool) bool {
+	if loosely {
+		path, p.base = Fold(path), Fold(p.base)
+	}
 	if p.below {
 		rest, ok := strings.CutPrefix(path, p.base)
 		return ok && (rest == "" || rest[0] == '/')

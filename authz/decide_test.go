@@ -502,6 +502,7 @@ func TestP07_APathThatCanBeReadTwiceIsRefused(t *testing.T) {
 		"/publicx": {authz.Login, authz.ReasonLogin}, "/PUBLIC": {authz.Login, authz.ReasonLogin}, "/admin": {authz.Login, authz.ReasonLogin}, "/": {authz.Login, authz.ReasonLogin},
 		"/public/secret": {authz.Deny, authz.ReasonDenied}, "/public/secret/x": {authz.Deny, authz.ReasonDenied},
 		"/public/one": {authz.Deny, authz.ReasonDenied}, "/public/one/": {authz.Deny, authz.ReasonDenied}, "/public/one/x": {authz.Allow, ""},
+		"/public/Secret/x": {authz.Deny, authz.ReasonDenied}, "/public/SECRET": {authz.Deny, authz.ReasonDenied}, "/public/One": {authz.Deny, authz.ReasonDenied},
 		"/public/../admin": {authz.Deny, authz.ReasonAmbiguous}, "/public/./x": {authz.Deny, authz.ReasonAmbiguous}, "/public//x": {authz.Deny, authz.ReasonAmbiguous},
 		"//public": {authz.Deny, authz.ReasonAmbiguous}, "/public/..": {authz.Deny, authz.ReasonAmbiguous}, "": {authz.Deny, authz.ReasonAmbiguous},
 		"public": {authz.Deny, authz.ReasonAmbiguous}, "*": {authz.Deny, authz.ReasonAmbiguous},

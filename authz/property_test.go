@@ -259,6 +259,9 @@ func refAbout(rule authz.Rule, r authz.Request) bool {
 		return true
 	}
 	for _, p := range rule.Paths {
+		if deny {
+			p, path = strings.ToLower(p), strings.ToLower(path)
+		}
 		if dir, below := strings.CutSuffix(p, "*"); below {
 			if strings.HasPrefix(path+"/", dir) {
 				return true
