@@ -138,8 +138,18 @@ func keptBy(u provisioning.User, by provisioning.Source) (*rfc.Object, error) {
 
 // namer is the source that gave a user its external ID: of two clients that
 // know one user only the first has it found by its own name. Empty: none did.
-func namer(u provisioning.User) (provisioning.Source, error) {
+// mine is what by keeps.
+func namer(u provisioning.User, by provisioning.Source, mine *rfc.Object) (provisioning.Source, error) {
+	if u.ExternalID == "" {
+		return "", nil
+	}
+	if mine.String("externalId") != "" {
+		return by, nil
+	}
 	for _, c := range u.Attributes[kept] {
+		if c.Source == by {
+			continue
+		}
 		o, err := keptBy(u, c.Source)
 		if err != nil {
 			return "", err
@@ -158,7 +168,7 @@ func read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resour
 	if err != nil {
 		return nil, err
 	}
-	who, err := namer(u)
+	who, err := namer(u, by, all)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +254,7 @@ func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource
 // writeExternalID gives the user the external ID that rest has, and leaves it
 // in rest as the mark that this source gave it.
 func writeExternalID(u *provisioning.User, by provisioning.Source, mine *rfc.Object, rest *rfc.Resource) error {
-	who, err := namer(*u)
+	who, err := namer(*u, by, mine)
 	if err != nil {
 		return err
 	}
