@@ -51,7 +51,10 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		for j, r := range s.Access {
 			rule := authz.Rule{ID: r.ID, Text: r.Text, Pos: cfg.Pos("services", i, "access", j), Methods: r.Methods, Paths: r.Paths}
 			if r.Allow != nil {
-				m := vouched(match(*r.Allow), s.IdentityProviders)
+				m, ok := vouched(match(*r.Allow), s.IdentityProviders)
+				if !ok {
+					out = append(out, configs.At(rule.Pos, "the rule is for people from identity providers that the service takes nobody from", "add them to identity_provider of the service, or remove the rule"))
+				}
 				rule.Allow = &m
 			}
 			if r.Deny != nil {
@@ -99,20 +102,21 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 	return r, out
 }
 
-// vouched is what lets people in who signed in where the service takes sign-ins
-// from; what is for anyone stays so.
-func vouched(m authz.Match, by []string) authz.Match {
+// vouched narrows what lets people in to those who signed in where the service
+// takes people from; what is for anyone stays so. It is not ok if nobody is left.
+func vouched(m authz.Match, by []string) (_ authz.Match, ok bool) {
 	switch {
 	case m.Anyone || len(by) == 0:
 	case len(m.IdentityProviders) == 0:
 		m.IdentityProviders = by
 	default:
-		m.IdentityProviders = slices.DeleteFunc(slices.Clone(m.IdentityProviders), func(id string) bool { return !slices.Contains(by, id) })
-		if len(m.IdentityProviders) == 0 {
-			m.When = "false" // the two lists have nothing in common
+		both := slices.DeleteFunc(slices.Clone(m.IdentityProviders), func(id string) bool { return !slices.Contains(by, id) })
+		if len(both) == 0 {
+			return m, false
 		}
+		m.IdentityProviders = both
 	}
-	return m
+	return m, true
 }
 
 // scoped: somebody is meant to have an account at the target.

@@ -136,7 +136,6 @@ services:
     access:
       - { id: public, paths: [/public], allow: { anyone: true } }
       - { id: everyone, allow: { signed_in: true } }
-      - { id: never, allow: { identity_provider: partner } }
     release: [ user_name ]
   - id: vault
     title: Vault

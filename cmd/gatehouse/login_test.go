@@ -667,7 +667,7 @@ func TestAServiceIsOpenToItsOwnIdentityProvidersOnly(t *testing.T) {
 	})
 	// A program that is signed in elsewhere is refused.
 	q := l.in("partner", "dana")
-	q.open(l.at("campus-only", "/public"))
+	q.open(l.at("campus-only", "/x")).wants(http.StatusForbidden)
 	r, _ := http.NewRequest(http.MethodGet, l.at("campus-only", "/x"), nil)
 	if q.send(r); q.status != http.StatusForbidden {
 		t.Errorf("%d %s", q.status, q.body)

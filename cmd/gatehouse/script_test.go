@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ import (
 //	exits CODE PROG …    runs a program that must end with this code
 //	answers STATUS URL   waits until GET answers with this status
 //	signin URL USER      signs in with a browser of its own, which must reach URL
+//	logged FILE TEXT     waits until a file holds a text
 //	signal NAME          signals the program in the background: HUP, TERM
 func TestStories(t *testing.T) {
 	t.Parallel()
@@ -33,7 +35,7 @@ func TestStories(t *testing.T) {
 		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error { return setUpStory(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"render": renderFiles, "exits": exits, "answers": answers, "signal": signalGateway,
+			"render": renderFiles, "exits": exits, "answers": answers, "logged": logged, "signal": signalGateway,
 			"signin": func(ts *testscript.TestScript, neg bool, args []string) { signInOnce(t, ts, neg, args) },
 		},
 	})
@@ -116,6 +118,19 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s answers %s, not %s", args[1], last, args[0])
+}
+
+func logged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: logged FILE TEXT")
+	}
+	for range 3000 {
+		if raw, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(raw), args[1]) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s never said %q:\n%s", args[0], args[1], ts.ReadFile(args[0]))
 }
 
 func signInOnce(t *testing.T, ts *testscript.TestScript, neg bool, args []string) {
