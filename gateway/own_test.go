@@ -62,3 +62,18 @@ func TestP06_OneValueWithASeparatorNeverLooksLikeTwo(t *testing.T) {
 		t.Errorf("a name is %q", got)
 	}
 }
+
+// P22: a browser that is told to forget cookies forgets those of the whole
+// domain, so a service could sign people out everywhere.
+func TestP22_AServiceCanNotMakeABrowserForgetOurCookies(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for said, want := range map[string]string{
+		`"cookies"`: "", `"*"`: `"cache", "storage"`, `"cache", "cookies","storage"`: `"cache", "storage"`, `"cache"`: `"cache"`,
+	} {
+		f.rawSays("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nClear-Site-Data: " + said + "\r\n\r\nok")
+		if got := f.ask(nil, "GET", "raw", "/").Header.Get("Clear-Site-Data"); got != want {
+			t.Errorf("%s: the browser is told %q, want %q", said, got, want)
+		}
+	}
+}

@@ -178,6 +178,11 @@ func scrub(h http.Header) {
 			delete(h, name)
 		}
 	}
+	if c := h["Clear-Site-Data"]; c != nil {
+		if h["Clear-Site-Data"] = ownData(c); h["Clear-Site-Data"] == nil {
+			delete(h, "Clear-Site-Data")
+		}
+	}
 	set := h["Set-Cookie"]
 	if set == nil {
 		return
@@ -193,6 +198,26 @@ func scrub(h http.Header) {
 	} else {
 		h["Set-Cookie"] = keep
 	}
+}
+
+// ownData takes the cookies from what a browser is told to forget: it would
+// forget those of every host of the domain, ours too, and so end everybody's
+// sign-in at every service.
+func ownData(lines []string) []string {
+	var keep []string
+	for what := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+		switch what = strings.TrimSpace(what); what {
+		case `"cookies"`, "":
+		case `"*"`:
+			keep = append(keep, `"cache"`, `"storage"`)
+		default:
+			keep = append(keep, what)
+		}
+	}
+	if keep == nil {
+		return nil
+	}
+	return []string{strings.Join(keep, ", ")}
 }
 
 // setsOurs reports whether a Set-Cookie line would make a browser send a cookie
