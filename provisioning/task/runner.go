@@ -305,7 +305,7 @@ func (r *Runner) follow(ctx context.Context, kind, key, claim string) (got bool,
 		if err != nil {
 			return false, t, err
 		}
-		wait := idle
+		var wait time.Duration
 		switch {
 		case t.State == Running && t.Lease.After(r.c.Now()):
 			wait = t.Lease.Sub(r.c.Now())
