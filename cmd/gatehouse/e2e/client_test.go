@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -79,13 +80,13 @@ func signIn(t testing.TB, c *http.Client, to, user string) (*http.Response, stri
 	if action == nil {
 		t.Fatalf("%s: no form to sign in with:\n%s", resp.Request.URL, page)
 	}
-	at, err := resp.Request.URL.Parse(strings.ReplaceAll(action[1], "&amp;", "&"))
+	at, err := resp.Request.URL.Parse(html.UnescapeString(action[1]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	form := url.Values{"user": {user}}
 	for _, f := range hiddenField.FindAllStringSubmatch(page, -1) {
-		form.Set(f[1], strings.NewReplacer("&amp;", "&", "&#43;", "+", "&#34;", `"`).Replace(f[2]))
+		form.Set(f[1], html.UnescapeString(f[2]))
 	}
 	r, err := http.NewRequest(http.MethodPost, at.String(), strings.NewReader(form.Encode()))
 	if err != nil {
