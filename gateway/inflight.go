@@ -140,7 +140,7 @@ func (g *Gateway) maySend(s *stream) bool {
 			return false
 		}
 		user, err := g.people.of(ctx, s.user)
-		if err != nil || g.providers[row.Provider] == nil {
+		if err != nil {
 			return false
 		}
 		who = g.prepared.of(g, row, user)

@@ -556,6 +556,26 @@ func (f *front) echoesOf(c *http.Client, p *guest, n int) error {
 	return nil
 }
 
+// A client that closes its half of the connection counts as gone; it must not
+// take the end of its request for an empty answer.
+func TestHalfGoneIsNotAnswered200(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	began := make(chan struct{})
+	f.echo.does(func(w http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done()
+	})
+	c := f.dial("open")
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+f.at("open")+"\r\n\r\n")
+	<-began
+	_ = c.(*net.TCPConn).CloseWrite()
+	if a, err := readAnswer(bufio.NewReader(c), "GET"); err == nil {
+		t.Errorf("got %d %q", a.StatusCode, a.body)
+	}
+}
+
 func TestARequestOfSomebodyGoneIsAborted(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
