@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -51,7 +50,7 @@ func TestAliceSignsInAtCampusAndTheWikiKnowsHer(t *testing.T) {
 	})
 }
 
-func TestDanaSignsInByeSAMLAndComesBackToHerReport(t *testing.T) {
+func TestDanaSignsInBySAMLAndComesBackToHerReport(t *testing.T) {
 	both(t, func(t *testing.T, d *gate, p *person) {
 		p.open(d.at("wiki", "/report?x=1&y=%C3%A4"))
 		p.sees("Wiki", partner)
@@ -121,7 +120,7 @@ func TestErikLearnsWhichAttributeIsMissing(t *testing.T) {
 	})
 }
 
-// twenty tabs are opened before anybody signs in, and each is signed in on its
+// Twenty tabs are opened before anybody signs in, and each is signed in on its
 // own: none may take another's place.
 func TestTwentyTabsAtOnceComeBackToWhereTheyWere(t *testing.T) {
 	t.Parallel()
@@ -310,5 +309,3 @@ func TestEverythingCanBeDoneWithTheKeyboardAlone(t *testing.T) {
 		p.sees("signed out")
 	})
 }
-
-var _ = url.Parse

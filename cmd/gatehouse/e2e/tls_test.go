@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -153,9 +150,3 @@ func TestAnAnswerFromAnotherSiteWithoutItsFlowIsRefused(t *testing.T) {
 		})
 	}
 }
-
-var (
-	_ = url.Parse
-	_ = exec.Command
-	_ = filepath.Join
-)

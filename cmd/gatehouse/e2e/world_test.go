@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -266,6 +264,3 @@ func (e echoed) header(t testing.TB, name, want string) {
 		t.Errorf("%s = %q, want %q", name, got, want)
 	}
 }
-
-var _ = httptest.NewServer
-var _ = url.Parse
