@@ -44,6 +44,9 @@ type flow struct {
 	Return   string             `json:"r"`
 	Bind     string             `json:"b,omitempty"`
 	Support  string             `json:"c"`
+	// Before is the session in whose place the one of this sign-in comes: with
+	// an answer posted from another site its cookie does not.
+	Before string `json:"o,omitempty"`
 }
 
 const (
@@ -327,7 +330,10 @@ func (v *visit) begin(p *Provider, dest destination, bind string, want federatio
 		v.refuse(fmt.Errorf("begin sign-in at %s: %w", p.ID, withProvider(err, p, v.g.loginURL(dest.url, ""))))
 		return
 	}
-	f := flow{p.ID, pending, dest.url, bind, v.code()}
+	f := flow{Provider: p.ID, Pending: pending, Return: dest.url, Bind: bind, Support: v.code()}
+	if v.session != nil {
+		f.Before = v.session.ID
+	}
 	name := v.flowName(pending.State)
 	sealed, err := v.g.c.Keys.Seal(name, f)
 	if err != nil {
@@ -538,6 +544,7 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	if err != nil {
 		return err
 	}
+	gs.ID = cmp.Or(gs.ID, f.Before)
 	session.Sign(gs, row)
 	if err := v.g.c.Sessions.Save(v.r, v.w, gs); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,38 @@ func TestT01_ASignInMakesAnotherSessionAndEndsTheOneBefore(t *testing.T) {
 	if p.open(l.at("wiki", "/")).wants(http.StatusOK); !p.signedIn("wiki", "alice") {
 		t.Error("whoever stepped up is not let in elsewhere")
 	}
+}
+
+func TestT01_AnAnswerFromAnotherSiteEndsTheSessionBeforeToo(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	p := l.in("partner", "dana")
+	before, beforeHome := p.copied(l, "wiki", "wiki"), p.copied(l, "", "")
+	if !before.signedIn("wiki", "partners/dana") {
+		t.Fatal("a session is not where its cookie is")
+	}
+	// As a browser does, the jar keeps cookies that are Lax from a POST that
+	// another site's page makes.
+	p.client.Jar = lax{p.client.Jar}
+	p.open(l.at("", "/.gatehouse/login?switch=1&idp=partner&return="+url.QueryEscape(l.at("wiki", "/"))))
+	p.submit(url.Values{"user": {"dana"}}).wants(http.StatusOK, `"X-Forwarded-User":["partners/dana"]`)
+	if before.signedIn("wiki", "partners/dana") {
+		t.Error("the session from before lives at the wiki")
+	}
+	if beforeHome.open(l.at("", "/")); !strings.Contains(beforeHome.url.Path, "/login") {
+		t.Errorf("the session from before lives at the portal: %s", beforeHome.url)
+	}
+}
+
+// lax keeps session cookies from where SAML answers are posted to.
+type lax struct{ http.CookieJar }
+
+func (j lax) Cookies(u *url.URL) []*http.Cookie {
+	list := j.CookieJar.Cookies(u)
+	if strings.HasSuffix(u.Path, "/acs") {
+		list = slices.DeleteFunc(list, func(ck *http.Cookie) bool { return isSessionCookie(ck.Name) })
+	}
+	return list
 }
 
 func TestT02T06A01_SigningOutEndsTheSessionAndOnlyThePersonCan(t *testing.T) {
