@@ -84,7 +84,7 @@ func TestR28_ACreationThatArrivesLateIsNotMadeTwice(t *testing.T) {
 				crm.awkward.Writes(1, func(_ http.ResponseWriter, r *http.Request, target http.Handler) {
 					time.Sleep(20 * time.Second)
 					r = r.WithContext(context.WithoutCancel(r.Context()))
-					(wire{target}).RoundTrip(r) //nolint:errcheck // nobody hears the answer
+					(wire{target}).RoundTrip(r) // nobody hears the answer
 				})
 				// The second is refused by the target as it would a taken name.
 				ana := w.person("ana", "Dr", "")

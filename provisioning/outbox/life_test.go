@@ -512,6 +512,39 @@ func TestAnAccountThatMayBeEnabledIsDisabled(t *testing.T) {
 	})
 }
 
+// Between the look at the user and the note that a creation begins, the user goes.
+func TestWhoGoesWhileTheirAccountIsAboutToBeMadeHasNone(t *testing.T) {
+	for _, leave := range []outbox.Leave{outbox.Disable, outbox.Delete} {
+		t.Run(string(leave), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				crm := newPlace(t, "crm")
+				tg := crm.target()
+				tg.Leave = leave
+				w := newWorld(t, open(t), tg)
+				w.start()
+				crm.awkward.Next(1, func(rw http.ResponseWriter, r *http.Request, target http.Handler) {
+					time.Sleep(time.Second) // the search before the creation
+					target.ServeHTTP(rw, r)
+				})
+				ana := w.person("ana", "", "")
+				ben := w.person("ben", "", "")
+				synctest.Wait()
+				if w.link("crm", ana.ID).Target != "" {
+					t.Fatal("the creation is noted already, so this shows nothing")
+				}
+				w.remove(ana.ID)
+				w.set(ben.ID, "department", "")
+				w.quiet()
+				for _, a := range crm.holds(t) {
+					if leave == outbox.Delete || !strings.Contains(a, "disabled") {
+						t.Errorf("the target holds %s", a)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestAnAccountThatCanNotBeWorkedOutIsParked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		crm := newPlace(t, "crm")

@@ -139,7 +139,7 @@ func New(c Config) *Outbox {
 }
 
 // Follow is the provisioning.Follower that makes tasks of changes: one for each
-// target that has the user's account or should have it.
+// target that has the user's account, may be getting it, or should have it.
 func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.Delta) error {
 	var s authz.Subject
 	if after.ID != "" {
@@ -154,14 +154,19 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 		if err != nil {
 			return err
 		}
-		wanted := t.wants(after, s)
-		if !known && !wanted {
-			continue
+		// A run under way has looked at the user as they were: it may be about to
+		// create what is not wanted any more, or to send what is old.
+		_, busy, err := task.Get(tx, Kind, key)
+		if err != nil {
+			return err
 		}
 		add := task.Add
-		if !wanted || !after.Active {
+		switch wanted := t.wants(after, s); {
+		case !wanted && !known && !busy:
+			continue
+		case !wanted || !after.Active:
 			add = task.AddFirst
-		} else if !link.Disabled && o.c.Skip != nil && o.c.Skip(d.By, t.ID) {
+		case !busy && !link.Disabled && o.c.Skip != nil && o.c.Skip(d.By, t.ID):
 			continue
 		}
 		if err := add(tx, Kind, key, d.At); err != nil {
