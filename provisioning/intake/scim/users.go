@@ -110,15 +110,25 @@ func split(c *client.Client, name string) (userStore, rest string, err error) {
 // got no further.
 func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resource, error) {
 	c := client.From(ctx)
+	// A long PATCH may take seconds to work out, and nobody can sign in while the
+	// store waits for it. So it is done before, and again only if the user changed
+	// meanwhile.
+	seen, err := s.user(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	cur, next, err := s.edited(ctx, seen, fn)
+	if err != nil {
+		return nil, err
+	}
 	u, _, err := s.Directory.Change(ctx, id, c.Source(), func(u *provisioning.User) error {
 		if !c.May(u.Store) {
 			return provisioning.ErrNotFound
 		}
-		cur, err := s.bare(ctx, *u)
-		if err != nil {
-			return err
+		if u.Version == seen.Version {
+			return s.edit(c, u, cur, next)
 		}
-		next, err := fn(cur)
+		cur, next, err := s.edited(ctx, *u, fn)
 		if err != nil {
 			return err
 		}
@@ -133,6 +143,14 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 		}
 	}
 	return s.whole(ctx, u)
+}
+
+// edited is the resource of a user, and what fn makes of it.
+func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cur, next *rfc.Resource, err error) {
+	if cur, err = s.bare(ctx, u); err == nil {
+		next, err = fn(cur)
+	}
+	return cur, next, err
 }
 
 func (s users) edit(c *client.Client, u *provisioning.User, cur, next *rfc.Resource) error {
