@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -106,18 +105,6 @@ services:
 		t.Fatalf("%s %s %s:\n%s", resp.Proto, resp.Request.URL, resp.Status, page)
 	}
 	return g, c
-}
-
-// counted counts what is read through it.
-type counted struct {
-	io.Reader
-	n atomic.Int64
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n.Add(int64(n))
-	return n, err
 }
 
 // A gibibyte goes up and comes down, over HTTP/2, and the gateway holds none of

@@ -50,13 +50,8 @@ func demo(t testing.TB) *gate {
 	return &gate{process: p, scheme: "http", domain: "localhost", port: port, config: filepath.Join(dir, "gatehouse.yaml")}
 }
 
-// serve starts `gatehouse run` with a configuration, on a free port of
-// loopback: its server section is made here, the rest is the test's.
-func serve(t testing.TB, rest string) *gate {
-	t.Helper()
-	return serveIn(t, t.TempDir(), ports(t, 2), rest)
-}
-
+// serveIn starts `gatehouse run` in dir and on port, which the test has found:
+// the server section is made here, the rest of the configuration is the test's.
 func serveIn(t testing.TB, dir string, port int, rest string) *gate {
 	t.Helper()
 	config := write(t, dir, "gatehouse.yaml", fmt.Sprintf(`version: 1
