@@ -99,12 +99,12 @@ identity_providers:
     provisioning: { mode: off, user_store: primary, user_name: preferred_username }
   - id: partner
     title: Partner University
-    saml: { metadata: { url: "{{.Partner}}/metadata" } }
+    saml: { metadata: { url: "{{.Partner}}/metadata" }, keys: [ { certificate: { file: {{.Dir}}/saml.crt }, key: { file: {{.Dir}}/saml.key } } ] }
     attributes: { mail: mail, display_name: displayName, groups: isMemberOf }
     provisioning: { mode: async, user_store: partners, user_name: 'claims.eduPersonPrincipalName[0].split("@")[0]' }
   - id: guild
     title: Guild
-    saml: { metadata: { url: "{{.Guild}}/metadata" } }
+    saml: { metadata: { url: "{{.Guild}}/metadata" }, keys: [ { certificate: { file: {{.Dir}}/saml.crt }, key: { file: {{.Dir}}/saml.key } } ] }
     attributes: { mail: mail, display_name: displayName, groups: isMemberOf }
     provisioning: { mode: async, user_store: partners, user_name: 'claims.eduPersonPrincipalName[0].split("@")[0]' }
 roles:
@@ -171,6 +171,16 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 		c.Scheme, l.scheme = "https", "https"
 		writePair(t, c.Dir)
 	}
+	pair, err := samlPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, rest := pem.Decode(pair)
+	for name, raw := range map[string][]byte{"saml.crt": pem.EncodeToMemory(cert), "saml.key": rest} {
+		if err := os.WriteFile(filepath.Join(c.Dir, name), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c.Port = fourPorts(t)
 	l.world = &world{t: t, dir: c.Dir, port: c.Port, log: &buffer{}}
 	public := fmt.Sprintf("%s://localhost:%d", c.Scheme, c.Port)
@@ -191,7 +201,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 		h := &later{}
 		at := l.serve(h)
 		op := idptest.NewOP(idptest.OPConfig{
-			Issuer: at, Title: id, People: c.People, Now: l.clock.now,
+			Issuer: at, Title: id, People: c.People, Now: l.clock.now, Algorithm: "ES256",
 			Clients: append(more, idptest.OPClient{ID: "gatehouse", Secret: "secret-of-" + id, RedirectURIs: []string{public + "/.gatehouse/oidc/" + id + "/callback"}}),
 		})
 		h.Handler = op.Handler()
@@ -202,7 +212,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 	idp := func(id string) (*idptest.IDP, string) {
 		h := &later{}
 		at := l.serve(h)
-		idp := idptest.NewIDP(idptest.IDPConfig{Base: at, Title: id, People: idptest.Partner(), RequireSigned: true, Now: l.clock.now})
+		idp := idptest.NewIDP(idptest.IDPConfig{Base: at, Title: id, People: idptest.Partner(), RequireSigned: true, Now: l.clock.now, Keys: []idptest.IDPKey{idptest.NewIDPKey("ECDSA")}})
 		h.Handler = idp.Handler()
 		return idp, at
 	}
@@ -225,6 +235,9 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 	}
 	return l
 }
+
+// samlPair is one RSA key for all labs: to make one takes longer than most tests.
+var samlPair = sync.OnceValues(func() ([]byte, error) { return selfSigned("localhost") })
 
 // start the program over whatever is in the lab's folder.
 func (l *lab) start() {

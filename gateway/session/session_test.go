@@ -617,6 +617,44 @@ func TestT13_NothingThatBeginsAfterEndFindsTheSession(t *testing.T) {
 	}
 }
 
+func TestT13_AReadThatAnEndOvertookIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	st := &between{Store: open(t)}
+	s := New(Config{Store: st})
+	s.told = true // as if it ran; nobody else makes it forget
+	row := Session{UserID: "alice"}
+	v, err := s.begin(t.Context(), &row, home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.then = func() {
+		st.then = nil
+		if err := s.End(t.Context(), row.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Lookup(request(s.Cookie(v)), home); err != nil {
+		t.Errorf("began before the end: %v", err)
+	}
+	if got, err := s.Lookup(request(s.Cookie(v)), home); !errors.Is(err, ErrNone) {
+		t.Errorf("began after the end: %+v, %v", got, err)
+	}
+}
+
+// between does something when a read is over and its reader does not have it yet.
+type between struct {
+	store.Store
+	then func()
+}
+
+func (b *between) View(ctx context.Context, fn func(store.Tx) error) error {
+	err := b.Store.View(ctx, fn)
+	if b.then != nil {
+		b.then()
+	}
+	return err
+}
+
 func TestT15_IDsAreUniqueAndOnlyHashesAreStored(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
