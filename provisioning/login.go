@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
@@ -33,6 +34,9 @@ type JIT struct {
 	// one. The name of a user who is there does not follow it.
 	UserName From
 	Mapping  Mapping
+	// SameIssuer are other providers that an administrator configured for the
+	// very issuer of this one: whom they know, it knows.
+	SameIssuer []string
 }
 
 // maxOnce is how many things one sign-in may use up.
@@ -94,6 +98,9 @@ func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID stri
 		return result{}, err
 	}
 	if ok {
+		if err := d.mayVouch(tx, id, j); err != nil {
+			return result{}, err
+		}
 		if !u.Active {
 			return result{}, inactive(u)
 		}
@@ -125,6 +132,21 @@ func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID stri
 		return result{}, err
 	}
 	return d.create(tx, u, dl)
+}
+
+// mayVouch refuses a provider that speaks of a person in the name of another one
+// that is configured too. A provider may say itself what its name is (SAML
+// metadata does), and would be whoever it likes by saying another's.
+func (d *Directory) mayVouch(tx store.Tx, id federation.Identity, j JIT) error {
+	l, ok, err := links.Get(tx, refKey(id.Ref))
+	if err != nil || !ok || l.Provider == id.Provider || slices.Contains(j.SameIssuer, l.Provider) {
+		return err
+	}
+	if _, configured := d.precedence[SourceIDP(l.Provider)]; !configured {
+		return nil // it was renamed
+	}
+	return &Refusal{Code: ReasonTaken, Attribute: "link", UserID: l.UserID,
+		Detail: fmt.Sprintf("%s names a person as %s does, by the same issuer %q: an identity provider speaks for itself alone", id.Provider, l.Provider, id.Ref.Issuer)}
 }
 
 func inactive(u User) *Refusal {

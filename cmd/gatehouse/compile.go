@@ -171,11 +171,27 @@ func release(cfg *configs.Config, list []configs.Release, section string, i int)
 	return out
 }
 
+// issuer is what the configuration itself says that a provider is called.
+func issuer(p configs.IdentityProvider) string {
+	switch {
+	case p.OIDC != nil:
+		return address(p.OIDC.Issuer)
+	case p.SAML != nil:
+		return p.SAML.Metadata.EntityID
+	}
+	return ""
+}
+
 func compileJIT(cfg *configs.Config, p configs.IdentityProvider, i int) (provisioning.JIT, []configs.Mistake) {
 	var out []configs.Mistake
 	jit := provisioning.JIT{Provider: p.ID, UserStore: p.Provisioning.UserStore}
 	if jit.UserStore == "" {
 		jit.UserStore = storeIDs(cfg)[0]
+	}
+	for _, o := range cfg.IdentityProviders {
+		if o.ID != p.ID && issuer(o) != "" && issuer(o) == issuer(p) {
+			jit.SameIssuer = append(jit.SameIssuer, o.ID)
+		}
 	}
 	switch p.Provisioning.Mode {
 	case "blocking":
