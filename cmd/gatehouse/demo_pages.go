@@ -31,30 +31,33 @@ func plainJSON(v any) (string, error) {
 }
 
 const demoHTML = `
-{{define "head"}}<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.}}</title>
+{{define "head"}}<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{.}}</title>
 <style>
-:root{color-scheme:light dark;--line:#d5d9e0;--ink:#1c2430;--soft:#56606f;--paper:#fbfbfd;--card:#fff}
-@media(prefers-color-scheme:dark){:root{--line:#39414d;--ink:#e6e9ee;--soft:#a5afbd;--paper:#14181f;--card:#1b212a}}
-body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,sans-serif}
-main{max-width:56rem;margin:0 auto;padding:2rem 1rem}
-h1{font-size:1.6rem;margin:.2rem 0}p{color:var(--soft)}
-.wrap{overflow-x:auto}table{border-collapse:collapse;width:100%;background:var(--card);border:1px solid var(--line)}
-caption{text-align:left;padding:.6rem 0;color:var(--soft)}
-th,td{text-align:left;vertical-align:top;padding:.5rem .7rem;border-bottom:1px solid var(--line)}
-th{font-weight:600;white-space:nowrap}td{overflow-wrap:anywhere}code,pre{font:.9rem/1.4 ui-monospace,monospace}
-a{color:inherit}
-</style>{{end}}
-{{define "echo"}}{{template "head" .Title}}<main><h1>{{.Title}}</h1>
-<p>This is a service behind Gatehouse. It has no sign-in of its own: this is all it was told.</p>
-<div class="wrap" tabindex="0" role="region" aria-label="Headers"><table><caption>Headers about you</caption><thead><tr><th scope="col">Header</th><th scope="col">Value</th></tr></thead><tbody>
-{{range .Identity}}<tr><th scope="row"><code>{{.Name}}</code></th><td><code>{{.Value}}</code></td></tr>{{else}}<tr><td colspan="2">none</td></tr>{{end}}
-</tbody></table></div>
-<p><a href="/headers">Everything it received, as JSON</a> · <a href="/.gatehouse/logout">Sign out</a></p></main></html>{{end}}
-{{define "target"}}{{template "head" "Accounts at the target"}}<main><h1>Accounts at the target</h1>
+:root{color-scheme:light dark;--line:#d5dcdc;--ink:#2b3337;--strong:#14191c;--soft:#566268;--paper:#f3f5f5;--card:#fff;--accent:#0f6b6b}
+@media(prefers-color-scheme:dark){:root{--line:#37444a;--ink:#d3dadd;--strong:#f1f4f5;--soft:#9fabb1;--paper:#11171a;--card:#1a2226;--accent:#6cc9c4}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,sans-serif;overflow-wrap:anywhere}
+main{max-width:52rem;margin:0 auto;padding:2.5rem 1rem}
+h1,h2{margin:0 0 .25rem;color:var(--strong);line-height:1.25}h1{font-size:1.8rem}h2{font-size:1.1rem}
+p{margin:.25rem 0 1rem;color:var(--soft)}
+section{margin:1rem 0;padding:1.25rem 1.5rem;background:var(--card);border:1px solid var(--line);border-radius:.9rem}
+dl{margin:.75rem 0 0}dl>div{display:grid;grid-template-columns:17rem 1fr;gap:0 1rem;padding:.5rem 0;border-top:1px solid var(--line)}
+dt{color:var(--soft)}dd{margin:0}dt,dd,code,pre{font:.875rem/1.5 ui-monospace,monospace}
+pre{margin:.5rem 0 0;white-space:pre-wrap}
+a{color:var(--accent)}nav a{display:inline-block;margin-inline-end:1.25rem;padding:.25rem 0}
+:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+@media(max-width:40rem){section{padding:1rem}dl>div{grid-template-columns:1fr}dd{color:var(--strong)}}
+</style></head>{{end}}
+{{define "echo"}}{{template "head" .Title}}<body><main><h1>{{.Title}}</h1>
+<p>This is a service behind Gatehouse. It has no sign-in of its own: what it knows about you is what it was told.</p>
+<section><h2>What it was told</h2>
+<dl>{{range .Identity}}<div><dt>{{.Name}}</dt><dd>{{.Value}}</dd></div>{{else}}<div><dt>nothing</dt><dd></dd></div>{{end}}</dl></section>
+<nav aria-label="On"><a href="/headers">Everything it received, as JSON</a><a href="/.gatehouse/logout">Sign out</a></nav></main></body></html>{{end}}
+{{define "target"}}{{template "head" "Accounts at the target"}}<body><main><h1>Accounts at the target</h1>
 <p>This is another system. Gatehouse writes accounts into it over SCIM 2.0 (<code>/scim/v2</code>) when people sign in, and keeps them in step.</p>
-<div class="wrap" tabindex="0" role="region" aria-label="Accounts"><table><caption>{{len .}} accounts</caption><thead><tr><th scope="col">User name</th><th scope="col">What it knows</th></tr></thead><tbody>
-{{range .}}<tr><th scope="row">{{.String "userName"}}</th><td><pre>{{plain .}}</pre></td></tr>{{else}}<tr><td colspan="2">Nobody yet. Sign in at a service, and come back.</td></tr>{{end}}
-</tbody></table></div></main></html>{{end}}
+{{range .}}<section><h2>{{.String "userName"}}</h2><pre>{{plain .}}</pre></section>
+{{else}}<section><p>Nobody yet. Sign in at a service, and come back.</p></section>{{end}}
+</main></body></html>{{end}}
 `
 
 type namedValue struct{ Name, Value string }
