@@ -239,7 +239,9 @@ func unmet(d authz.Decision, fallback string) (list []web.Unmet) {
 		seen[text] = true
 		u := web.Unmet{Text: text}
 		for _, c := range r.Unmet {
-			u.Have = append(u.Have, c.Have...)
+			if c.Kind != "acr" { // an address that means nothing to a person
+				u.Have = append(u.Have, c.Have...)
+			}
 		}
 		list = append(list, u)
 	}
