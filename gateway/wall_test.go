@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -306,7 +305,7 @@ func TestHeaderNamesThatServicesMayNotGet(t *testing.T) {
 	for name, rules := range Presets {
 		for _, r := range rules {
 			if !ValidHeaderName(r.Name) || r.Name != http.CanonicalHeaderKey(r.Name) {
-				t.Error(fmt.Sprintf("preset %s: %q", name, r.Name))
+				t.Errorf("preset %s: %q", name, r.Name)
 			}
 		}
 	}

@@ -54,11 +54,16 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 		} else if err := links.Put(tx, l); err != nil {
 			return err
 		}
-		if o.c.Audit == nil || r.did == "" {
-			return nil
-		}
-		return o.c.Audit(tx, audit.Event{Kind: "account." + r.did, UserID: r.userID, Target: r.t.ID})
+		return r.record(tx, r.did)
 	})
+}
+
+// record writes into the audit log what was done; empty: nothing was.
+func (r *run) record(tx store.Tx, did string) error {
+	if r.o.c.Audit == nil || did == "" {
+		return nil
+	}
+	return r.o.c.Audit(tx, audit.Event{Kind: "account." + did, UserID: r.userID, Target: r.t.ID})
 }
 
 // instruct is what the runner should do after a run.

@@ -136,19 +136,20 @@ func (r *run) mine(ctx context.Context) (string, error) {
 }
 
 // adopt makes an account that is there already this user's: first with us, so
-// that it can not be two users', then at the target.
+// that it can not be two users', then at the target. That it was taken over is
+// recorded as it is claimed: who comes after a death in between only updates it.
 func (r *run) adopt(ctx context.Context, id string) error {
 	r.link.RemoteID, r.link.Intent = id, time.Time{}
-	if err := r.note(ctx); err != nil {
+	if err := r.note(ctx, "adopted"); err != nil {
 		r.link.RemoteID = ""
 		return err
 	}
-	return r.sync(ctx, "adopted")
+	return r.sync(ctx, "")
 }
 
 func (r *run) create(ctx context.Context) error {
 	r.link.Intent = r.o.c.Now()
-	if err := r.note(ctx); err != nil {
+	if err := r.note(ctx, ""); err != nil {
 		return err
 	}
 	id, err := r.t.Connector.Sync(ctx, r.acct, "")
@@ -176,10 +177,10 @@ func (r *run) create(ctx context.Context) error {
 	return err
 }
 
-// sync makes the known account be as wanted.
+// sync makes the known account be as wanted, and is recorded as did.
 func (r *run) sync(ctx context.Context, did string) error {
 	if sent := r.sending(); len(sent) > len(r.link.Sent) {
-		if err := r.note(ctx); err != nil {
+		if err := r.note(ctx, ""); err != nil {
 			return err
 		}
 	}
@@ -204,11 +205,16 @@ func (r *run) sending() []string {
 	return slices.Compact(names)
 }
 
-// note stores what is about to be done.
-func (r *run) note(ctx context.Context) error {
+// note stores what is about to be done, and records what that is, if anything.
+func (r *run) note(ctx context.Context, did string) error {
 	next := r.link
 	next.UserName, next.Sent, next.At = r.acct.UserName, r.sending(), r.o.c.Now()
-	err := r.o.c.Store.Update(ctx, func(tx store.Tx) error { return links.Put(tx, next) })
+	err := r.o.c.Store.Update(ctx, func(tx store.Tx) error {
+		if err := links.Put(tx, next); err != nil {
+			return err
+		}
+		return r.record(tx, did)
+	})
 	if errors.Is(err, store.ErrConflict) {
 		return errTaken
 	}
