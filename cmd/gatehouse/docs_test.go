@@ -757,6 +757,7 @@ var tableText = map[string]string{
 	"session":        "Sign-ins. The key is a random ID that is no secret.",
 	"session_key":    "What a browser holds for one host. The key is the hash of the cookie's value; the value itself is stored nowhere.",
 	"session_ticket": "Hand-overs of a session to a service's host that are under way. The key is the hash of the ticket.",
+	"target":         "In what form a target last got its accounts: a digest of its connector, scope and release. The key is the target's ID. Where it differs at a start or reload, everybody's account is looked at again.",
 	"task":           "Work that waits. The key is the tuple (kind, key). A task that is done has no row.",
 	"tombstone":      "IDs of users and groups that were deleted, for ever, so that none is used again.",
 	"touch":          "How far the members of a changed group have been told. The key is the group's ID.",
