@@ -42,7 +42,11 @@ func (v *visit) held() bool {
 	page.Contact, page.ContactURL = v.contact()
 	for _, s := range states {
 		if s.Wait {
-			page.Targets = append(page.Targets, web.TargetState{Title: s.Title, State: s.Status})
+			state := s.Status
+			if state == outbox.Failed && !late {
+				state = outbox.Pending // it is tried again
+			}
+			page.Targets = append(page.Targets, web.TargetState{Title: s.Title, State: state})
 		}
 	}
 	code := ReasonPending

@@ -62,6 +62,9 @@ func TestAPersonWaitsForTheirAccountAndThenIsThere(t *testing.T) {
 			if v.Status != 503 {
 				t.Errorf("status %d, want 503", v.Status)
 			}
+			if strings.Contains(v.Text, "Did not work") {
+				t.Errorf("it is tried again, and the page says that it failed:\n%s", v.Text)
+			}
 			p.keep("preparing-" + strings.Fields(name)[0])
 			resume()
 			p.sees(`"Path":"/report?x=1"`)
