@@ -86,14 +86,7 @@ func peerGate(t testing.TB, port int, provider string) *gate {
   - id: peer
     title: Peer
 %s
-services:
-  - id: wiki
-    title: Wiki
-    host: wiki.localhost
-    upstream: "%s"
-    access: [ { id: all, text: Everyone., allow: { signed_in: true } } ]
-    release: [ user_name, mail, groups ]
-`, provider, service(t)))
+%s`, provider, wikiService(t, "localhost")))
 }
 
 // metadataOf fetches an identity provider's metadata into a file. None of the

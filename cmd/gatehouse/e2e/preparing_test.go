@@ -27,22 +27,14 @@ identity_providers:
     oidc: { issuer: "%s", client_id: gatehouse, client_secret: { file: "%s" } }
     attributes: { mail: email, display_name: name, groups: groups }
     provisioning: { mode: blocking, user_name: preferred_username, timeout: %s, on_failure: deny }
-services:
-  - id: wiki
-    title: Wiki
-    host: wiki.localhost
-    upstream: "%s"
-    access: [ { id: all, text: Everyone., allow: { signed_in: true } } ]
-    release: [ user_name, mail ]
-    provisioned_by: [directory]
-targets:
+%stargets:
   - id: directory
     title: Staff directory
     scim2: { url: "%s", auth: { bearer: { file: "%s" } }, timeout: 2s }
     users: { all: true }
     release: [ mail, display_name ]
     wait: true
-`, issuer, secret, timeout, service(t), s.target.base, secret))
+`, issuer, secret, timeout, wikiService(t, "localhost", "    provisioned_by: [directory]"), s.target.base, secret))
 	return s
 }
 

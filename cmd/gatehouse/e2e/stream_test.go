@@ -89,14 +89,7 @@ identity_providers:
     oidc: { issuer: "%s", client_id: gatehouse, client_secret: { file: secret } }
     attributes: { mail: email }
     provisioning: { mode: async, user_name: preferred_username }
-services:
-  - id: wiki
-    title: Wiki
-    host: wiki.gate.test
-    upstream: "%s"
-    access: [ { id: all, text: Everyone., allow: { signed_in: true } } ]
-    release: [ user_name ]
-`, port, port, port+1, issuer, service(t)))}
+%s`, port, port, port+1, issuer, wikiService(t, "gate.test")))}
 	g.restart(t)
 	c := g.client()
 	c.Timeout = 0 // a gibibyte takes its time

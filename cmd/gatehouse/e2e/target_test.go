@@ -152,15 +152,7 @@ func newScimmyWorld(t *testing.T) *scimmyWorld {
     oidc: { issuer: "%s", client_id: gatehouse, client_secret: { file: "%s" } }
     attributes: { mail: email, display_name: name, groups: groups }
     provisioning: { mode: blocking, user_name: preferred_username, timeout: 20s, on_failure: deny }
-services:
-  - id: wiki
-    title: Wiki
-    host: wiki.localhost
-    upstream: "%s"
-    access: [ { id: all, text: Everyone., allow: { signed_in: true } } ]
-    release: [ user_name, mail, groups ]
-    provisioned_by: [crm]
-targets:
+%stargets:
   - id: crm
     title: CRM
     scim2: { url: "http://%s/scim/v2", auth: { bearer: { file: "%s" } }, timeout: 2s }
@@ -168,7 +160,7 @@ targets:
     release: [ mail, display_name ]
     wait: true
     leave: disable
-`, issuer, secret, service(t), w.wire.addr, secret))
+`, issuer, secret, wikiService(t, "localhost", "    provisioned_by: [crm]"), w.wire.addr, secret))
 	return w
 }
 

@@ -45,14 +45,7 @@ identity_providers:
     saml: { metadata: { file: idp.xml }, binding: post }
     attributes: { mail: mail, display_name: displayName }
     provisioning: { mode: async, user_name: 'claims.eduPersonPrincipalName[0].split("@")[0]' }
-services:
-  - id: wiki
-    title: Wiki
-    host: wiki.gate.test
-    upstream: "%s"
-    access: [ { id: all, text: Everyone., allow: { signed_in: true } } ]
-    release: [ user_name, mail ]
-`, port, port, port+1, service(t)))
+%s`, port, port, port+1, wikiService(t, "gate.test")))
 	g := &gate{scheme: "https", domain: "gate.test", port: port, config: config}
 	g.restart(t)
 	client := g.client()

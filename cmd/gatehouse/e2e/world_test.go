@@ -64,6 +64,20 @@ outbound: { allow: [127.0.0.0/8, "::1/128"] }
 	return g
 }
 
+// wikiService is the section of a configuration with a service for everyone: the
+// one of this test, as wiki under a domain. more are further lines of its.
+func wikiService(t testing.TB, domain string, more ...string) string {
+	t.Helper()
+	return fmt.Sprintf(`services:
+  - id: wiki
+    title: Wiki
+    host: wiki.%s
+    upstream: "%s"
+    access: [ { id: all, text: Everyone., allow: { signed_in: true } } ]
+    release: [ user_name, mail, groups ]
+`, domain, service(t)) + strings.Join(more, "\n") + "\n"
+}
+
 // restart starts it, again, with what its store remembers.
 func (g *gate) restart(t testing.TB) {
 	t.Helper()
