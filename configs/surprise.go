@@ -63,6 +63,9 @@ func (s *surprises) insecure() {
 		if p.SAML != nil && p.SAML.InsecureAllowSHA1 {
 			s.say(at.key("saml").key("insecure_allow_sha1"), "signatures of "+p.ID+" may use SHA-1, which can be forged", "have the provider sign with SHA-256")
 		}
+		if p.SAML != nil && p.SAML.Metadata.URL != nil && p.SAML.Metadata.EntityID == "" && p.SAML.Metadata.Certificate == nil && len(s.IdentityProviders) > 1 {
+			s.say(at.key("saml").key("metadata"), "what "+p.ID+" calls itself is for its own metadata to say: it could take another provider's name", "write entity_id, as that provider gave it to you")
+		}
 		if p.SAML != nil && p.SAML.Metadata.InsecureNoValidUntil {
 			s.say(at.key("saml").key("metadata").key("insecure_no_valid_until"), "metadata of "+p.ID+" need not say until when it is valid: where it can not be fetched, a key that was taken back stays trusted", "have the provider publish validUntil, or pin the metadata in a file")
 		}

@@ -181,6 +181,11 @@ func New(c Config) (*Gateway, error) {
 		if (s.Upstream == nil) == (s.Handler == nil) {
 			return nil, fmt.Errorf("service %s: exactly one upstream is needed", s.ID)
 		}
+		for _, h := range s.Headers {
+			if !ValidHeaderName(h.Name) {
+				return nil, fmt.Errorf("service %s: %q can not be the name of a header of ours", s.ID, h.Name)
+			}
+		}
 		s.Headers = Several(s.Headers, c.Multi)
 		sv := &service{Service: s, reads: c.Policy.Reads(s.ID), authority: g.authority(s.Host)}
 		if g.services[s.ID] != nil {

@@ -47,6 +47,7 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("GET /v1/tasks", a.tasks)
 	a.route("POST /v1/tasks/retry", a.retryTask)
 	a.route("GET /v1/audit", a.events)
+	a.route("GET /v1/audit/verify", a.verify)
 	a.route("GET /v1/explain", a.explain)
 	return a
 }
@@ -315,6 +316,16 @@ func (a *api) events(r *http.Request) (any, error) {
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// verify follows the hash chain of the audit log from its beginning.
+func (a *api) verify(r *http.Request) (any, error) {
+	err := audit.Verify(r.Context(), a.p.store)
+	var tampered *audit.TamperedError
+	if errors.As(err, &tampered) {
+		err = errNo(err.Error() + " — compare with a backup, and find out who can write the store")
+	}
+	return map[string]bool{"whole": err == nil}, err
 }
 
 // explanation is what explain says: the decision with its trace, and what would

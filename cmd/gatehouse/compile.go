@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 )
 
 // rules are what a configuration says about who may what, compiled. The same
@@ -73,6 +75,7 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 	services = append(services, portalRules)
 	for i, t := range cfg.Targets {
 		releases["target:"+t.ID] = release(cfg, t.Release, "targets", i)
+		out = append(out, paths(cfg, t, i)...)
 		// A scope is a rule like any other: who may have an account.
 		pos := cfg.Pos("targets", i)
 		if scoped(t.Users) {
@@ -167,6 +170,21 @@ func release(cfg *configs.Config, list []configs.Release, section string, i int)
 			Attribute: r.Attribute, As: r.As, Pos: cfg.Pos(section, i, "release", j), Purpose: r.Purpose, Basis: r.Basis,
 			Values: r.Values, Transform: r.Transform, When: r.When,
 		})
+	}
+	return out
+}
+
+// paths finds what is released to a target under a name that is no place in an
+// account there.
+func paths(cfg *configs.Config, t configs.Target, i int) (out []configs.Mistake) {
+	for j, r := range t.Release {
+		path := scimPath(r.Attribute, r.As)
+		pos := cfg.Pos("targets", i, "release", j)
+		if path == "" {
+			out = append(out, configs.At(pos, fmt.Sprintf("nothing says where %s goes at the target %s", r.Attribute, t.ID), "give its SCIM path with as, such as name.honorificPrefix"))
+		} else if err := scim2.CheckPath(path); err != nil {
+			out = append(out, configs.At(pos, fmt.Sprintf("%q is no SCIM path: %v", path, err), `write one such as name.givenName or emails[type eq "work"].value`))
+		}
 	}
 	return out
 }

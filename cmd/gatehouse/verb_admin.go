@@ -273,6 +273,9 @@ func auditCommand() *cobra.Command {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.At.Format(time.DateTime), e.Kind, e.Code, e.Flow, e.UserID, strings.TrimSpace(e.Service+" "+e.Provider+" "+e.Target), e.Text)
 			}
 		}))
+	cmd.AddCommand(adminVerb("verify", "Check that no event was changed, removed or put elsewhere", cobra.NoArgs,
+		func(*cobra.Command, []string) (string, string, url.Values) { return "GET", "audit/verify", nil },
+		func(w io.Writer, _ map[string]bool) { fmt.Fprintln(w, "the chain is whole") }))
 	cmd.Flags().String("flow", "", "the support code on a page")
 	cmd.Flags().String("user", "", "ID of a user")
 	cmd.Flags().String("kind", "", "login, login.refused, denied, user.changed, session.ended, …")
