@@ -211,6 +211,10 @@ func roundOf(address string) string {
 	return encode(sum[:9])
 }
 
+// secondLook is how much later a browser is looked at again whose session has
+// just ended.
+const secondLook = 250 * time.Millisecond
+
 // login is GET /.gatehouse/login.
 func (v *visit) login() {
 	q := v.r.URL.Query()
@@ -222,6 +226,18 @@ func (v *visit) login() {
 	}
 	if err := v.recall(); err != nil {
 		v.refuse(err)
+		return
+	}
+	if v.session == nil && q.Get("idp") == "" && !q.Has("again") && len(v.r.CookiesNamed(v.g.c.Cookie.Name(""))) > 0 {
+		// The session is over, or another tab of this browser is signing in at
+		// this moment and has taken its place. A second look, when that tab has
+		// its answer, comes with the cookie.
+		select {
+		case <-time.After(secondLook):
+		case <-v.r.Context().Done():
+		}
+		q.Set("again", "1")
+		v.redirect(v.g.c.Public.String() + "/.gatehouse/login?" + q.Encode())
 		return
 	}
 	dest := v.g.destination(q.Get("return"))
