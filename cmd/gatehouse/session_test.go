@@ -439,8 +439,7 @@ func TestT13_NoRequestThatBeginsAfterTheEndSucceeds(t *testing.T) {
 					r, _ := http.NewRequest(http.MethodGet, l.at("wiki", "/"), nil)
 					resp, err := q.client.Transport.RoundTrip(withCookies(r, q))
 					if err != nil {
-						t.Error(err)
-						return
+						continue // cut while it was under way, which is no success
 					}
 					resp.Body.Close()
 					switch ok := resp.StatusCode == http.StatusOK; {
