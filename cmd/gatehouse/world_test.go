@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,17 +89,23 @@ func startWorld(t testing.TB, dir string, port int) *world {
 	return w
 }
 
+// nextPorts keeps tests that run at the same time apart. The ports are below those
+// that an operating system gives away by itself, so that nothing takes one
+// between the look and the use; other runs begin elsewhere.
+var nextPorts = func() *atomic.Int64 {
+	var n atomic.Int64
+	n.Store(int64(os.Getpid()%4000) * 4)
+	return &n
+}()
+
 // fourPorts finds four free ports in a row.
 func fourPorts(t testing.TB) int {
 	t.Helper()
-	for range 200 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port, free := first.Addr().(*net.TCPAddr).Port, true
-		all := []net.Listener{first}
-		for i := 1; i < 4 && free; i++ {
+	for range 1000 {
+		port := 12000 + int(nextPorts.Add(4)%20000)
+		var all []net.Listener
+		free := true
+		for i := 0; i < 4 && free; i++ {
 			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
 			if free = err == nil; free {
 				all = append(all, ln)
