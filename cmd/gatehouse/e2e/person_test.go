@@ -160,7 +160,10 @@ func (p *person) at(to string) view {
 	return p.until(to, func(v view) bool { return v.URL == to })
 }
 
+// A click before the page's first picture can be thrown away by the browser, and
+// nobody clicks on what they do not see.
 const findScript = `(label => {
+  if (!performance.getEntriesByType("paint").length) return {X: 0, Y: 0, Found: false};
   for (const e of document.querySelectorAll("a, button, input[type=submit], input[type=button]")) {
     if (!(e.innerText || e.value || "").includes(label) || !e.checkVisibility({visibilityProperty: true})) continue;
     e.scrollIntoView({block: "center"});
