@@ -11,7 +11,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
-	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 )
 
 // rules are what a configuration says about who may what, compiled. The same
@@ -177,13 +176,14 @@ func release(cfg *configs.Config, list []configs.Release, section string, i int)
 // paths finds what is released to a target under a name that is no place in an
 // account there.
 func paths(cfg *configs.Config, t configs.Target, i int) (out []configs.Mistake) {
+	n := namesOf(t)
 	for j, r := range t.Release {
-		path := scimPath(r.Attribute, r.As)
+		path := n.place(r.Attribute, r.As)
 		pos := cfg.Pos("targets", i, "release", j)
 		if path == "" {
-			out = append(out, configs.At(pos, fmt.Sprintf("nothing says where %s goes at the target %s", r.Attribute, t.ID), "give its SCIM path with as, such as name.honorificPrefix"))
-		} else if err := scim2.CheckPath(path); err != nil {
-			out = append(out, configs.At(pos, fmt.Sprintf("%q is no SCIM path: %v", path, err), `write one such as name.givenName or emails[type eq "work"].value`))
+			out = append(out, configs.At(pos, fmt.Sprintf("nothing says where %s goes at the target %s", r.Attribute, t.ID), n.say))
+		} else if err := n.check(path); err != nil {
+			out = append(out, configs.At(pos, fmt.Sprintf("%q is no %s: %v", path, n.called, err), n.mend))
 		}
 	}
 	return out

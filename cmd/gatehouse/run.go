@@ -36,7 +36,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
-	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -341,50 +340,37 @@ func providerTitle(cfg *configs.Config, id string) string {
 	return id
 }
 
-// target makes the connector of a target, and says what its accounts hold: the
-// user name, and what the release policy lets it have.
+// target makes a target: its connector, and what its accounts hold: the user
+// name, and what the release policy lets it have.
 func (s *site) target(t configs.Target) (outbox.Target, error) {
-	roots, err := rootsFrom(string(t.SCIM2.CA))
+	c, err := s.connector(t)
 	if err != nil {
 		return outbox.Target{}, err
 	}
-	c := scim2.Config{
-		URL: t.SCIM2.URL.String(), Client: outboundClient(s.cfg.Outbound.Allow, roots, t.SCIM2.Timeout),
-		Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.SCIM2.Patch],
-	}
-	switch a := t.SCIM2.Auth; {
-	case !a.Bearer.IsZero():
-		c.Auth = scim2.Bearer(a.Bearer.Value())
-	case a.Basic != nil:
-		c.Auth = scim2.Basic(a.Basic.User, a.Basic.Password.Value())
-	}
-	conn, err := scim2.New(c)
+	form, err := formOf(s.cfg, t, c.address)
 	if err != nil {
 		return outbox.Target{}, err
 	}
-	form, err := formOf(s.cfg, t)
-	if err != nil {
-		return outbox.Target{}, err
-	}
+	names := namesOf(t)
 	return outbox.Target{
-		ID: t.ID, Title: t.Title, Connector: connector.Limited(conn, t.SCIM2.Rate), Scope: s.rules.scopes[t.ID], Leave: outbox.Leave(t.Leave), Adopt: outbox.Adopt(t.Adopt),
-		Timeout: 2 * t.SCIM2.Timeout, Wait: t.Wait, Form: form,
+		ID: t.ID, Title: t.Title, Connector: connector.Limited(c.Connector, c.rate), Scope: s.rules.scopes[t.ID], Leave: outbox.Leave(t.Leave), Adopt: outbox.Adopt(t.Adopt),
+		Timeout: 2 * c.timeout, Wait: t.Wait, Form: form,
 		Account: func(u provisioning.User, sub authz.Subject) (connector.Account, error) {
-			return account(s.rules.release.Release("target:"+t.ID, sub), s.directory.FullName(u.Store, u.UserName)), nil
+			return account(s.rules.release.Release("target:"+t.ID, sub), names, s.directory.FullName(u.Store, u.UserName)), nil
 		},
 	}, nil
 }
 
 // formOf stands for what the configuration says of who has an account at a target
 // and what it holds.
-func formOf(cfg *configs.Config, t configs.Target) (string, error) {
+func formOf(cfg *configs.Config, t configs.Target, address string) (string, error) {
 	raw, err := json.Marshal(struct {
 		URL     string
 		Users   configs.Scope
 		Release []configs.Release
 		Roles   []configs.Role
 		Types   []configs.AttributeType
-	}{t.SCIM2.URL.String(), t.Users, t.Release, cfg.Roles, cfg.AttributeTypes()})
+	}{address, t.Users, t.Release, cfg.Roles, cfg.AttributeTypes()})
 	if err != nil {
 		return "", err
 	}
@@ -394,28 +380,19 @@ func formOf(cfg *configs.Config, t configs.Target) (string, error) {
 
 // account is what a target may know, under the target's own names. An attribute
 // that it may know in principle and that the person has not is cleared there.
-func account(rel authz.Release, userName string) connector.Account {
+func account(rel authz.Release, n names, userName string) connector.Account {
 	a := connector.Account{UserName: userName, Attributes: map[string][]string{}}
 	for _, v := range rel.Sent {
-		if path := scimPath(v.Attribute, v.Name); path != "" {
+		if path := n.place(v.Attribute, v.Name); path != "" {
 			a.Attributes[path] = v.Values
 		}
 	}
 	for _, name := range rel.Missing() {
-		if path := scimPath(name, name); path != "" {
+		if path := n.place(name, name); path != "" {
 			a.Attributes[path] = nil
 		}
 	}
 	return a
-}
-
-// scimPath is where an attribute goes: what the release calls it, or, if that
-// says nothing, where it usually goes.
-func scimPath(attribute, as string) string {
-	if as != "" && as != attribute {
-		return as
-	}
-	return scim2.DefaultPath(attribute)
 }
 
 // provider makes one identity provider.
