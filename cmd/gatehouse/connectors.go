@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 )
 
-// made is the connector of a target, and how it is called.
-type made struct {
+// connection is the connector of a target, and how it is called.
+type connection struct {
 	connector.Connector
 	address string        // where the accounts are; another means other accounts
 	timeout time.Duration // of one request
@@ -18,18 +18,18 @@ type made struct {
 }
 
 // connector makes the connector that a target's configuration says.
-func (s *site) connector(t configs.Target) (made, error) {
+func (s *site) connector(t configs.Target) (connection, error) {
 	switch {
 	case t.SCIM2 != nil:
 		return s.scim2(*t.SCIM2)
 	}
-	return made{}, errors.New("it has no connector")
+	return connection{}, errors.New("it has no connector")
 }
 
-func (s *site) scim2(t configs.SCIM2) (made, error) {
+func (s *site) scim2(t configs.SCIM2) (connection, error) {
 	roots, err := rootsFrom(string(t.CA))
 	if err != nil {
-		return made{}, err
+		return connection{}, err
 	}
 	c := scim2.Config{
 		URL: t.URL.String(), Client: outboundClient(s.cfg.Outbound.Allow, roots, t.Timeout),
@@ -42,7 +42,7 @@ func (s *site) scim2(t configs.SCIM2) (made, error) {
 		c.Auth = scim2.Basic(a.Basic.User, a.Basic.Password.Value())
 	}
 	conn, err := scim2.New(c)
-	return made{conn, c.URL, t.Timeout, t.Rate}, err
+	return connection{conn, c.URL, t.Timeout, t.Rate}, err
 }
 
 // names are those of attributes at a target.
