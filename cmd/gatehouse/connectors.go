@@ -7,6 +7,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scimuser"
 )
 
 // connection is the connector of a target, and how it is called.
@@ -69,8 +70,8 @@ func namesOf(configs.Target) names {
 }
 
 var scimNames = names{
-	usual:  scim2.DefaultPath,
-	check:  func(path string) error { return scim2.CheckPath(path) },
+	usual:  scimuser.DefaultPath,
+	check:  func(path string) error { return scimuser.CheckPath(path) },
 	called: "SCIM path",
 	say:    "give its SCIM path with as, such as name.honorificPrefix",
 	mend:   `write one such as name.givenName or emails[type eq "work"].value`,

@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scimuser"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
 
@@ -62,8 +63,8 @@ func TestCreationSendsWhatIsWanted(t *testing.T) {
 	g := open(t)
 	c := g.connect(t, scim2.Config{})
 	sync(t, c, ana(map[string][]string{
-		mail: {"ana@x.test"}, "name.givenName": {"Ana"}, scim2.DefaultPath("department"): {"IT"}, "roles.value": {"a", "b"},
-		scim2.DefaultPath("locality"): {"Graz"}, scim2.DefaultPath("country"): {"AT"},
+		mail: {"ana@x.test"}, "name.givenName": {"Ana"}, scimuser.DefaultPath("department"): {"IT"}, "roles.value": {"a", "b"},
+		scimuser.DefaultPath("locality"): {"Graz"}, scimuser.DefaultPath("country"): {"AT"},
 	}), "")
 	want := `POST {"schemas":["urn:ietf:params:scim:schemas:core:2.0:User","urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"],` +
 		`"externalId":"0199-ana","userName":"ana@x.test","active":true,"addresses":[{"type":"work","country":"AT","locality":"Graz"}],` +
@@ -143,7 +144,7 @@ func TestPathThatCanNotBeKeptInStepIsRefused(t *testing.T) {
 		"addresses", scim.EnterpriseUserURN, scim.EnterpriseUserURN + ":colour", scim.EnterpriseUserURN + ":manager", scim.EnterpriseUserURN + ":manager.displayName",
 		`emails[type co "work"].value`, `emails[type eq "work" or type eq "home"].value`, `name[givenName eq "x"].familyName`,
 	} {
-		if err := scim2.CheckPath(path); err == nil {
+		if err := scimuser.CheckPath(path); err == nil {
 			t.Errorf("the path %q was taken", path)
 		}
 		g := open(t)
@@ -152,8 +153,8 @@ func TestPathThatCanNotBeKeptInStepIsRefused(t *testing.T) {
 			t.Errorf("sync with the path %q: %v, sent %v", path, err, g.sent())
 		}
 	}
-	for _, path := range []string{"title", "TITLE", mail, "emails", "emails.value", `emails[type eq "work" and primary eq true].value`, "urn:acme:user:1.0:badge", scim2.DefaultPath("department")} {
-		if err := scim2.CheckPath(path); err != nil {
+	for _, path := range []string{"title", "TITLE", mail, "emails", "emails.value", `emails[type eq "work" and primary eq true].value`, "urn:acme:user:1.0:badge", scimuser.DefaultPath("department")} {
+		if err := scimuser.CheckPath(path); err != nil {
 			t.Errorf("the path %q was refused: %v", path, err)
 		}
 	}
@@ -169,12 +170,12 @@ func TestPathThatCanNotBeKeptInStepIsRefused(t *testing.T) {
 func TestDefaultPathsAreGood(t *testing.T) {
 	t.Parallel()
 	for _, ours := range []string{"mail", "display_name", "given_name", "family_name", "title", "department", "phone", "mobile", "employee_number", "locality", "roles"} {
-		path := scim2.DefaultPath(ours)
-		if err := scim2.CheckPath(path); path == "" || err != nil {
+		path := scimuser.DefaultPath(ours)
+		if err := scimuser.CheckPath(path); path == "" || err != nil {
 			t.Errorf("%s: %q, %v", ours, path, err)
 		}
 	}
-	if p := scim2.DefaultPath("shoe_size"); p != "" {
+	if p := scimuser.DefaultPath("shoe_size"); p != "" {
 		t.Errorf("an unknown attribute has the path %q", p)
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scimuser"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/client"
 )
@@ -92,15 +93,7 @@ func New(c Config) (*Connector, error) {
 	if c.PageSize == 0 {
 		c.PageSize = 100
 	}
-	return &Connector{client: cl, rt: userType(c.Extensions), update: c.Update, page: c.PageSize}, nil
-}
-
-func userType(extensions []*scim.Schema) *scim.ResourceType {
-	var exts []scim.Extension
-	for _, s := range extensions {
-		exts = append(exts, scim.Extension{Schema: s})
-	}
-	return scim.UserType().With(exts...)
+	return &Connector{client: cl, rt: scimuser.Type(c.Extensions...), update: c.Update, page: c.PageSize}, nil
 }
 
 const users = "/Users"
@@ -128,14 +121,11 @@ func (c *Connector) Sync(ctx context.Context, want connector.Account, have strin
 }
 
 func (c *Connector) create(ctx context.Context, want connector.Account) (string, error) {
-	o := new(scim.Object)
-	if _, err := c.plan(o, want); err != nil {
+	o, err := scimuser.New(c.rt, want)
+	if err != nil {
 		return "", err
 	}
-	if list := o.List("emails"); len(list) > 0 && !slices.ContainsFunc(list, isPrimary) {
-		list[0].(*scim.Object).Set("primary", true) // many targets need one to write to
-	}
-	made, err := c.client.Create(ctx, users, withSchemas(o))
+	made, err := c.client.Create(ctx, users, o)
 	if err != nil {
 		return "", classify(err, true)
 	}
@@ -161,7 +151,7 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 			return &connector.Error{Class: connector.Route, Text: "the target answered with another account than the one asked for"}
 		}
 		next := cur.Object.Clone()
-		ops, err := c.plan(next, want)
+		ops, err := scimuser.Plan(c.rt, next, want)
 		if err != nil || len(ops) == 0 {
 			return err
 		}
@@ -178,7 +168,7 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 			}
 		}
 		if how == Put {
-			_, err = c.client.Replace(ctx, users, id, match, withSchemas(c.writable(next)))
+			_, err = c.client.Replace(ctx, users, id, match, scimuser.WithSchemas(scimuser.Writable(c.rt, next)))
 		}
 		if err == nil {
 			return nil
@@ -239,7 +229,7 @@ func (c *Connector) search(ctx context.Context, attr, value string) ([]connector
 	}
 	var got []connector.Account
 	for _, r := range page.Resources {
-		if a := account(r); !has(a, attr, value) {
+		if a := scimuser.Account(r); !has(a, attr, value) {
 			ignored = true
 		} else if a.ID == "" {
 			return nil, &connector.Error{Class: connector.Route, Text: "the target lists an account without an id"}
@@ -309,7 +299,7 @@ func (c *Connector) Accounts(ctx context.Context) iter.Seq2[connector.Account, e
 					return
 				}
 				seen[r.ID()] = true
-				if !yield(account(r), nil) {
+				if !yield(scimuser.Account(r), nil) {
 					return
 				}
 			}

@@ -1,4 +1,11 @@
-package scim2
+// Package scimuser lays an Account out as a SCIM User, and reads one back.
+//
+// The names of an Account's attributes are SCIM paths. What differs between a
+// User that is there and a wanted Account comes out twice: as the User made to
+// fit, for a PUT, and as the operations that do the same, for a PATCH. It asks
+// nobody and knows no target; whoever speaks SCIM to one, or tells one of users
+// in SCIM's shape, shares it.
+package scimuser
 
 import (
 	"encoding/json"
@@ -49,7 +56,7 @@ var defaultPaths = map[string]string{
 
 // CheckPath reports why a path can not be the name of an Account's attribute.
 func CheckPath(path string, extensions ...*scim.Schema) error {
-	_, err := resolve(userType(extensions), path)
+	_, err := resolve(Type(extensions...), path)
 	return err
 }
 
@@ -99,9 +106,19 @@ func subOf(a *scim.Attribute, name string) *scim.Attribute {
 	return nil
 }
 
-// plan changes o, what the target holds, into what want says, and returns the
-// operations that do the same there; none: nothing differs.
-func (c *Connector) plan(o *scim.Object, want connector.Account) ([]scim.Operation, error) {
+// Type is the type of a User with more schemas.
+func Type(extensions ...*scim.Schema) *scim.ResourceType {
+	var exts []scim.Extension
+	for _, s := range extensions {
+		exts = append(exts, scim.Extension{Schema: s})
+	}
+	return scim.UserType().With(exts...)
+}
+
+// Plan changes o, what the target holds, into what want says, and returns the
+// operations that do the same there; none: nothing differs. Its error is a
+// *connector.Error of the class Invalid.
+func Plan(rt *scim.ResourceType, o *scim.Object, want connector.Account) ([]scim.Operation, error) {
 	var ops []scim.Operation
 	set := func(name string, v any) {
 		if o.Get(name) != v {
@@ -121,7 +138,7 @@ func (c *Connector) plan(o *scim.Object, want connector.Account) ([]scim.Operati
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		p, err := resolve(c.rt, name)
+		p, err := resolve(rt, name)
 		if err == nil {
 			var more []scim.Operation
 			more, err = agree(o, p, want.Attributes[name])
@@ -327,19 +344,19 @@ func same(a, b []any) bool {
 	return within(a, b) && within(b, a)
 }
 
-// writable takes away what only the target sets: a strict one refuses it in a PUT.
-func (c *Connector) writable(o *scim.Object) *scim.Object {
+// Writable takes away what only the target sets: a strict one refuses it in a PUT.
+func Writable(rt *scim.ResourceType, o *scim.Object) *scim.Object {
 	out := new(scim.Object)
 	for name, v := range o.All() {
-		if a := c.rt.Attribute(name); a == nil || a.Mutability != scim.ReadOnly || a.Name == "id" {
+		if a := rt.Attribute(name); a == nil || a.Mutability != scim.ReadOnly || a.Name == "id" {
 			out.Set(name, v)
 		}
 	}
 	return out
 }
 
-// withSchemas adds the schemas of what is in o to those that it lists.
-func withSchemas(o *scim.Object) *scim.Object {
+// WithSchemas adds the schemas of what is in o to those that it lists.
+func WithSchemas(o *scim.Object) *scim.Object {
 	schemas := slices.Clone(o.List("schemas"))
 	add := func(urn string) {
 		if !slices.ContainsFunc(schemas, func(s any) bool { s, ok := s.(string); return ok && strings.EqualFold(s.(string), urn) }) {
@@ -361,14 +378,26 @@ func withSchemas(o *scim.Object) *scim.Object {
 	return out
 }
 
+// New is a User to be created.
+func New(rt *scim.ResourceType, want connector.Account) (*scim.Object, error) {
+	o := new(scim.Object)
+	if _, err := Plan(rt, o, want); err != nil {
+		return nil, err
+	}
+	if list := o.List("emails"); len(list) > 0 && !slices.ContainsFunc(list, isPrimary) {
+		list[0].(*scim.Object).Set("primary", true) // many targets need one to write to
+	}
+	return WithSchemas(o), nil
+}
+
 func isPrimary(v any) bool {
 	el, ok := v.(*scim.Object)
 	return ok && el.Get("primary") == true
 }
 
-// account is what the target holds, with a path for each value. Values of an
+// Account is what the target holds, with a path for each value. Values of an
 // attribute that have a type are told apart by it.
-func account(r *scim.Resource) connector.Account {
+func Account(r *scim.Resource) connector.Account {
 	a := connector.Account{ID: r.ID(), ExternalID: r.ExternalID(), UserName: r.String("userName"), Attributes: map[string][]string{}}
 	a.Active, _ = r.Get("active").(bool)
 	for name, v := range r.All() {
