@@ -72,8 +72,11 @@ type Error struct {
 	// After is what the target asked for (Retry-After), already bounded by the
 	// connector to [0, 24 h]; zero: nothing.
 	After time.Duration
-	Text  string
-	Err   error
+	// Throttled: the target says that it is asked too often (429, a quota). It is
+	// Transient, nothing happened, and it is no fault of what was asked.
+	Throttled bool
+	Text      string
+	Err       error
 }
 
 func (e *Error) Error() string {

@@ -8,6 +8,11 @@
 // the connector's back, so a connector that only says that it did something
 // is found out. For targets that are asked over HTTP, an [Awkward] in front of
 // them makes them slow, forgetful and hostile.
+//
+// A connector need not be able to do everything. What it says that it can not do
+// (connector.Caps) is not asked for but once: to see that it says so then too,
+// instead of claiming a success. What has the methods of connector.Groups,
+// Getter, Tester or Prober has to keep what those promise.
 package connectortest
 
 import (
@@ -40,7 +45,23 @@ type Harness struct {
 	Awkward *Awkward
 	// Secret is what authenticates the connector and appears nowhere else.
 	Secret string
+	// HeldGroups lists the groups that the target really holds, with the IDs of
+	// their members; PlantGroup makes one as somebody else would. Both are needed
+	// of a connector that has groups.
+	HeldGroups func() map[connector.Group][]string
+	PlantGroup func(connector.Group) string
 }
+
+// can skips a test of what the connector says it can not do.
+func (h Harness) can(t *testing.T, not func(connector.Caps) bool) {
+	t.Helper()
+	if not(connector.CapsOf(h.Connector)) {
+		t.Skip("the connector says that its target can not do this")
+	}
+}
+
+// off is whether an account can be disabled, and so may be wanted so.
+func (h Harness) off() bool { return !connector.CapsOf(h.Connector).NoDisable }
 
 // Test runs the suite; open is called for each test.
 func Test(t *testing.T, open func(t *testing.T) Harness) {
@@ -66,6 +87,18 @@ func Test(t *testing.T, open func(t *testing.T) Harness) {
 		{"DifferentAccountsAtTheSameTime", concurrent},
 		{"AccountsYieldsEachOnce", walk},
 		{"CancelledContextEndsTheCall", cancelled},
+		{"WhatItCanNotDoIsNeverASuccess", honest},
+		{"OneAccountIsReadByItsID", got},
+		{"TestTellsAndChangesNothing", tested},
+		{"ProbeLeavesNothingBehind", probed},
+		{"GroupIsHeldAsWanted", groupHeld},
+		{"SecondGroupIsTheSame", groupTwice},
+		{"GroupRenameKeepsMembers", groupRenamed},
+		{"GroupIsFoundByExternalIDThenByName", groupFound},
+		{"SyncOfAGroupThatIsGoneSaysSo", groupGone},
+		{"MembersComeAndGoTwiceAsOnce", membersRepeated},
+		{"MembersOfOthersStay", membersUntouched},
+		{"ManyMembersInPieces", membersMany},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -163,7 +196,7 @@ func created(t *testing.T, h Harness) {
 		t.Errorf("sync returned the id %q of an account with the id %q", id, got)
 	}
 	off := h.account(2)
-	off.Active = false
+	off.Active = !h.off()
 	h.sync(t, off, "")
 	h.holds(t, want, off)
 }
@@ -223,7 +256,7 @@ func changes(t *testing.T, h Harness) {
 	for i := range 5 {
 		want.Attributes[h.Mail] = []string{fmt.Sprintf("moved%d@mail.test", i)}
 		want.Attributes[h.Title] = []string{fmt.Sprintf("Grade %d", i)}
-		want.Active = i%2 == 0
+		want.Active = i%2 == 0 || !h.off()
 		h.sync(t, want, id)
 		h.holds(t, want)
 	}
@@ -252,6 +285,7 @@ func untouched(t *testing.T, h Harness) {
 }
 
 func disable(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoDisable })
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	for _, active := range []bool{false, false, true, true, false} {
@@ -262,6 +296,7 @@ func disable(t *testing.T, h Harness) {
 }
 
 func rename(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoRename })
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	want.UserName = "renamed@partner.test"
@@ -270,6 +305,7 @@ func rename(t *testing.T, h Harness) {
 }
 
 func finds(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoFind })
 	find := func(want connector.Account) []connector.Account {
 		t.Helper()
 		got, err := h.Connector.Find(t.Context(), want)
@@ -294,6 +330,7 @@ func finds(t *testing.T, h Harness) {
 }
 
 func findsNobody(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoFind })
 	h.sync(t, h.account(1), "")
 	got, err := h.Connector.Find(t.Context(), h.account(2))
 	if err != nil || len(got) != 0 {
@@ -321,6 +358,7 @@ func conflict(t *testing.T, h Harness) {
 }
 
 func gone(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoRemove })
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	if err := h.Connector.Remove(t.Context(), id); err != nil {
@@ -335,6 +373,7 @@ func gone(t *testing.T, h Harness) {
 }
 
 func removed(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoRemove })
 	stays := h.account(2)
 	h.sync(t, stays, "")
 	id := h.sync(t, h.account(1), "")
@@ -376,7 +415,7 @@ func concurrent(t *testing.T, h Harness) {
 	for i := range n {
 		want := h.account(i)
 		final := h.account(i)
-		final.Active = i%3 != 0
+		final.Active = i%3 != 0 || !h.off()
 		final.Attributes[h.Title] = []string{"Final"}
 		all = append(all, final)
 		wg.Go(func() {
@@ -394,6 +433,7 @@ func concurrent(t *testing.T, h Harness) {
 }
 
 func walk(t *testing.T, h Harness) {
+	h.can(t, func(c connector.Caps) bool { return c.NoList })
 	want := map[string]connector.Account{}
 	for i := range 25 {
 		a := h.account(i)
@@ -481,7 +521,11 @@ func retryAfter(t *testing.T, h Harness) {
 		for _, status := range []int{429, 503} {
 			h.Awkward.Next(1, Fail(status, c.header))
 			_, err := h.Connector.Sync(t.Context(), want, id)
-			if e := failure(t, err); e.Class != connector.Transient || e.After < c.min || e.After > c.max {
+			e := failure(t, err)
+			if e.Throttled != (status == 429) {
+				t.Errorf("%d: throttled is %v", status, e.Throttled)
+			}
+			if e.Class != connector.Transient || e.After < c.min || e.After > c.max {
 				t.Errorf("%d with Retry-After %q: %v after %v, want transient after %v to %v", status, c.header, e, e.After, c.min, c.max)
 			}
 		}

@@ -143,22 +143,16 @@ func (c *Connector) create(ctx context.Context, want connector.Account) (string,
 // reading and sending is read once more.
 func (c *Connector) change(ctx context.Context, want connector.Account, id string) error {
 	for again := true; ; again = false {
-		cur, err := c.client.Get(ctx, users, id)
+		cur, err := c.read(ctx, users, id)
 		if err != nil {
-			return classify(err, false)
-		}
-		if cur.ID() != id {
-			return &connector.Error{Class: connector.Route, Text: "the target answered with another account than the one asked for"}
+			return err
 		}
 		next := cur.Object.Clone()
 		ops, err := scimuser.Plan(c.rt, next, want)
 		if err != nil || len(ops) == 0 {
 			return err
 		}
-		match := cur.Version()
-		if !strings.HasSuffix(match, `"`) {
-			match = ""
-		}
+		match := tag(cur)
 		how := c.how(ctx)
 		if how == Patch {
 			_, err = c.client.Patch(ctx, users, id, match, scim.Patch{Operations: ops})
@@ -275,36 +269,61 @@ func (c *Connector) Remove(ctx context.Context, have string) error {
 	return err
 }
 
-// Accounts yields all accounts. A walk that could have missed some ends with
-// an error, so that nobody is taken for gone who is only on another page.
+// Accounts yields all accounts.
 func (c *Connector) Accounts(ctx context.Context) iter.Seq2[connector.Account, error] {
 	return func(yield func(connector.Account, error) bool) {
+		for r, err := range c.walk(ctx, users) {
+			if err != nil {
+				yield(connector.Account{}, err)
+				return
+			}
+			if !yield(scimuser.Account(r), nil) {
+				return
+			}
+		}
+	}
+}
+
+// walk yields all resources of an endpoint, if the target can without these
+// attributes. A walk that could have missed some ends with an error, so that
+// nobody is taken for gone who is only on another page.
+func (c *Connector) walk(ctx context.Context, endpoint string, without ...string) iter.Seq2[*scim.Resource, error] {
+	return func(yield func(*scim.Resource, error) bool) {
 		seen := map[string]bool{}
 		total := -1
 		for start := 1; total < 0 || start <= total; {
-			page, err := c.client.List(ctx, users, client.Query{Start: start, Count: c.page})
+			page, err := c.client.List(ctx, endpoint, client.Query{Start: start, Count: c.page, Without: without})
 			if err != nil {
-				yield(connector.Account{}, classify(err, false))
+				yield(nil, classify(err, false))
 				return
 			}
 			if total >= 0 && page.Total != total || len(page.Resources) == 0 && start <= page.Total {
-				yield(connector.Account{}, &connector.Error{Text: "the accounts changed while they were listed, or a page was empty"})
+				yield(nil, &connector.Error{Text: "what is there changed while it was listed, or a page was empty"})
 				return
 			}
 			total = page.Total
 			start += len(page.Resources)
 			for _, r := range page.Resources {
 				if r.ID() == "" || seen[r.ID()] {
-					yield(connector.Account{}, &connector.Error{Class: connector.Route, Text: "the target lists an account twice, or one without an id"})
+					yield(nil, &connector.Error{Class: connector.Route, Text: "the target lists something twice, or without an id"})
 					return
 				}
 				seen[r.ID()] = true
-				if !yield(scimuser.Account(r), nil) {
+				if !yield(r, nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// tag is the version of a resource for If-Match; empty if it has none that can
+// stand there.
+func tag(r *scim.Resource) string {
+	if v := r.Version(); strings.HasSuffix(v, `"`) {
+		return v
+	}
+	return ""
 }
 
 func status(err error) int {
@@ -327,7 +346,7 @@ func classify(err error, write bool) error {
 	if !errors.As(err, &e) {
 		return &connector.Error{Text: "call the target", Err: err}
 	}
-	out := &connector.Error{Class: class(e), After: e.After, Text: e.Error()}
+	out := &connector.Error{Class: class(e), After: e.After, Throttled: e.Status == http.StatusTooManyRequests, Text: e.Error()}
 	out.Ambiguous = write && e.Sent && (e.Status == 0 || e.Unreadable || e.Status >= 500 || e.Status == http.StatusRequestTimeout)
 	return out
 }

@@ -24,6 +24,7 @@ const (
 // target is our own server over a memstore, with an Awkward before it.
 type target struct {
 	store   *memstore.Store
+	groups  *memstore.Store
 	awkward *connectortest.Awkward
 	url     string
 }
@@ -33,17 +34,17 @@ func open(t *testing.T) target {
 	a := &connectortest.Awkward{}
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
-	store := memstore.New(scim.UserType(), nil)
+	store, groups := memstore.New(scim.UserType(), nil), memstore.New(scim.GroupType(), nil)
 	h, err := server.New(server.Config{
 		Base:         s.URL + "/scim/v2",
 		Authenticate: server.Bearer(secret),
-		Resources:    []server.Resource{{Type: scim.UserType(), Store: store}},
+		Resources:    []server.Resource{{Type: scim.UserType(), Store: store}, {Type: scim.GroupType(), Store: groups}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.Handler = h
-	return target{store, a, s.URL + "/scim/v2"}
+	return target{store, groups, a, s.URL + "/scim/v2"}
 }
 
 func (g target) connect(t *testing.T, c scim2.Config) *scim2.Connector {
@@ -111,6 +112,31 @@ func harness(t *testing.T, c scim2.Config) connectortest.Harness {
 		Title:     "title",
 		Awkward:   g.awkward,
 		Secret:    secret,
+		HeldGroups: func() map[connector.Group][]string {
+			p, err := g.groups.List(context.Background(), scim.Query{Start: 1, Count: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := map[connector.Group][]string{}
+			for _, r := range p.Resources {
+				var in []string
+				for _, m := range r.List("members") {
+					in = append(in, m.(*scim.Object).String("value"))
+				}
+				out[connector.Group{ID: r.ID(), ExternalID: r.ExternalID(), Name: r.String("displayName")}] = in
+			}
+			return out
+		},
+		PlantGroup: func(want connector.Group) string {
+			r, err := scim.GroupType().New(scim.NewObject("schemas", []any{scim.GroupURN}, "displayName", want.Name))
+			if err == nil {
+				r, err = g.groups.Create(context.Background(), r)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.ID()
+		},
 		Held: func() []connector.Account {
 			var out []connector.Account
 			for _, r := range g.held(t) {

@@ -95,9 +95,13 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Get reads a resource.
-func (c *Client) Get(ctx context.Context, endpoint, id string) (*scim.Resource, error) {
-	return c.resource(ctx, call{method: http.MethodGet, endpoint: endpoint, id: id, has: true})
+// Get reads a resource, if the server can without these attributes.
+func (c *Client) Get(ctx context.Context, endpoint, id string, without ...string) (*scim.Resource, error) {
+	cl := call{method: http.MethodGet, endpoint: endpoint, id: id, has: true}
+	if len(without) > 0 {
+		cl.query = url.Values{"excludedAttributes": {strings.Join(without, ",")}}
+	}
+	return c.resource(ctx, cl)
 }
 
 // Create makes a resource and returns what the server made of it.
@@ -124,9 +128,10 @@ func (c *Client) Delete(ctx context.Context, endpoint, id string) error {
 
 // Query asks for a page.
 type Query struct {
-	Filter scim.Filter // nil: all
-	Start  int         // counted from 1; 0: not said
-	Count  int         // 0: not said
+	Filter  scim.Filter // nil: all
+	Start   int         // counted from 1; 0: not said
+	Count   int         // 0: not said
+	Without []string    // attributes that the answer need not have
 }
 
 // A Page answers a Query.
@@ -146,6 +151,9 @@ func (c *Client) List(ctx context.Context, endpoint string, q Query) (Page, erro
 	}
 	if q.Count > 0 {
 		par.Set("count", strconv.Itoa(q.Count))
+	}
+	if len(q.Without) > 0 {
+		par.Set("excludedAttributes", strings.Join(q.Without, ","))
 	}
 	cl := call{method: http.MethodGet, endpoint: endpoint, query: par}
 	o, _, err := c.do(ctx, cl)
