@@ -19,6 +19,11 @@ const (
 	InvalidValue  = "invalidValue"
 	InvalidVers   = "invalidVers"
 	Sensitive     = "sensitive"
+
+	// Of cursors (RFC 9865 section 2.1).
+	InvalidCursor = "invalidCursor"
+	ExpiredCursor = "expiredCursor"
+	InvalidCount  = "invalidCount"
 )
 
 // Reasons says what each reason code of this package means, in one sentence
@@ -34,6 +39,9 @@ var Reasons = map[string]string{
 	"scim.invalidValue":  "A required value is missing, or a value is not of its attribute's type.",
 	"scim.invalidVers":   "The resource has changed since the client read it.",
 	"scim.sensitive":     "The request puts personal data into an address.",
+	"scim.invalidCursor": "The cursor is none of this server's, or belongs to another client or another query.",
+	"scim.expiredCursor": "The cursor is too old; the walk can be begun again.",
+	"scim.invalidCount":  "The walk was begun with another count than the request has.",
 	"scim.unauthorized":  "The client did not prove who it is.",
 	"scim.forbidden":     "The client may not do this.",
 	"scim.notFound":      "There is no such resource.",

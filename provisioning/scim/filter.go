@@ -118,7 +118,7 @@ func readable(p Path) error {
 	}
 	for _, a := range []*Attribute{p.attr, p.sub} {
 		if a != nil && (a.Returned == Never || a.Mutability == WriteOnly) {
-			return bad(InvalidFilter, "%s can not be used in a filter", a.Name)
+			return bad(InvalidFilter, "%s may not be asked for", a.Name)
 		}
 	}
 	return nil

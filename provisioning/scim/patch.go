@@ -6,7 +6,14 @@ import (
 )
 
 // A Patch is a list of operations that happen all or not at all (RFC 7644 section 3.5.2).
-type Patch struct{ Operations []Operation }
+type Patch struct {
+	Operations []Operation
+	// Make lets an add or replace whose filter chooses no value make one that
+	// it would choose, where the filter says what that is: comparisons with eq joined by and.
+	Make bool
+	// SkipReadOnly leaves alone what a client can not change, where the RFC wants a refusal.
+	SkipReadOnly bool
+}
 
 // An Operation changes what Path names. Without a path, add and replace take
 // an Object and change each attribute in it.
@@ -14,7 +21,13 @@ type Operation struct {
 	Op    string // "add", "replace" or "remove"
 	Path  string
 	Value any // as the members of an Object
+
+	at int // its number in the message, for errors; 0: its place in the list
+	lenient
 }
+
+// lenient is what a Patch allows its operations beyond the RFC.
+type lenient struct{ make, skip bool }
 
 // ParsePatch reads the message. Names of members and operations may be in any
 // case; members that are none of PATCH's are ignored.
@@ -35,7 +48,7 @@ func ParsePatch(in *Object) (Patch, error) {
 		if !ok {
 			return Patch{}, bad(InvalidSyntax, "operation %d is not an object", i+1)
 		}
-		op := Operation{Op: lowerName(o.String("op")), Value: o.Get("value")}
+		op := Operation{Op: lowerName(o.String("op")), Value: o.Get("value"), at: i + 1}
 		if path := o.Get("path"); path != nil {
 			if op.Path, ok = path.(string); !ok {
 				return Patch{}, bad(InvalidPath, "the path of operation %d is not a string", i+1)
@@ -73,9 +86,10 @@ func (p Patch) Object() *Object {
 func (rt *ResourceType) Patch(cur *Resource, p Patch) (*Resource, error) {
 	next := cur.Clone()
 	for i, op := range p.Operations {
+		op.lenient = lenient{p.Make, p.SkipReadOnly}
 		if err := rt.apply(next, op); err != nil {
 			e := *AsError(err)
-			e.Detail = fmt.Sprintf("operation %d: %s", i+1, e.Detail)
+			e.Detail = fmt.Sprintf("operation %d: %s", max(op.at, i+1), e.Detail)
 			return nil, &e
 		}
 	}
@@ -111,7 +125,7 @@ func (rt *ResourceType) apply(r *Resource, op Operation) error {
 		if p.attr != nil && p.attr.Name == "schemas" {
 			continue // it follows from the rest
 		}
-		if err := r.change(p, Operation{Op: op.Op, Value: v}); err != nil {
+		if err := r.change(p, Operation{Op: op.Op, Value: v, lenient: op.lenient}); err != nil {
 			return err
 		}
 	}
@@ -137,6 +151,9 @@ func (r *Resource) change(p Path, op Operation) error {
 	}
 	for _, a := range []*Attribute{p.attr, p.sub} {
 		if a != nil && (a.Mutability == ReadOnly || a.Name == "schemas" && a == p.attr && p.ext == nil) {
+			if op.skip {
+				return nil
+			}
 			return bad(Mutability, "%s can not be changed by a client", p)
 		}
 	}
@@ -181,7 +198,7 @@ func (r *Resource) changeExtension(p Path, op Operation) error {
 		if a == nil {
 			return bad(InvalidPath, "%s has no attribute %q", p.ext.ID, clip(name))
 		}
-		if err := r.change(Path{URN: p.ext.ID, Name: a.Name, ext: p.ext, attr: a}, Operation{Op: op.Op, Value: v}); err != nil {
+		if err := r.change(Path{URN: p.ext.ID, Name: a.Name, ext: p.ext, attr: a}, Operation{Op: op.Op, Value: v, lenient: op.lenient}); err != nil {
 			return err
 		}
 	}
@@ -310,6 +327,9 @@ func (p Path) changeValues(c *Object, op Operation) error {
 		if op.Op == "remove" {
 			return nil
 		}
+		if op.make && !unassigned(op.Value) {
+			return p.makeValue(c, op)
+		}
 		return bad(NoTarget, "%s matches no value", p)
 	}
 	var value *Object
@@ -356,6 +376,40 @@ func (p Path) changeValues(c *Object, op Operation) error {
 	c.Set(p.attr.Name, all)
 	left := slices.DeleteFunc(slices.Clone(all), func(v any) bool { return changed[v] })
 	return onePrimary(p.attr, left, all)
+}
+
+// makeValue adds a value that the filter would have chosen.
+func (p Path) makeValue(c *Object, op Operation) error {
+	el := new(Object)
+	if p.Filter == nil || !describe(p.Filter, el) {
+		return bad(NoTarget, "%s matches no value, and does not say what one would be", p)
+	}
+	if p.sub != nil {
+		el.Set(p.sub.Name, op.Value)
+	} else {
+		v, ok := op.Value.(*Object)
+		if !ok {
+			return bad(InvalidValue, "the value of %s must be an object", p)
+		}
+		for name, x := range v.All() {
+			el.Set(name, x)
+		}
+	}
+	return p.attr.set(c, Operation{Op: "add", Value: []any{el}})
+}
+
+// describe gives el what a filter says that a value is equal to.
+func describe(f Filter, el *Object) bool {
+	switch f := f.(type) {
+	case And:
+		return describe(f.Left, el) && describe(f.Right, el)
+	case Compare:
+		if f.Op == Eq && f.Value != nil && el.Get(f.Path.Name) == nil {
+			el.Set(f.Path.Name, f.Value)
+			return true
+		}
+	}
+	return false
 }
 
 // onePrimary keeps at most one value primary: one that an operation made so

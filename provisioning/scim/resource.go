@@ -59,6 +59,27 @@ func (rt *ResourceType) Replace(cur *Resource, in *Object) (*Resource, error) {
 	return next, rt.finish(next)
 }
 
+// ReplaceGiven is Replace for a client that leaves out what it has nothing to
+// say about: that stays as it is. What it gives as null, or as an empty array, is cleared.
+func (rt *ResourceType) ReplaceGiven(cur *Resource, in *Object) (*Resource, error) {
+	all := in.Clone()
+	for name, v := range cur.All() {
+		i := all.index(name)
+		if ext := rt.Extension(name); ext != nil && i >= 0 {
+			given, _ := all.members[i].value.(*Object)
+			old, _ := v.(*Object)
+			for name, v := range old.All() {
+				if given != nil && given.index(name) < 0 {
+					given.Set(name, cloneValue(v))
+				}
+			}
+		} else if i < 0 {
+			all.Set(name, cloneValue(v))
+		}
+	}
+	return rt.Replace(cur, all)
+}
+
 // checkSchema refuses a message that does not say that it is of a schema. Other
 // schemas beside it are none of our business.
 func checkSchema(in *Object, urn string) error {

@@ -3,7 +3,8 @@
 //
 // A resource that is stored is never changed, only replaced, so readers need no
 // copies. Values that their schema calls unique are unique, in any case where
-// the attribute is not caseExact. Passwords never come here: the server drops them.
+// the attribute is not caseExact. Passwords never come here: the server drops
+// them. A position in the order of creation is a number that is never used again.
 package memstore
 
 import (
@@ -83,6 +84,66 @@ func (s *Store) List(_ context.Context, q scim.Query) (scim.Page, error) {
 	return p, nil
 }
 
+// Walk returns a page in any order. In the order of creation it reads what
+// it returns, and the rest only to count what a filter matches.
+func (s *Store) Walk(_ context.Context, q scim.Query) (scim.Page, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rows := s.candidates(q.Filter)
+	if !q.Sort.IsZero() {
+		var all []*scim.Resource
+		for _, r := range rows {
+			if q.Filter == nil || q.Filter.Match(&r.resource.Object) {
+				all = append(all, r.resource)
+			}
+		}
+		return q.Cut(all)
+	}
+	after := uint64(0)
+	if q.After != "" {
+		var err error
+		if after, err = strconv.ParseUint(q.After, 10, 64); err != nil {
+			return scim.Page{}, scim.Errorf(http.StatusBadRequest, scim.InvalidCursor, "the cursor does not fit the query")
+		}
+	}
+	if q.Filter == nil {
+		from := q.Start - 1
+		if q.After != "" {
+			from, _ = slices.BinarySearchFunc(rows, after+1, func(r *row, seq uint64) int { return cmp.Compare(r.seq, seq) })
+		}
+		from = min(max(from, 0), len(rows))
+		to := min(from+q.Count, len(rows))
+		return page(rows[from:to], len(rows), to < len(rows)), nil
+	}
+	var found []*row
+	total, follow := 0, 0
+	for _, r := range rows {
+		if !q.Filter.Match(&r.resource.Object) {
+			continue
+		}
+		total++
+		switch {
+		case q.After != "" && r.seq <= after, q.After == "" && total < q.Start:
+		case len(found) < q.Count:
+			found = append(found, r)
+		default:
+			follow++
+		}
+	}
+	return page(found, total, follow > 0), nil
+}
+
+func page(rows []*row, total int, more bool) scim.Page {
+	p := scim.Page{Total: total}
+	for _, r := range rows {
+		p.Resources = append(p.Resources, r.resource)
+	}
+	if more && len(rows) > 0 {
+		p.Next = strconv.FormatUint(rows[len(rows)-1].seq, 10)
+	}
+	return p
+}
+
 // candidates are those that can match, found by an index where the filter allows it.
 func (s *Store) candidates(f scim.Filter) []*row {
 	one := func(id string) []*row {
@@ -148,6 +209,68 @@ func (s *Store) Change(_ context.Context, id string, fn scim.Edit) (*scim.Resour
 	s.stamp(r, id, s.now())
 	s.index(r)
 	return r.resource, nil
+}
+
+// ChangeMembers changes a resource that has members without comparing all of them.
+func (s *Store) ChangeMembers(_ context.Context, id string, fn scim.Edit, m scim.Members) (*scim.Resource, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.byID[id]
+	if !ok {
+		return nil, scim.NotFound(id)
+	}
+	cur := without(r.resource)
+	next, err := fn(cur)
+	if err != nil {
+		return nil, err
+	}
+	members, changed := edit(r.resource.List("members"), m)
+	if !changed && next.Equal(cur) {
+		return cur, nil
+	}
+	if err := s.checkUnique(next, id); err != nil {
+		return nil, err
+	}
+	s.unindex(r)
+	r.resource = next.Clone()
+	r.resource.Set("members", members)
+	s.stamp(r, id, s.now())
+	s.index(r)
+	return without(r.resource), nil
+}
+
+func without(r *scim.Resource) *scim.Resource {
+	c := &scim.Resource{}
+	for name, v := range r.All() {
+		if name != "members" {
+			c.Set(name, v)
+		}
+	}
+	return c
+}
+
+// edit makes another list of old, whose elements it shares.
+func edit(old []any, m scim.Members) (members []any, changed bool) {
+	leave, there := map[string]bool{}, map[string]bool{}
+	for _, id := range m.Remove {
+		leave[id] = true
+	}
+	for _, v := range old {
+		id := v.(*scim.Object).String("value")
+		if leave[id] {
+			changed = true
+			continue
+		}
+		there[id] = true
+		members = append(members, v)
+	}
+	for _, el := range m.Add {
+		if !there[el.String("value")] {
+			changed = true
+			members = append(members, el)
+		}
+	}
+	return members, changed
 }
 
 // Delete removes a resource.
@@ -217,4 +340,7 @@ func (s *Store) unindex(r *row) {
 	}
 }
 
-var _ scim.Store = (*Store)(nil)
+var (
+	_ scim.Walker      = (*Store)(nil)
+	_ scim.MemberStore = (*Store)(nil)
+)

@@ -10,23 +10,19 @@ import (
 )
 
 // discovery answers at an address that only describes the server (RFC 7644 section 4).
-func (s *Server) discovery(w http.ResponseWriter, r *http.Request, make func() ([]byte, error)) error {
-	if err := method(w, r, http.MethodGet); err != nil {
-		return err
+func discovery(w http.ResponseWriter, r *http.Request, make func() ([]byte, error)) (reply, error) {
+	if err := allow(w, r, http.MethodGet); err != nil {
+		return reply{}, err
 	}
 	par, err := parameters(r)
 	if err != nil {
-		return err
+		return reply{}, err
 	}
 	if _, ok := par["filter"]; ok {
-		return scim.Errorf(http.StatusForbidden, "", "what describes the server can not be filtered")
+		return reply{}, scim.Errorf(http.StatusForbidden, "", "what describes the server can not be filtered")
 	}
 	data, err := make()
-	if err != nil {
-		return err
-	}
-	send(w, http.StatusOK, data)
-	return nil
+	return reply{status: http.StatusOK, body: data}, err
 }
 
 type described struct {
@@ -45,7 +41,7 @@ func oneOrAll(all []described, which []string) ([]byte, error) {
 	if len(which) == 1 {
 		return nil, scim.NotFound(which[0])
 	}
-	return listResponse(len(items), 1, items), nil
+	return listed{total: len(items), start: 1, items: items}.encode(), nil
 }
 
 // meta of what describes the server.
@@ -72,6 +68,14 @@ func (s *Server) config() []byte {
 		Description string `json:"description"`
 		Primary     bool   `json:"primary"`
 	}
+	type pagination struct {
+		Cursor        bool   `json:"cursor"`
+		Index         bool   `json:"index"`
+		Default       string `json:"defaultPaginationMethod"`
+		DefaultSize   int    `json:"defaultPageSize"`
+		MaxSize       int    `json:"maxPageSize"`
+		CursorTimeout int    `json:"cursorTimeout"` // seconds
+	}
 	schemes := []scheme{{"oauthbearertoken", "Bearer token", "A token in the header Authorization (RFC 6750).", true}}
 	if s.Basic {
 		schemes = append(schemes, scheme{"httpbasic", "HTTP Basic", "A user name and a password in the header Authorization (RFC 7617).", false})
@@ -88,11 +92,12 @@ func (s *Server) config() []byte {
 			Supported  bool `json:"supported"`
 			MaxResults int  `json:"maxResults"`
 		} `json:"filter"`
-		ChangePassword supported `json:"changePassword"`
-		Sort           supported `json:"sort"`
-		ETag           supported `json:"etag"`
-		Schemes        []scheme  `json:"authenticationSchemes"`
-		Meta           meta      `json:"meta"`
+		ChangePassword supported  `json:"changePassword"`
+		Sort           supported  `json:"sort"`
+		ETag           supported  `json:"etag"`
+		Pagination     pagination `json:"pagination"`
+		Schemes        []scheme   `json:"authenticationSchemes"`
+		Meta           meta       `json:"meta"`
 	}{
 		Schemas: []string{scim.ConfigURN},
 		Patch:   supported{true},
@@ -100,9 +105,11 @@ func (s *Server) config() []byte {
 			Supported  bool `json:"supported"`
 			MaxResults int  `json:"maxResults"`
 		}{true, s.MaxPage},
-		ETag:    supported{true},
-		Schemes: schemes,
-		Meta:    meta{"ServiceProviderConfig", s.Base + "/ServiceProviderConfig"},
+		Sort:       supported{true},
+		ETag:       supported{true},
+		Pagination: pagination{true, true, "index", s.DefaultPage, s.MaxPage, int(s.CursorTimeout.Seconds())},
+		Schemes:    schemes,
+		Meta:       meta{"ServiceProviderConfig", s.Base + "/ServiceProviderConfig"},
 	})
 }
 

@@ -1,171 +1,169 @@
 package server
 
 import (
-	"errors"
-	"io"
-	"mime"
+	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
 
-// all answers at the address of all resources of a type.
-func (s *Server) all(w http.ResponseWriter, r *http.Request, res Resource) error {
-	if err := method(w, r, http.MethodGet, http.MethodPost); err != nil {
-		return err
-	}
-	par, err := parameters(r)
-	if err != nil {
-		return err
-	}
-	if r.Method == http.MethodPost {
-		in, err := body(r)
-		if err != nil {
-			return err
-		}
-		made, err := res.Type.New(in)
-		if err != nil {
-			return err
-		}
-		forget(res.Type, made)
-		if made, err = res.Store.Create(r.Context(), made); err != nil {
-			return err
-		}
-		w.Header().Set("Location", s.location(res.Type, made.ID()))
-		return s.answer(w, http.StatusCreated, res.Type, made, par)
-	}
-	return s.list(w, r, res, par)
+// A call is what a client asks for, by a request of its own or in a bulk.
+type call struct {
+	method           string // GET, POST, PUT, PATCH or DELETE
+	res              *Resource
+	id               string // empty with POST
+	par              params
+	match, noneMatch string
+	in               *scim.Object // with POST, PUT and PATCH
 }
 
-func (s *Server) list(w http.ResponseWriter, r *http.Request, res Resource, par params) error {
-	for _, p := range []string{"sortby", "sortorder", "cursor"} {
-		if par[p] != "" {
-			return unsupported(p)
+var rfc Dialect
+
+func (s *Server) dialect(ctx context.Context) *Dialect {
+	if s.Dialect != nil {
+		if d := s.Config.Dialect(ctx); d != nil {
+			return d
 		}
 	}
-	q := scim.Query{Start: 1, Count: s.DefaultPage}
-	var err error
-	if text, ok := par["filter"]; ok {
-		if q.Filter, err = res.Type.Filter(text); err != nil {
-			return err
+	return &rfc
+}
+
+// do carries out a call.
+func (s *Server) do(ctx context.Context, c call) (reply, error) {
+	if err := s.Authorise(ctx, Access{c.method, c.res.Type, c.id}); err != nil {
+		return reply{}, err
+	}
+	if c.method == http.MethodGet {
+		return s.get(ctx, c)
+	}
+	if c.id != "" && c.match == "" && s.RequireIfMatch {
+		return reply{}, scim.Errorf(http.StatusPreconditionRequired, "", "say with If-Match which version is meant")
+	}
+	if c.method == http.MethodDelete {
+		if err := c.res.Store.Delete(ctx, c.id, c.check); err != nil {
+			return reply{}, err
 		}
-		for _, p := range scim.Paths(q.Filter) {
-			if p.String() == "meta.location" { // a Store does not know it
-				return scim.Errorf(http.StatusBadRequest, scim.InvalidFilter, "resources are not found by meta.location: ask for the location, or filter by id")
-			}
+		return reply{status: http.StatusNoContent}, nil
+	}
+	d := s.dialect(ctx)
+	if d.Message != nil {
+		var err error
+		if c.in, err = d.Message(c.res.Type, c.method, c.in); err != nil {
+			return reply{}, err
 		}
 	}
-	if err := par.int("startindex", &q.Start); err != nil {
-		return err
+	switch c.method {
+	case http.MethodPost:
+		return s.create(ctx, c)
+	case http.MethodPut:
+		return s.replace(ctx, c, d)
 	}
-	if err := par.int("count", &q.Count); err != nil {
-		return err
-	}
-	q.Start, q.Count = max(q.Start, 1), min(max(q.Count, 0), s.MaxPage)
-	proj := par.projection(res.Type)
-	q.Wants = proj.Wants
-	page, err := res.Store.List(r.Context(), q)
+	return s.patch(ctx, c, d)
+}
+
+func (s *Server) get(ctx context.Context, c call) (reply, error) {
+	got, err := c.res.Store.Get(ctx, c.id)
 	if err != nil {
-		return err
+		return reply{}, err
 	}
-	items := make([][]byte, 0, len(page.Resources))
-	for _, one := range page.Resources {
-		items = append(items, s.encode(res.Type, one, proj))
+	if c.noneMatch != "" && tagIn(c.noneMatch, got.Version()) {
+		return reply{status: http.StatusNotModified, tag: got.Version()}, nil
 	}
-	send(w, http.StatusOK, listResponse(page.Total, q.Start, items))
+	return s.answer(http.StatusOK, c, got), nil
+}
+
+func (s *Server) create(ctx context.Context, c call) (reply, error) {
+	made, err := c.res.Type.New(c.in)
+	if err != nil {
+		return reply{}, err
+	}
+	forget(c.res.Type, made)
+	if made, err = c.res.Store.Create(ctx, made); err != nil {
+		return reply{}, err
+	}
+	rep := s.answer(http.StatusCreated, c, made)
+	rep.location = s.location(c.res.Type, made.ID())
+	return rep, nil
+}
+
+func (s *Server) replace(ctx context.Context, c call, d *Dialect) (reply, error) {
+	next, err := c.res.Store.Change(ctx, c.id, c.edit(func(cur *scim.Resource) (*scim.Resource, error) {
+		if d.Keep {
+			return c.res.Type.ReplaceGiven(cur, c.in)
+		}
+		return c.res.Type.Replace(cur, c.in)
+	}))
+	if err != nil {
+		return reply{}, err
+	}
+	return s.answer(http.StatusOK, c, next), nil
+}
+
+func (s *Server) patch(ctx context.Context, c call, d *Dialect) (reply, error) {
+	p, err := scim.ParsePatch(c.in)
+	if err != nil {
+		return reply{}, err
+	}
+	p.Make, p.SkipReadOnly = d.Make, d.SkipReadOnly
+	rt := c.res.Type
+	proj := c.par.projection(rt)
+	quiet := (d.PatchStatus == http.StatusNoContent || d.PatchStatus == 0 && c.res.Quiet) && !proj.Given()
+
+	var next *scim.Resource
+	if ms, m, rest, ok := c.members(p); ok {
+		next, err = ms.ChangeMembers(ctx, c.id, c.edit(func(cur *scim.Resource) (*scim.Resource, error) {
+			if len(rest.Operations) == 0 {
+				return cur, nil
+			}
+			return rt.Patch(cur, rest)
+		}), m)
+		if err == nil && !quiet && proj.Wants("members") {
+			next, err = ms.Get(ctx, c.id)
+		}
+	} else {
+		next, err = c.res.Store.Change(ctx, c.id, c.edit(func(cur *scim.Resource) (*scim.Resource, error) { return rt.Patch(cur, p) }))
+	}
+	switch {
+	case err != nil:
+		return reply{}, err
+	case quiet:
+		return reply{status: http.StatusNoContent, tag: next.Version()}, nil
+	}
+	return s.answer(http.StatusOK, c, next), nil
+}
+
+// members takes apart a patch for a Store that changes members by themselves.
+func (c call) members(p scim.Patch) (scim.MemberStore, scim.Members, scim.Patch, bool) {
+	ms, ok := c.res.Store.(scim.MemberStore)
+	if !ok {
+		return nil, scim.Members{}, p, false
+	}
+	m, rest, ok := c.res.Type.Members(p)
+	return ms, m, rest, ok
+}
+
+// check tests the client's condition on what is there.
+func (c call) check(cur *scim.Resource) error {
+	if c.match != "" && !tagIn(c.match, cur.Version()) {
+		return scim.Errorf(http.StatusPreconditionFailed, scim.InvalidVers, "the resource is at version %s", cur.Version())
+	}
 	return nil
 }
 
-// listResponse writes a list message; its Resources are never null.
-func listResponse(total, start int, items [][]byte) []byte {
-	b := []byte(`{"schemas":["` + scim.ListURN + `"],"totalResults":`)
-	b = strconv.AppendInt(b, int64(total), 10)
-	b = strconv.AppendInt(append(b, `,"startIndex":`...), int64(start), 10)
-	b = strconv.AppendInt(append(b, `,"itemsPerPage":`...), int64(len(items)), 10)
-	b = append(b, `,"Resources":[`...)
-	for i, it := range items {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, it...)
-	}
-	return append(b, "]}"...)
-}
-
-// one answers at the address of one resource.
-func (s *Server) one(w http.ResponseWriter, r *http.Request, res Resource, id string) error {
-	if err := method(w, r, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete); err != nil {
-		return err
-	}
-	par, err := parameters(r)
-	if err != nil {
-		return err
-	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		got, err := res.Store.Get(r.Context(), id)
-		if err != nil {
-			return err
-		}
-		if match := r.Header.Get("If-None-Match"); match != "" && tagIn(match, got.Version()) {
-			w.Header().Set("ETag", got.Version())
-			w.WriteHeader(http.StatusNotModified)
-			return nil
-		}
-		return s.answer(w, http.StatusOK, res.Type, got, par)
-	}
-
-	match := strings.Join(r.Header.Values("If-Match"), ",")
-	if match == "" && s.RequireIfMatch {
-		return scim.Errorf(http.StatusPreconditionRequired, "", "say with If-Match which version is meant")
-	}
-	check := func(cur *scim.Resource) error {
-		if match != "" && !tagIn(match, cur.Version()) {
-			return scim.Errorf(http.StatusPreconditionFailed, scim.InvalidVers, "the resource is at version %s", cur.Version())
-		}
-		return nil
-	}
-	if r.Method == http.MethodDelete {
-		if err := res.Store.Delete(r.Context(), id, check); err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-
-	in, err := body(r)
-	if err != nil {
-		return err
-	}
-	edit := func(cur *scim.Resource) (*scim.Resource, error) { return res.Type.Replace(cur, in) }
-	if r.Method == http.MethodPatch {
-		p, err := scim.ParsePatch(in)
-		if err != nil {
-			return err
-		}
-		edit = func(cur *scim.Resource) (*scim.Resource, error) { return res.Type.Patch(cur, p) }
-	}
-	next, err := res.Store.Change(r.Context(), id, func(cur *scim.Resource) (*scim.Resource, error) {
-		if err := check(cur); err != nil {
+// edit is what a Store is given to change a resource.
+func (c call) edit(fn scim.Edit) scim.Edit {
+	return func(cur *scim.Resource) (*scim.Resource, error) {
+		if err := c.check(cur); err != nil {
 			return nil, err
 		}
-		next, err := edit(cur)
-		if err == nil {
-			forget(res.Type, next)
+		next, err := fn(cur)
+		if err == nil && next != cur {
+			forget(c.res.Type, next)
 		}
 		return next, err
-	})
-	if err != nil {
-		return err
 	}
-	if r.Method == http.MethodPatch && res.Quiet && !par.projection(res.Type).Given() {
-		w.Header().Set("ETag", next.Version())
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-	return s.answer(w, http.StatusOK, res.Type, next, par)
 }
 
 // forget drops what is never returned, such as a password. This server does not
@@ -182,10 +180,8 @@ func (s *Server) location(rt *scim.ResourceType, id string) string {
 	return s.Base + rt.Endpoint + "/" + url.PathEscape(id)
 }
 
-func (s *Server) answer(w http.ResponseWriter, status int, rt *scim.ResourceType, r *scim.Resource, par params) error {
-	w.Header().Set("ETag", r.Version())
-	send(w, status, s.encode(rt, r, par.projection(rt)))
-	return nil
+func (s *Server) answer(status int, c call, r *scim.Resource) reply {
+	return reply{status: status, tag: r.Version(), body: s.encode(c.res.Type, r, c.par.projection(c.res.Type))}
 }
 
 // encode writes a resource with what the server adds to its meta.
@@ -212,60 +208,4 @@ func tagIn(list, tag string) bool {
 		}
 	}
 	return false
-}
-
-// body reads and decodes the message of a request.
-func body(r *http.Request) (*scim.Object, error) {
-	if ct := r.Header.Get("Content-Type"); ct != "" {
-		kind, par, err := mime.ParseMediaType(ct)
-		charset := par["charset"]
-		if err != nil || kind != scim.MediaType && kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
-			return nil, scim.Errorf(http.StatusUnsupportedMediaType, "", "send %s in UTF-8", scim.MediaType)
-		}
-	}
-	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, scim.MaxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, scim.Errorf(http.StatusRequestEntityTooLarge, "", "the message is larger than %d bytes", scim.MaxBody)
-	}
-	if err != nil {
-		return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "the message could not be read to its end")
-	}
-	return scim.Decode(data)
-}
-
-// params are the query's parameters by lower-case name.
-type params map[string]string
-
-func parameters(r *http.Request) (params, error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "the query of the address can not be read")
-	}
-	par := params{}
-	for name, vals := range q {
-		name = strings.ToLower(name)
-		if _, twice := par[name]; twice || len(vals) > 1 {
-			return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "a parameter of the query is given twice")
-		}
-		par[name] = vals[0]
-	}
-	return par, nil
-}
-
-func (p params) projection(rt *scim.ResourceType) scim.Projection {
-	return rt.Projection(p["attributes"], p["excludedattributes"])
-}
-
-// int reads a whole number, if the parameter is given. One that is too large for an int is the largest.
-func (p params) int(name string, to *int) error {
-	text, ok := p[name]
-	if !ok {
-		return nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return scim.Errorf(http.StatusBadRequest, scim.InvalidValue, "%s must be a whole number", name)
-	}
-	*to = n
-	return nil
 }

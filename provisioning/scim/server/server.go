@@ -5,13 +5,20 @@
 // errors. What a resource may look like is package scim's to say; who may ask,
 // and where resources are, is handed in:
 //
-//	request ─▶ Authenticate ─▶ route ─▶ Decode ─▶ scim: New, Replace, Patch, Filter
-//	                                                   │
-//	answer ◀── Project ◀── location ◀── Resource ◀── scim.Store
+//	request ─▶ Authenticate ─▶ route ─▶ Dialect ─▶ call ─▶ Authorise ─▶ scim: New, Replace, Patch, Filter
+//	                                                                        │
+//	answer ◀── Project ◀── location ◀── Resource ◀── scim.Store ◀───────────┘
 //
 // A change is a function that the Store calls with what is there, in its own
 // transaction, so two changes at the same time never undo each other, and a
-// condition (If-Match) is tested on what is really replaced.
+// condition (If-Match) is tested on what is really replaced. A PATCH that only
+// says who joins and who leaves goes to a scim.MemberStore without reading the
+// others.
+//
+// A page is found by number or by cursor. A cursor is a position of the Store,
+// sealed for the client, the query and the count that it was given for. A walk
+// by number goes on where its page ended too, as long as it is remembered, so
+// that nobody is left out because somebody before them was deleted.
 //
 // What ServiceProviderConfig says is what is true: what is not offered is
 // answered with 501.
@@ -26,8 +33,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
@@ -52,18 +59,57 @@ type Config struct {
 	Authenticate func(*http.Request) (context.Context, error)
 	// Basic says that Authenticate takes HTTP Basic too, beside bearer tokens.
 	Basic bool
+	// Who names the client of a context. Cursors, and pages that are remembered, are
+	// good for that client alone. nil: all clients are one.
+	Who func(context.Context) string
+	// Authorise says whether the client of a context may do something; each operation
+	// of a bulk is asked for by itself. Its error is sent. nil: whoever is let in may do all.
+	Authorise func(context.Context, Access) error
+	// Dialect says what the client of a context speaks; nil, or a nil Dialect: what the RFC says.
+	Dialect func(context.Context) *Dialect
 	// RequireIfMatch refuses a change without a condition with 428.
 	RequireIfMatch bool
 	MaxPage        int // of one page; 0: 200
 	DefaultPage    int // where the client gives no count; 0: 100
+	// Key seals cursors. Servers that answer for each other need the same; nil: a random
+	// one, so that cursors end with the process.
+	Key []byte
+	// CursorTimeout is how long a cursor is good; 0: an hour.
+	CursorTimeout time.Duration
+	Now           func() time.Time // nil: time.Now
 	// Log is told why an answer was 500; nil: slog.Default.
 	Log *slog.Logger
+}
+
+// An Access is what a client is about to do.
+type Access struct {
+	Method string // "GET" also for HEAD and for a search by POST
+	Type   *scim.ResourceType
+	ID     string // empty: none in particular
+}
+
+// A Dialect makes legal SCIM of what one kind of client sends. Everything may be left out.
+type Dialect struct {
+	// Decode reads a message; nil: scim.Decode.
+	Decode func(data []byte) (*scim.Object, error)
+	// Message rewrites a message with a resource (POST, PUT) or a PATCH. It may change in and return it.
+	Message func(t *scim.ResourceType, method string, in *scim.Object) (*scim.Object, error)
+	// Filter rewrites the text of a filter.
+	Filter func(t *scim.ResourceType, text string) (string, error)
+	// Make and SkipReadOnly are what a scim.Patch of the client has.
+	Make, SkipReadOnly bool
+	// Keep lets a PUT keep what it leaves out.
+	Keep bool
+	// PatchStatus answers a PATCH with 200 and the resource, or with 204; 0: as the Resource says.
+	PatchStatus int
 }
 
 // A Server is an http.Handler.
 type Server struct {
 	Config
-	path string // of Base
+	path  string // of Base
+	seal  sealer
+	walks walks
 }
 
 // New makes a Server.
@@ -83,10 +129,26 @@ func New(c Config) (*Server, error) {
 	if c.DefaultPage == 0 {
 		c.DefaultPage = min(100, c.MaxPage)
 	}
+	if c.CursorTimeout == 0 {
+		c.CursorTimeout = time.Hour
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Server{c, u.EscapedPath()}, nil
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Who == nil {
+		c.Who = func(context.Context) string { return "" }
+	}
+	if c.Authorise == nil {
+		c.Authorise = func(context.Context, Access) error { return nil }
+	}
+	s := &Server{Config: c, path: u.EscapedPath()}
+	if s.seal, err = newSealer(c.Key); err != nil {
+		return nil, fmt.Errorf("scim server: %w", err)
+	}
+	return s, nil
 }
 
 // Bearer authenticates whoever sends one of the tokens. Without tokens it refuses everybody.
@@ -113,15 +175,22 @@ func Bearer(tokens ...string) func(*http.Request) (context.Context, error) {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, err := s.Authenticate(r)
-	if err == nil {
-		r = r.WithContext(ctx)
-		err = s.route(w, r)
-	} else if e := (*scim.Error)(nil); !errors.As(err, &e) {
-		err = scim.Errorf(http.StatusUnauthorized, "", "%w", err)
-	}
-	if err == nil {
+	if err != nil {
+		if e := (*scim.Error)(nil); !errors.As(err, &e) {
+			err = scim.Errorf(http.StatusUnauthorized, "", "%w", err)
+		}
+		s.fail(w, r, err)
 		return
 	}
+	rep, err := s.route(w, r.WithContext(ctx))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	rep.send(w)
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := scim.AsError(err)
 	switch {
 	case e.Status == http.StatusUnauthorized:
@@ -132,67 +201,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case e.Status >= 500 && e.Status != http.StatusNotImplemented:
 		s.Log.ErrorContext(r.Context(), "scim request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	send(w, e.Status, e.Object().AppendJSON(nil))
+	reply{status: e.Status, body: e.Object().AppendJSON(nil)}.send(w)
 }
 
-func send(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", scim.MediaType)
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client went away: there is nobody to tell
+// A reply is the answer to a call.
+type reply struct {
+	status        int
+	tag, location string // empty: none
+	body          []byte // nil: none
 }
 
-var errRoute = scim.Errorf(http.StatusNotFound, "", "there is nothing at this address")
-
-// route finds what is asked for. Names of endpoints are taken in any case and
-// with a slash at the end, since clients send both.
-func (s *Server) route(w http.ResponseWriter, r *http.Request) error {
-	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), s.path+"/")
-	if !ok {
-		return errRoute
+func (p reply) send(w http.ResponseWriter) {
+	h := w.Header()
+	if p.tag != "" {
+		h.Set("ETag", p.tag)
 	}
-	seg := strings.Split(strings.TrimSuffix(rest, "/"), "/")
-	for i := range seg {
-		var err error
-		if seg[i], err = url.PathUnescape(seg[i]); err != nil {
-			return errRoute
-		}
+	if p.location != "" {
+		h.Set("Location", p.location)
 	}
-	if len(seg) > 2 || slices.Contains(seg, "") {
-		return errRoute
+	if p.body != nil {
+		h.Set("Content-Type", scim.MediaType)
 	}
-	for _, res := range s.Resources {
-		if !strings.EqualFold("/"+seg[0], res.Type.Endpoint) {
-			continue
-		}
-		if len(seg) == 2 {
-			if seg[1] == ".search" {
-				return unsupported("searching with POST")
-			}
-			return s.one(w, r, res, seg[1])
-		}
-		return s.all(w, r, res)
-	}
-	switch name := strings.ToLower(seg[0]); {
-	case len(seg) == 1 && (name == "bulk" || name == "me" || name == ".search"):
-		return unsupported(seg[0])
-	case len(seg) == 1 && (name == "serviceproviderconfig" || name == "serviceproviderconfigs" || name == "serviceconfiguration"):
-		return s.discovery(w, r, func() ([]byte, error) { return s.config(), nil })
-	case name == "resourcetypes":
-		return s.discovery(w, r, func() ([]byte, error) { return oneOrAll(s.resourceTypes(), seg[1:]) })
-	case name == "schemas":
-		return s.discovery(w, r, func() ([]byte, error) { return oneOrAll(s.schemas(), seg[1:]) })
-	}
-	return errRoute
-}
-
-func unsupported(what string) error {
-	return scim.Errorf(http.StatusNotImplemented, "", "this server does not offer %s", what)
-}
-
-func method(w http.ResponseWriter, r *http.Request, allowed ...string) error {
-	if slices.Contains(allowed, r.Method) || r.Method == http.MethodHead && slices.Contains(allowed, http.MethodGet) {
-		return nil
-	}
-	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	return scim.Errorf(http.StatusMethodNotAllowed, "", "this address takes %s", strings.Join(allowed, ", "))
+	w.WriteHeader(p.status)
+	_, _ = w.Write(p.body) // the client went away: there is nobody to tell
 }

@@ -1,0 +1,176 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+)
+
+var errRoute = scim.Errorf(http.StatusNotFound, "", "there is nothing at this address")
+
+// route finds what is asked for. Names of endpoints are taken in any case and
+// with a slash at the end, since clients send both.
+func (s *Server) route(w http.ResponseWriter, r *http.Request) (reply, error) {
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), s.path+"/")
+	if !ok {
+		return reply{}, errRoute
+	}
+	seg := strings.Split(strings.TrimSuffix(rest, "/"), "/")
+	for i := range seg {
+		var err error
+		if seg[i], err = url.PathUnescape(seg[i]); err != nil {
+			return reply{}, errRoute
+		}
+	}
+	if len(seg) > 2 || slices.Contains(seg, "") {
+		return reply{}, errRoute
+	}
+	for i := range s.Resources {
+		res := &s.Resources[i]
+		if !strings.EqualFold("/"+seg[0], res.Type.Endpoint) {
+			continue
+		}
+		switch {
+		case len(seg) == 1:
+			return s.many(w, r, res)
+		case seg[1] == ".search":
+			return reply{}, unsupported("searching with POST")
+		default:
+			return s.single(w, r, res, seg[1])
+		}
+	}
+	switch name := strings.ToLower(seg[0]); {
+	case len(seg) == 1 && (name == "bulk" || name == "me" || name == ".search"):
+		return reply{}, unsupported(seg[0])
+	case len(seg) == 1 && (name == "serviceproviderconfig" || name == "serviceproviderconfigs" || name == "serviceconfiguration"):
+		return discovery(w, r, func() ([]byte, error) { return s.config(), nil })
+	case name == "resourcetypes":
+		return discovery(w, r, func() ([]byte, error) { return oneOrAll(s.resourceTypes(), seg[1:]) })
+	case name == "schemas":
+		return discovery(w, r, func() ([]byte, error) { return oneOrAll(s.schemas(), seg[1:]) })
+	}
+	return reply{}, errRoute
+}
+
+// many answers at the address of all resources of a type.
+func (s *Server) many(w http.ResponseWriter, r *http.Request, res *Resource) (reply, error) {
+	if err := allow(w, r, http.MethodGet, http.MethodPost); err != nil {
+		return reply{}, err
+	}
+	par, err := parameters(r)
+	if err != nil {
+		return reply{}, err
+	}
+	if r.Method != http.MethodPost {
+		return s.list(r.Context(), res, par)
+	}
+	c := call{method: http.MethodPost, res: res, par: par}
+	if c.in, err = s.body(r); err != nil {
+		return reply{}, err
+	}
+	return s.do(r.Context(), c)
+}
+
+// single answers at the address of one resource.
+func (s *Server) single(w http.ResponseWriter, r *http.Request, res *Resource, id string) (reply, error) {
+	if err := allow(w, r, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete); err != nil {
+		return reply{}, err
+	}
+	par, err := parameters(r)
+	if err != nil {
+		return reply{}, err
+	}
+	c := call{method: r.Method, res: res, id: id, par: par}
+	c.match = strings.Join(r.Header.Values("If-Match"), ",")
+	c.noneMatch = strings.Join(r.Header.Values("If-None-Match"), ",")
+	switch r.Method {
+	case http.MethodHead:
+		c.method = http.MethodGet
+	case http.MethodPut, http.MethodPatch:
+		if c.in, err = s.body(r); err != nil {
+			return reply{}, err
+		}
+	}
+	return s.do(r.Context(), c)
+}
+
+func unsupported(what string) error {
+	return scim.Errorf(http.StatusNotImplemented, "", "this server does not offer %s", what)
+}
+
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) error {
+	if slices.Contains(methods, r.Method) || r.Method == http.MethodHead && slices.Contains(methods, http.MethodGet) {
+		return nil
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	return scim.Errorf(http.StatusMethodNotAllowed, "", "this address takes %s", strings.Join(methods, ", "))
+}
+
+// body reads and decodes the message of a request.
+func (s *Server) body(r *http.Request) (*scim.Object, error) {
+	if ct := r.Header.Get("Content-Type"); ct != "" && ct != scim.MediaType {
+		kind, par, err := mime.ParseMediaType(ct)
+		charset := par["charset"]
+		if err != nil || kind != scim.MediaType && kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+			return nil, scim.Errorf(http.StatusUnsupportedMediaType, "", "send %s in UTF-8", scim.MediaType)
+		}
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, scim.MaxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, scim.Errorf(http.StatusRequestEntityTooLarge, "", "the message is larger than %d bytes", scim.MaxBody)
+	}
+	if err != nil {
+		return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "the message could not be read to its end")
+	}
+	if d := s.dialect(r.Context()); d.Decode != nil {
+		return d.Decode(data)
+	}
+	return scim.Decode(data)
+}
+
+// params are the query's parameters by lower-case name.
+type params map[string]string
+
+func parameters(r *http.Request) (params, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "the query of the address can not be read")
+	}
+	par := params{}
+	for name, vals := range q {
+		name = strings.ToLower(name)
+		if _, twice := par[name]; twice || len(vals) > 1 {
+			return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "a parameter of the query is given twice")
+		}
+		par[name] = vals[0]
+	}
+	return par, nil
+}
+
+func (p params) projection(rt *scim.ResourceType) scim.Projection {
+	return rt.Projection(p["attributes"], p["excludedattributes"])
+}
+
+// int reads a whole number, if the parameter is given. One that is too large for an int is the largest.
+func (p params) int(name string, to *int) error {
+	text, ok := p[name]
+	if !ok {
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return scim.Errorf(http.StatusBadRequest, scim.InvalidValue, "%s must be a whole number", name)
+	}
+	*to = n
+	return nil
+}
