@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
@@ -45,7 +46,8 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("GET /v1/sessions", a.sessions)
 	a.route("DELETE /v1/sessions", a.endSessions)
 	a.route("GET /v1/tasks", a.tasks)
-	a.route("POST /v1/tasks/retry", a.retryTask)
+	a.route("GET /v1/task", a.task)
+	a.route("POST /v1/task/{what}", a.turnTask)
 	a.route("GET /v1/audit", a.events)
 	a.route("GET /v1/audit/verify", a.verify)
 	a.route("GET /v1/explain", a.explain)
@@ -298,12 +300,39 @@ func (a *api) tasks(r *http.Request) (any, error) {
 	return append([]task.Task{}, list...), err
 }
 
-func (a *api) retryTask(r *http.Request) (any, error) {
-	err := task.Requeue(r.Context(), a.p.store, r.FormValue("kind"), r.FormValue("key"))
-	if errors.Is(err, task.ErrNotFound) {
-		err = errNo("there is no such task — `gatehouse tasks list` shows those there are")
+// task shows one, also when it is done, as long as how far it came is kept.
+func (a *api) task(r *http.Request) (any, error) {
+	var t task.Task
+	var ok bool
+	err := a.p.store.View(r.Context(), func(tx store.Tx) (err error) {
+		t, ok, err = task.Look(tx, r.FormValue("kind"), r.FormValue("key"))
+		return err
+	})
+	if err == nil && !ok {
+		err = errNoTask
 	}
-	return map[string]bool{"retried": err == nil}, err
+	return t, err
+}
+
+const errNoTask errNo = "there is no such task — `gatehouse tasks list` shows those there are"
+
+// turnTask does what a person wants of a task, and shows it.
+func (a *api) turnTask(r *http.Request) (any, error) {
+	turn := map[string]func(context.Context, store.Store, string, string) error{
+		"pause": task.Pause, "resume": task.Resume, "cancel": task.Cancel, "requeue": task.Requeue,
+	}[r.PathValue("what")]
+	if turn == nil {
+		return nil, errNo("a task can be paused, resumed, cancelled and requeued")
+	}
+	switch err := turn(r.Context(), a.p.store, r.FormValue("kind"), r.FormValue("key")); {
+	case errors.Is(err, task.ErrNotFound):
+		return nil, errNoTask
+	case errors.Is(err, task.ErrCancelled):
+		return nil, errNo("the task was cancelled — `gatehouse tasks requeue` begins it anew")
+	case err != nil:
+		return nil, err
+	}
+	return a.task(r)
 }
 
 func (a *api) events(r *http.Request) (any, error) {

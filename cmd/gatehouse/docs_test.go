@@ -754,6 +754,7 @@ var tableText = map[string]string{
 	"member":         "Who is in a group: an edge for each membership. The key is the tuple (group, user).",
 	"nest":           "Which group is in which: an edge. The key is the tuple (parent, child).",
 	"once":           "What worked once and must not again: flows and assertions. The key is the hash of what is remembered. The raw key (`once`, `h`) holds how far old ones have been swept away.",
+	"progress":       "How far long work is, and how far it came when it is done. The key is that of its task. `cursor` is the handler's own.",
 	"session":        "Sign-ins. The key is a random ID that is no secret.",
 	"session_key":    "What a browser holds for one host. The key is the hash of the cookie's value; the value itself is stored nowhere.",
 	"session_ticket": "Hand-overs of a session to a service's host that are under way. The key is the hash of the ticket.",
@@ -1276,6 +1277,10 @@ func (p sourcePackage) fields(t *testing.T, name string) string {
 			}
 			for _, field := range ts.Type.(*ast.StructType).Fields.List {
 				tag := ""
+				if len(field.Names) == 0 && field.Tag == nil { // its fields stand in their place
+					b.WriteString(p.fields(t, p.text(field.Type)))
+					continue
+				}
 				if field.Tag != nil {
 					tag, _ = strconv.Unquote(field.Tag.Value)
 				}

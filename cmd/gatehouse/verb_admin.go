@@ -21,7 +21,6 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
-	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
 // admin speaks to the API of api.go: over the socket if a gateway answers
@@ -240,26 +239,6 @@ func sessionsCommand() *cobra.Command {
 		})
 	end.Flags().String("user", "", "all sessions of this user")
 	return group("sessions", "Sign-ins: list, end", list, end)
-}
-
-func tasksCommand() *cobra.Command {
-	return group("tasks", "Work that waits: list, retry",
-		pageFlags(adminVerb("list", "List tasks that are not done", cobra.NoArgs,
-			func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
-				return "GET", "tasks", page(cmd, url.Values{})
-			},
-			func(w io.Writer, list []task.Task) {
-				fmt.Fprintln(w, "KIND\tKEY\tSTATE\tDUE\tFAILURES\tLAST ERROR")
-				for _, t := range list {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", t.Kind, t.Key, t.State, t.Due.Format(time.DateTime), t.Attempts, t.Error)
-				}
-			})),
-		adminVerb("retry KIND KEY", "Try a task again now", cobra.ExactArgs(2),
-			func(_ *cobra.Command, a []string) (string, string, url.Values) {
-				return "POST", "tasks/retry", url.Values{"kind": {a[0]}, "key": {a[1]}}
-			},
-			func(w io.Writer, _ map[string]bool) { fmt.Fprintln(w, "will be tried now") }),
-	)
 }
 
 func auditCommand() *cobra.Command {

@@ -51,7 +51,8 @@ type Runner struct {
 	free chan struct{} // has a token when a worker has ended
 
 	mu   sync.Mutex
-	busy map[string]row // what workers have, by ID
+	busy map[string]row           // what workers have, by ID
+	runs map[string]chan struct{} // runs under way, to be told that their row changed
 }
 
 // NewRunner makes a Runner; it does nothing until Run or Now.
@@ -69,7 +70,7 @@ func NewRunner(c Config) *Runner {
 	if c.Owner != "" {
 		self = c.Owner + " " + self
 	}
-	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]row{}}
+	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]row{}, runs: map[string]chan struct{}{}}
 }
 
 // Run works until ctx ends, then waits for handlers to return (their ctx is
@@ -84,7 +85,8 @@ func (r *Runner) Run(ctx context.Context) error {
 
 	wake := make(chan struct{}, 1)
 	wg.Go(func() {
-		for range r.c.Store.Watch(ctx, tasks.Prefix()) {
+		for key := range r.c.Store.Watch(ctx, tasks.Prefix()) {
+			r.notice(key)
 			signal(wake)
 		}
 	})
@@ -120,6 +122,21 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// notice tells the run of a row that changed; all of them if key is nil.
+func (r *Runner) notice(key []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if row, ok := tasks.KeyOf(key); ok {
+		if c := r.runs[row]; c != nil {
+			signal(c)
+		}
+		return
+	}
+	for _, c := range r.runs {
+		signal(c)
 	}
 }
 
@@ -253,7 +270,8 @@ func (r *Runner) claim() string { return r.self + rand.Text() }
 // Now runs one task in the caller's goroutine, due or not, unless it runs
 // elsewhere already: then it waits for that run. It returns what the handler
 // said, nil if there is no such task, or ctx's error. A task that is parked is
-// not run: that is a *Park. What a run elsewhere said is a *Park, a *Retry or an
+// not run: that is a *Park; one that a person stopped is ErrPaused or
+// ErrCancelled. What a run elsewhere said is a *Park, a *Retry or an
 // error of the same text. The outcome is stored as if Run had done it.
 func (r *Runner) Now(ctx context.Context, kind, key string) error {
 	if r.c.Handlers[kind] == nil {
@@ -274,6 +292,10 @@ func (r *Runner) Now(ctx context.Context, kind, key string) error {
 		return r.run(ctx, kind, key, claim)
 	case t.State == Parked:
 		return &Park{Reason: t.Error}
+	case t.State == Paused:
+		return ErrPaused
+	case t.State == Cancelled:
+		return ErrCancelled
 	case t.State == Waiting && t.Snoozed:
 		return &Retry{After: max(0, t.Due.Sub(r.c.Now())), Reason: t.Error}
 	case t.State == Waiting:
@@ -347,7 +369,7 @@ func (r *Runner) change(ctx context.Context, kind, key string, fn func(t *row) f
 			case put:
 				return tasks.Put(tx, t)
 			case remove:
-				return tasks.Delete(tx, id(kind, key))
+				return cmp.Or(tasks.Delete(tx, id(kind, key)), ended(tx, kind, key))
 			}
 			return nil
 		})
@@ -383,6 +405,10 @@ func (r *Runner) begin(ctx context.Context, kind, key, claim string, anyTime boo
 		}
 		now := r.c.Now()
 		switch {
+		case have.Wish != "" && !have.Lease.After(now): // told to stop, and died
+			have.stop()
+			t = *have
+			return put
 		case have.State == Waiting && (anyTime || !have.Due.After(now)):
 		case have.State == Running && !have.Lease.After(now):
 		default:
@@ -398,15 +424,22 @@ func (r *Runner) begin(ctx context.Context, kind, key, claim string, anyTime boo
 // run calls the handler of a task that was taken, and stores what it said.
 func (r *Runner) run(ctx context.Context, kind, key, claim string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	changed := make(chan struct{}, 1)
+	r.mu.Lock()
+	r.runs[id(kind, key)] = changed
+	r.mu.Unlock()
 	renewing := make(chan struct{})
 	go func() {
 		defer close(renewing)
-		r.renew(ctx, cancel, kind, key, claim)
+		r.renew(ctx, cancel, kind, key, claim, changed)
 	}()
 	said := call(ctx, r.c.Handlers[kind], key)
 	stopped := said != nil && ctx.Err() != nil
 	cancel(nil)
 	<-renewing
+	r.mu.Lock()
+	delete(r.runs, id(kind, key))
+	r.mu.Unlock()
 
 	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer end()
@@ -436,8 +469,9 @@ func call(ctx context.Context, h Handler, key string) (err error) {
 // errLost is why a run is told to stop.
 var errLost = errors.New("task: the lease was lost")
 
-// renew keeps the lease until ctx ends, and ends it if that fails.
-func (r *Runner) renew(ctx context.Context, cancel context.CancelCauseFunc, kind, key, claim string) {
+// renew keeps the lease until ctx ends, and ends it if that fails, or if a person
+// wants the run to stop.
+func (r *Runner) renew(ctx context.Context, cancel context.CancelCauseFunc, kind, key, claim string, changed <-chan struct{}) {
 	tick := time.NewTicker(leaseTime / 3)
 	defer tick.Stop()
 	until := r.c.Now().Add(leaseTime)
@@ -445,18 +479,26 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelCauseFunc, kind
 		select {
 		case <-ctx.Done():
 			return
+		case <-changed:
+			if why := r.wished(ctx, kind, key, claim); why != nil {
+				cancel(why)
+			}
+			continue
 		case <-tick.C:
 		}
-		ours := false
+		var ours bool
+		var why error
 		lease := r.c.Now().Add(leaseTime)
 		err := r.change(ctx, kind, key, func(t *row) fate {
 			if ours = t != nil && t.Claim == claim; !ours {
 				return leave
 			}
-			t.Lease = lease
+			t.Lease, why = lease, wish[t.Wish]
 			return put
 		})
 		switch {
+		case err == nil && why != nil:
+			cancel(why)
 		case err == nil && ours:
 			until = lease
 		case err == nil, !r.c.Now().Before(until):
@@ -466,8 +508,28 @@ func (r *Runner) renew(ctx context.Context, cancel context.CancelCauseFunc, kind
 	}
 }
 
+// wish is why a run ends that a person told to stop.
+var wish = map[State]error{Paused: ErrPaused, Cancelled: ErrCancelled}
+
+// wished looks whether a person told a run to stop.
+func (r *Runner) wished(ctx context.Context, kind, key, claim string) (why error) {
+	_ = r.c.Store.View(ctx, func(tx store.Tx) error { // the next renewal looks again
+		t, ok, err := tasks.Get(tx, id(kind, key))
+		if ok && t.Claim == claim {
+			why = wish[t.Wish]
+		}
+		return err
+	})
+	return why
+}
+
+// stop makes a row what a person wished it to be.
+func (t *row) stop() {
+	t.State, t.Wish, t.Claim, t.Lease = t.Wish, "", "", time.Time{}
+}
+
 // end says what becomes of a row after a run, whose task waits again unless it is
-// removed or parked. stopped: the run was told to stop, so that its error says
+// removed, parked or stopped by a person. stopped: the run was told to stop, so that its error says
 // nothing about the task.
 func (t *row) end(said error, stopped bool, now time.Time) fate {
 	again := t.Version > t.Ran // Due is when the Add wants it
@@ -475,6 +537,9 @@ func (t *row) end(said error, stopped bool, now time.Time) fate {
 		return remove
 	}
 	switch {
+	case t.Wish != "":
+		t.stop()
+		return put
 	case again:
 		return put
 	case stopped:
