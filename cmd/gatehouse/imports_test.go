@@ -21,7 +21,7 @@ var floors = map[string]int{
 	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "gateway/session": 1,
 	"provisioning/connector/scimuser": 1,
 
-	"provisioning": 2, "provisioning/client": 2, "provisioning/connector/scim2": 2,
+	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3,
 	"gateway": 4, "web/portal": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
@@ -85,6 +86,10 @@ func TestReasonsPage(t *testing.T) {
 			t.Errorf("%s has two meanings", code)
 		}
 		fmt.Fprintf(&b, "| `%s` | %s |\n", code, programs[code])
+	}
+	b.WriteString("\n## Said when people or accounts would be taken away\n\n| code | what it means |\n|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(guard.Reasons)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, guard.Reasons[code])
 	}
 	made(t, "docs/reference/reasons.md", strings.ReplaceAll(b.String(), "the identity providers", "identity providers"))
 }
