@@ -38,6 +38,7 @@ func (d *Directory) Clear(ctx context.Context, id string) error {
 //
 //	user deleted     links and edges go
 //	group deleted    each member has left it; groups inside it are told
+//	group's members  what was written aside becomes edges, each member is told
 //	group changed    each member is told, then the groups inside it
 func (d *Directory) ClearStep(ctx context.Context, id string) (more bool, err error) {
 	var t tombstoneRow
@@ -53,7 +54,9 @@ func (d *Directory) ClearStep(ctx context.Context, id string) (more bool, err er
 	case dead:
 		more, err = d.clearGroup(ctx, id)
 	default:
-		more, err = d.tell(ctx, id)
+		if more, err = d.settle(ctx, id); err == nil && !more {
+			more, err = d.tell(ctx, id)
+		}
 	}
 	if err != nil {
 		return false, fmt.Errorf("clear %s: %w", id, err)

@@ -50,6 +50,7 @@ type Directory struct {
 	multi      map[string]bool
 	stores     map[string]bool
 	newID      func() string
+	memo       store.Memo[userRow, User]
 }
 
 // New makes a Directory over a store. It reads and writes nothing yet.
@@ -82,6 +83,7 @@ func New(c Config) (*Directory, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	d.memo.Table, d.memo.Of = users, d.userOf
 	d.newID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	return d, nil
 }
@@ -223,6 +225,9 @@ func (d *Directory) commit(tx store.Tx, before, after User, dl Delta) (result, e
 	} else if err != nil {
 		return result{}, err
 	}
+	if err := tallyOf(tx, before, after); err != nil {
+		return result{}, err
+	}
 	if err := d.follow(tx, before, after, dl); err != nil {
 		return result{}, err
 	}
@@ -342,6 +347,9 @@ func (d *Directory) Delete(ctx context.Context, id string, by Source, checks ...
 		if err := users.Delete(tx, id); err != nil {
 			return err
 		}
+		if err := tallyOf(tx, before, User{}); err != nil {
+			return err
+		}
 		if err := tombstones.Put(tx, tombstoneRow{id, "user", by, dl.At}); err != nil {
 			return err
 		}
@@ -363,11 +371,11 @@ func (d *Directory) User(ctx context.Context, id string) (User, error) {
 
 // UserTx is User inside a transaction.
 func (d *Directory) UserTx(tx store.Tx, id string) (User, bool, error) {
-	r, ok, err := users.Get(tx, id)
-	if err != nil || !ok {
+	u, err := d.memo.Get(tx, id)
+	if err != nil || u == nil {
 		return User{}, false, err
 	}
-	return d.userOf(r), true, nil
+	return u.Clone(), true, nil
 }
 
 // ByName returns the user who has a name in a user store, in any spelling that

@@ -39,29 +39,33 @@ func (d *Directory) RenameGroup(ctx context.Context, id, name string, by Source)
 	return d.ChangeGroup(ctx, id, by, func(g *Group) error { g.Name = name; return nil })
 }
 
-// ChangeGroup is to a group what Change is to a user. Its version does not
-// count changes of membership: those are changes of the members.
+// ChangeGroup is to a group what Change is to a user.
 func (d *Directory) ChangeGroup(ctx context.Context, id string, by Source, fn func(*Group) error) (Group, error) {
 	var out Group
-	err := d.Store.Update(ctx, func(tx store.Tx) error {
-		before, err := getGroup(tx, id)
-		if err != nil {
-			return err
-		}
-		after := before
-		if err := fn(&after); err != nil {
-			return err
-		}
-		if after.ID != before.ID || after.Version != before.Version || !after.Created.Equal(before.Created) || !after.Modified.Equal(before.Modified) {
-			return &Invalid{"id", "version and times of a group are given by the directory"}
-		}
-		out, err = d.commitGroup(tx, before, after, by)
+	err := d.Store.Update(ctx, func(tx store.Tx) (err error) {
+		out, err = d.editGroup(tx, id, by, fn)
 		return err
 	})
 	if err != nil {
 		return Group{}, fmt.Errorf("change group %s: %w", id, err)
 	}
 	return out, nil
+}
+
+// editGroup lets fn change a group; nil changes nothing.
+func (d *Directory) editGroup(tx store.Tx, id string, by Source, fn func(*Group) error) (Group, error) {
+	before, err := getGroup(tx, id)
+	if err != nil || fn == nil {
+		return before, err
+	}
+	after := before
+	if err := fn(&after); err != nil {
+		return Group{}, err
+	}
+	if after.ID != before.ID || after.Version != before.Version || after.Moves != before.Moves || !after.Created.Equal(before.Created) || !after.Modified.Equal(before.Modified) {
+		return Group{}, &Invalid{"id", "version and times of a group are given by the directory"}
+	}
+	return d.commitGroup(tx, before, after, by)
 }
 
 func (d *Directory) commitGroup(tx store.Tx, before, after Group, by Source) (Group, error) {
@@ -114,6 +118,8 @@ func (d *Directory) DeleteGroup(ctx context.Context, id string, by Source) error
 			groups.Delete(tx, id),
 			tombstones.Put(tx, tombstoneRow{id, "group", by, now}),
 			touches.Delete(tx, id),
+			rolls.Delete(tx, id),
+			flips.Delete(tx, id),
 			task.Add(tx, TaskClear, id, now),
 			d.followGroup(tx, g, Group{}, by),
 		)
@@ -128,7 +134,11 @@ func (d *Directory) DeleteGroup(ctx context.Context, id string, by Source) error
 func (d *Directory) Group(ctx context.Context, id string) (Group, error) {
 	return view(ctx, d, "group "+id, func(tx store.Tx) (Group, bool, error) {
 		r, ok, err := groups.Get(tx, id)
-		return groupOf(r), ok, err
+		if err != nil || !ok {
+			return Group{}, ok, err
+		}
+		g, err := rolled(tx, groupOf(r))
+		return g, true, err
 	})
 }
 
@@ -137,22 +147,43 @@ func (d *Directory) Group(ctx context.Context, id string) (Group, error) {
 func (d *Directory) GroupByName(ctx context.Context, userStore, name string) (Group, error) {
 	return view(ctx, d, fmt.Sprintf("group %q in %s", name, userStore), func(tx store.Tx) (Group, bool, error) {
 		r, ok, err := groups.Lookup(tx, "name", pair(userStore, Fold(name)))
-		return groupOf(r), ok, err
+		if err != nil || !ok {
+			return Group{}, ok, err
+		}
+		g, err := rolled(tx, groupOf(r))
+		return g, true, err
 	})
+}
+
+// groupPages is pages of groups.
+func (d *Directory) groupPages(ctx context.Context, after string, limit int, key func(Group) string, read func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error]) iter.Seq2[Group, error] {
+	return pages(ctx, d, after, limit, key, func(tx store.Tx, after string, n int) iter.Seq2[Group, error] {
+		return func(yield func(Group, error) bool) {
+			for r, err := range read(tx, after, n) {
+				g := groupOf(r)
+				if err == nil {
+					g, err = rolled(tx, g)
+				}
+				if !yield(g, err) || err != nil {
+					return
+				}
+			}
+		}
+	}, func(g Group) Group { return g })
 }
 
 // Groups yields groups as Users yields users.
 func (d *Directory) Groups(ctx context.Context, after string, limit int) iter.Seq2[Group, error] {
-	return pages(ctx, d, after, limit, func(g Group) string { return g.ID }, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
+	return d.groupPages(ctx, after, limit, func(g Group) string { return g.ID }, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
 		return groups.All(tx, after, n)
-	}, groupOf)
+	})
 }
 
 // GroupsByExternalID yields groups as ByExternalID yields users.
 func (d *Directory) GroupsByExternalID(ctx context.Context, userStore, externalID string) iter.Seq2[Group, error] {
-	return pages(ctx, d, "", 0, func(g Group) string { return g.ID }, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
+	return d.groupPages(ctx, "", 0, func(g Group) string { return g.ID }, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
 		return groups.Find(tx, "external", pair(userStore, externalID), after, n)
-	}, groupOf)
+	})
 }
 
 // SearchGroups yields groups as Search yields users.
@@ -163,9 +194,9 @@ func (d *Directory) SearchGroups(ctx context.Context, userStore, prefix, after s
 		after = pair(userStore, Fold(after))
 	}
 	key := func(g Group) string { return pair(g.Store, Fold(g.Name)) }
-	return pages(ctx, d, after, limit, key, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
+	return d.groupPages(ctx, after, limit, key, func(tx store.Tx, after string, n int) iter.Seq2[groupRow, error] {
 		return groups.Range(tx, "by_name", laterOf(from, after), to, n)
-	}, groupOf)
+	})
 }
 
 // AddMember puts a user into a group. It is a change of the user.
@@ -174,27 +205,93 @@ func (d *Directory) AddMember(ctx context.Context, groupID, userID string, by So
 		if _, err := getGroup(tx, groupID); err != nil {
 			return false, err
 		}
-		if _, in, err := members.Get(tx, pair(groupID, userID)); err != nil || in {
-			return false, err
-		}
-		return true, members.Put(tx, memberRow{groupID, userID, by, d.now()})
+		return d.place(tx, groupID, userID, true, by)
 	})
 }
 
 // RemoveMember takes a user out of a group. It is a change of the user.
 func (d *Directory) RemoveMember(ctx context.Context, groupID, userID string, by Source) (User, Delta, error) {
 	return d.relink(ctx, userID, Delta{By: by, Left: []string{groupID}}, func(tx store.Tx) (bool, error) {
-		if _, in, err := members.Get(tx, pair(groupID, userID)); err != nil || !in {
+		return d.place(tx, groupID, userID, false, by)
+	})
+}
+
+// place makes it true that a user is, or is not, directly in a group, and counts
+// that. It reports whether there is something to tell: of what a shift in force
+// has said nobody was told yet.
+func (d *Directory) place(tx store.Tx, groupID, userID string, in bool, by Source) (tell bool, err error) {
+	_, edge, err := members.Get(tx, pair(groupID, userID))
+	if err != nil {
+		return false, err
+	}
+	was := edge
+	s, shifted, err := shiftOf(tx, groupID, userID)
+	if err != nil {
+		return false, err
+	}
+	if shifted {
+		was = s.In
+	}
+	if was == in {
+		return false, nil
+	}
+	if shifted {
+		if err := shifts.Delete(tx, pair(s.Change, userID)); err != nil {
 			return false, err
 		}
-		return true, members.Delete(tx, pair(groupID, userID))
-	})
+	}
+	if err := d.roll(tx, groupID); err != nil {
+		return false, err
+	}
+	switch {
+	case in == edge:
+		return false, nil
+	case in:
+		return true, members.Put(tx, memberRow{groupID, userID, by, d.now()})
+	}
+	return true, members.Delete(tx, pair(groupID, userID))
+}
+
+// roll counts a change of who is in a group.
+func (d *Directory) roll(tx store.Tx, groupID string) error {
+	if _, ok, err := groups.Get(tx, groupID); err != nil || !ok {
+		return err // deleted: nobody asks
+	}
+	r, _, err := rolls.Get(tx, groupID)
+	if err != nil {
+		return err
+	}
+	return rolls.Put(tx, rollRow{groupID, r.Version + 1, d.now()})
+}
+
+// rolled is a group with what its roll says.
+func rolled(tx store.Tx, g Group) (Group, error) {
+	r, ok, err := rolls.Get(tx, g.ID)
+	if err != nil || !ok {
+		return g, err
+	}
+	g.Moves = r.Version
+	if r.At.After(g.Modified) {
+		g.Modified = r.At
+	}
+	return g, nil
 }
 
 // Nest puts a group inside another: who is in child is in parent too. What
 // would be a cycle is ErrCycle.
 func (d *Directory) Nest(ctx context.Context, parent, child string, by Source) error {
-	return d.renest(ctx, parent, child, by, func(tx store.Tx) (bool, error) {
+	return d.nestIn(ctx, parent, child, func(tx store.Tx) error { return d.nest(tx, parent, child, by) })
+}
+
+func (d *Directory) nestIn(ctx context.Context, parent, child string, fn func(store.Tx) error) error {
+	if err := d.Store.Update(ctx, fn); err != nil {
+		return fmt.Errorf("group %s inside %s: %w", child, parent, err)
+	}
+	return nil
+}
+
+func (d *Directory) nest(tx store.Tx, parent, child string, by Source) error {
+	return d.renest(tx, child, by, func() (bool, error) {
 		if parent == child {
 			return false, ErrCycle
 		}
@@ -211,53 +308,48 @@ func (d *Directory) Nest(ctx context.Context, parent, child string, by Source) e
 		if _, in, err := nests.Get(tx, pair(parent, child)); err != nil || in {
 			return false, err
 		}
-		return true, nests.Put(tx, nestRow{parent, child, by, d.now()})
+		return true, cmpErr(nests.Put(tx, nestRow{parent, child, by, d.now()}), d.roll(tx, parent))
 	})
 }
 
 // Unnest takes a group out of another.
 func (d *Directory) Unnest(ctx context.Context, parent, child string, by Source) error {
-	return d.renest(ctx, parent, child, by, func(tx store.Tx) (bool, error) {
+	return d.nestIn(ctx, parent, child, func(tx store.Tx) error { return d.unnest(tx, parent, child, by) })
+}
+
+func (d *Directory) unnest(tx store.Tx, parent, child string, by Source) error {
+	return d.renest(tx, child, by, func() (bool, error) {
 		if _, in, err := nests.Get(tx, pair(parent, child)); err != nil || !in {
 			return false, err
 		}
-		return true, nests.Delete(tx, pair(parent, child))
+		return true, cmpErr(nests.Delete(tx, pair(parent, child)), d.roll(tx, parent))
 	})
 }
 
 // renest changes an edge between groups: a change of the inner group, whose
 // members are told by a task.
-func (d *Directory) renest(ctx context.Context, parent, child string, by Source, fn func(store.Tx) (bool, error)) error {
-	err := d.Store.Update(ctx, func(tx store.Tx) error {
-		g, err := getGroup(tx, child)
-		if err != nil {
-			return err
-		}
-		did, err := fn(tx)
-		if err != nil || !did {
-			return err
-		}
-		after := g
-		after.Version++
-		after.Modified = d.now()
-		return cmpErr(groups.Put(tx, groupRowOf(after)), d.touch(tx, child), d.followGroup(tx, g, after, by))
-	})
+func (d *Directory) renest(tx store.Tx, child string, by Source, fn func() (bool, error)) error {
+	g, err := getGroup(tx, child)
 	if err != nil {
-		return fmt.Errorf("group %s inside %s: %w", child, parent, err)
+		return err
 	}
-	return nil
+	did, err := fn()
+	if err != nil || !did {
+		return err
+	}
+	after := g
+	after.Version++
+	after.Modified = d.now()
+	return cmpErr(groups.Put(tx, groupRowOf(after)), d.touch(tx, child), d.followGroup(tx, g, after, by))
 }
 
 // Members yields the IDs of users who are directly in a group, those after a
 // given ID, at most limit (0: all).
 func (d *Directory) Members(ctx context.Context, groupID, after string, limit int) iter.Seq2[string, error] {
-	if after != "" {
-		after = pair(groupID, after)
-	}
-	return pages(ctx, d, after, limit, func(userID string) string { return pair(groupID, userID) },
-		func(tx store.Tx, after string, n int) iter.Seq2[memberRow, error] {
-			return members.Find(tx, "group", groupID, after, n)
-		}, func(r memberRow) string { return r.User })
+	itself := func(id string) string { return id }
+	return pages(ctx, d, after, limit, itself, func(tx store.Tx, after string, n int) iter.Seq2[string, error] {
+		return inGroup(tx, groupID, after, n)
+	}, itself)
 }
 
 // Inside returns the groups that are directly inside a group, by name.
@@ -286,43 +378,44 @@ func (d *Directory) GroupsOf(ctx context.Context, userID string) ([]Group, error
 	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) { return d.groupsOf(tx, userID) })
 }
 
-// DirectGroups returns the groups that a user is in without going through
-// another, by name.
-func (d *Directory) DirectGroups(ctx context.Context, userID string) ([]Group, error) {
-	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) {
-		var all []Group
-		for m, err := range members.Find(tx, "user", userID, "", 0) {
-			if err != nil {
-				return nil, err
-			}
-			r, ok, err := groups.Get(tx, m.Group)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				all = append(all, groupOf(r))
-			}
-		}
-		return all, nil
-	})
+// A Membership is a group that a user is in.
+type Membership struct {
+	Group
+	Direct bool // not only through another group
 }
+
+// Memberships returns the groups that a user is in, by name.
+func (d *Directory) Memberships(ctx context.Context, userID string) ([]Membership, error) {
+	all, err := view(ctx, d, "groups of user "+userID, func(tx store.Tx) (all []Membership, ok bool, err error) {
+		direct, err := directOf(tx, userID)
+		if err != nil || len(direct) == 0 {
+			return nil, true, err
+		}
+		gs, err := d.above(tx, direct)
+		for _, g := range gs {
+			all = append(all, Membership{g, slices.Contains(direct, g.ID)})
+		}
+		return all, true, err
+	})
+	slices.SortFunc(all, func(a, b Membership) int { return strings.Compare(a.order(), b.order()) })
+	return all, err
+}
+
+func (g Group) order() string { return pair(g.Store, g.Name) }
 
 func viewGroups(ctx context.Context, d *Directory, fn func(store.Tx) ([]Group, error)) ([]Group, error) {
 	all, err := view(ctx, d, "groups", func(tx store.Tx) ([]Group, bool, error) {
 		gs, err := fn(tx)
 		return gs, true, err
 	})
-	slices.SortFunc(all, func(a, b Group) int { return strings.Compare(pair(a.Store, a.Name), pair(b.Store, b.Name)) })
+	slices.SortFunc(all, func(a, b Group) int { return strings.Compare(a.order(), b.order()) })
 	return all, err
 }
 
 func (d *Directory) groupsOf(tx store.Tx, userID string) ([]Group, error) {
-	var direct []string
-	for m, err := range members.Find(tx, "user", userID, "", 0) {
-		if err != nil {
-			return nil, err
-		}
-		direct = append(direct, m.Group)
+	direct, err := directOf(tx, userID)
+	if err != nil {
+		return nil, err
 	}
 	return d.above(tx, direct)
 }
@@ -362,5 +455,8 @@ func getGroup(tx store.Tx, id string) (Group, error) {
 	if err == nil && !ok {
 		err = fmt.Errorf("group %s: %w", id, ErrNotFound)
 	}
-	return groupOf(r), err
+	if err != nil {
+		return Group{}, err
+	}
+	return rolled(tx, groupOf(r))
 }

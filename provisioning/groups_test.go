@@ -105,8 +105,9 @@ func TestMembershipIsAChangeOfTheUser(t *testing.T) {
 			if got := w.groupNames(t, u.ID); got != nil {
 				t.Error(got)
 			}
+			g.Moves, g.Modified = 2, noon.Add(time.Minute)
 			if again, err := w.Group(t.Context(), g.ID); err != nil || again != g {
-				t.Errorf("the group was written: %+v %v", again, err)
+				t.Errorf("the group is %+v, want %+v: %v", again, g, err)
 			}
 			before := w.dump(t)
 			for _, err := range []error{

@@ -256,7 +256,8 @@ const sweepGrace = time.Hour
 const sweepBatch = 30
 
 // Sweep forgets one batch of used-up sign-ins that are long too old to be
-// accepted. more says that there are others.
+// accepted, and what large changes that came to nothing have left. more says
+// that there are others.
 func (d *Directory) Sweep(ctx context.Context) (more bool, err error) {
 	err = d.Store.Update(ctx, func(tx store.Tx) error {
 		more = false
@@ -286,6 +287,12 @@ func (d *Directory) Sweep(ctx context.Context) (more bool, err error) {
 	})
 	if err != nil {
 		return false, fmt.Errorf("sweep used sign-ins: %w", err)
+	}
+	if more {
+		return true, nil
+	}
+	if more, err = d.sweepShifts(ctx); err != nil {
+		return false, fmt.Errorf("sweep changes of groups: %w", err)
 	}
 	return more, nil
 }

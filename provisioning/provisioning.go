@@ -12,6 +12,16 @@
 //	                one transaction:
 //	   load → fn(user) → Diff → indexes → Followers (audit, outbox, …)
 //
+// A change of a group's members that is too large for one transaction is written
+// aside, as shifts that count for nothing, and put in force by one row, the
+// group's flip:
+//
+//	Move ──▶ shifts, aside ──▶ flip ──▶ a task makes edges of them, and tells each member
+//	             many transactions │ one │      one transaction each
+//
+// So it happens whole or not at all, everybody sees it at once, and its cost
+// is that of what changes, whatever the size of the group.
+//
 // What follows from a change and is too much for one transaction (telling the
 // members of a renamed group, clearing the edges of a deleted one) is a task of
 // its own, TaskClear; until it has run, reads already tell the truth.
@@ -57,6 +67,11 @@ func SourceIDP(provider string) Source { return Source("idp:" + provider) }
 // SourceClient is the source of what an inbound client says.
 func SourceClient(client string) Source { return Source("scim:" + client) }
 
+// Kept is the attribute in which a client's claim holds, as one JSON object,
+// what it sent and no attribute of ours takes. Its name can not stand in a
+// configuration, so nobody releases or maps it.
+const Kept = "scim:kept"
+
 // A Claim is what one source says an attribute is. A source replaces only its
 // own claims. For an attribute that has one value the first claim by
 // precedence is effective (administrators first); for one that has several, the
@@ -83,8 +98,10 @@ type Link struct {
 // Groups asserted at a sign-in are not Groups but claims of the user.
 type Group struct {
 	ID, Store, Name, ExternalID string
-	Version                     uint64
-	Created, Modified           time.Time
+	Version                     uint64 // counts changes of the group itself
+	Moves                       uint64 // counts changes of who is directly in it
+	Created                     time.Time
+	Modified                    time.Time // the group itself, or who is in it
 }
 
 // A Delta is the difference between a user before and after one change. The

@@ -1,7 +1,10 @@
 package provisioning
 
 import (
+	"encoding/json"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
@@ -11,13 +14,18 @@ import (
 // The stored form. TestStoredForm pins keys and bytes. Values of indexes that belong to a user store are a tuple
 // (user store, folded name).
 //
-//	user       ID → user            unique name; plain by_name, external
+//	user       ID → user            unique name; plain by_name, external, mail, modified, store
 //	link       hash of Ref → link   plain user
 //	group      ID → group           unique name; plain by_name, external
 //	member     (group, user)        plain group, user
 //	nest       (parent, child)      plain parent, child
 //	tombstone  ID → when            for ever: an ID is never reused
 //	touch      group ID → cursor    while its members are being told
+//	roll       group ID → version   of who is in it
+//	shift      (change, user)       plain change, user; a large change of a group, written aside
+//	flip       group ID → change    the one whose shifts are in force, until they are edges
+//	tally      (store, part) → n    how many users there are
+//	built      table → cursor       how far its rows have the indexes of this program
 //	once       hash of key → until  plain until; horizon in the raw key (once, h)
 
 type userRow struct {
@@ -79,6 +87,47 @@ type touchRow struct {
 	Inner  bool   `json:"inner,omitempty"`  // members are done, groups inside it are being asked
 }
 
+// rollRow counts the changes of who is in a group.
+type rollRow struct {
+	Group   string    `json:"group"`
+	Version uint64    `json:"version"`
+	At      time.Time `json:"at"` // of the last
+}
+
+// shiftRow is one member of a change that is too large for one transaction. It
+// counts for nothing unless the group's flip names its change; then it counts
+// instead of the edge.
+type shiftRow struct {
+	Change string    `json:"change"`
+	Group  string    `json:"group"`
+	User   string    `json:"user"`
+	In     bool      `json:"in"`
+	At     time.Time `json:"at"` // when it was written
+}
+
+// flipRow makes the shifts of a change count.
+type flipRow struct {
+	Group  string `json:"group"`
+	Change string `json:"change"`
+	By     Source `json:"by"`
+}
+
+// tallyRow is a part of the number of users in a user store, so that two
+// creations seldom write the same row.
+type tallyRow struct {
+	Store string `json:"store"`
+	Part  byte   `json:"part"`
+	Users int    `json:"users"`
+}
+
+// builtRow is how far the rows of a table have the indexes of a form.
+type builtRow struct {
+	Table string `json:"table"`
+	Form  int    `json:"form"`
+	After string `json:"after,omitempty"` // key of the last row done
+	Done  bool   `json:"done"`
+}
+
 type onceRow struct {
 	Key   string    `json:"key"` // SHA-256 of the Once's key, hex
 	Until time.Time `json:"until,omitzero"`
@@ -93,6 +142,9 @@ var (
 		Index: map[string]func(userRow) []string{
 			"by_name":  func(r userRow) []string { return named(r.Store, r.UserName) },
 			"external": func(r userRow) []string { return external(r.Store, r.ExternalID) },
+			"mail":     mails,
+			"modified": func(r userRow) []string { return one(pair(r.Store, instant(r.Modified))) },
+			"store":    func(r userRow) []string { return one(r.Store) },
 		},
 	}
 	links = &store.Table[linkRow]{
@@ -127,7 +179,19 @@ var (
 	}
 	tombstones = &store.Table[tombstoneRow]{Name: "tombstone", Key: func(r tombstoneRow) string { return r.ID }}
 	touches    = &store.Table[touchRow]{Name: "touch", Key: func(r touchRow) string { return r.Group }}
-	onces      = &store.Table[onceRow]{
+	rolls      = &store.Table[rollRow]{Name: "roll", Key: func(r rollRow) string { return r.Group }}
+	flips      = &store.Table[flipRow]{Name: "flip", Key: func(r flipRow) string { return r.Group }}
+	tallies    = &store.Table[tallyRow]{Name: "tally", Key: func(r tallyRow) string { return pair(r.Store, string([]byte{'0' + r.Part})) }}
+	builts     = &store.Table[builtRow]{Name: "built", Key: func(r builtRow) string { return r.Table }}
+	shifts     = &store.Table[shiftRow]{
+		Name: "shift",
+		Key:  func(r shiftRow) string { return pair(r.Change, r.User) },
+		Index: map[string]func(shiftRow) []string{
+			"change": func(r shiftRow) []string { return one(r.Change) },
+			"user":   func(r shiftRow) []string { return one(r.User) },
+		},
+	}
+	onces = &store.Table[onceRow]{
 		Name: "once",
 		Key:  func(r onceRow) string { return r.Key },
 		Index: map[string]func(onceRow) []string{"until": func(r onceRow) []string {
@@ -148,6 +212,55 @@ func external(userStore, id string) []string {
 	return one(pair(userStore, id))
 }
 
+// maxMails are the addresses of one user that an index has; a user with more is
+// under manyMails and looked at for every address.
+const (
+	maxMails  = 10
+	manyMails = "*"
+)
+
+// mails are the addresses that a user is found by: what every source says of
+// mail, and what clients keep beside it.
+func mails(r userRow) []string {
+	seen := map[string]bool{}
+	for _, c := range r.Attributes["mail"] {
+		for _, v := range c.Values {
+			seen[mailKey(r.Store, v)] = true
+		}
+	}
+	for _, c := range r.Attributes[Kept] {
+		var sent struct {
+			Emails []struct {
+				Value any `json:"value"`
+			} `json:"emails"`
+		}
+		for _, v := range c.Values {
+			if json.Unmarshal([]byte(v), &sent) != nil {
+				continue // whoever reads it says so
+			}
+			for _, e := range sent.Emails {
+				if text, ok := e.Value.(string); ok && text != "" {
+					seen[mailKey(r.Store, text)] = true
+				}
+			}
+		}
+	}
+	if len(seen) > maxMails {
+		return one(pair(r.Store, manyMails))
+	}
+	return slices.Collect(maps.Keys(seen))
+}
+
+// mailKey is bounded, as an address is what somebody sent: two that begin alike
+// for so long are told apart by whoever reads the rows.
+func mailKey(userStore, address string) string {
+	folded := Fold(address)
+	return pair(userStore, folded[:min(len(folded), MaxName)])
+}
+
+// instant is a time as text that sorts like it, in milliseconds, as stored.
+func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
 func pair(a, b string) string { return string(store.Key(a, b)) }
 
 // moment is a time as text that sorts like it, in seconds, rounded up.
@@ -166,11 +279,11 @@ func (d *Directory) userOf(r userRow) User {
 }
 
 func groupOf(r groupRow) Group {
-	return Group(r)
+	return Group{r.ID, r.Store, r.Name, r.ExternalID, r.Version, 0, r.Created, r.Modified}
 }
 
 func groupRowOf(g Group) groupRow {
-	return groupRow(g)
+	return groupRow{g.ID, g.Store, g.Name, g.ExternalID, g.Version, g.Created, g.Modified}
 }
 
 // some collects rows, so that they can be written while they are read.

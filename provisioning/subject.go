@@ -69,7 +69,8 @@ func (d *Directory) FullName(userStore, name string) string {
 }
 
 // Watch yields the IDs of users who changed, on any replica. "", first and
-// after any gap, and when a group was renamed, nested or deleted, means:
+// after any gap, and when a group was renamed, nested or deleted,
+// or many of its members changed at once, means:
 // forget everything. From the first on nothing is missed. It ends with ctx or
 // when the store is closed.
 func (d *Directory) Watch(ctx context.Context) iter.Seq[string] {
@@ -108,6 +109,7 @@ func (d *Directory) Watch(ctx context.Context) iter.Seq[string] {
 		watch(users.Prefix(), users.KeyOf)
 		watch(groups.Prefix(), everything)
 		watch(nests.Prefix(), everything)
+		watch(flips.Prefix(), everything)
 		defer wg.Wait()
 		defer cancel()
 		for {

@@ -22,8 +22,8 @@ import (
 //
 // Put reads the old row to take its index entries away; so an index never
 // points to a row that does not say so. The functions must say the same of the
-// same value for as long as rows live: an index added to a table finds only rows
-// that were put since.
+// same value for as long as rows live. An index that is added to a table finds
+// only rows that were put since, until [Table.Reindex] has passed over all.
 type Table[T any] struct {
 	Name   string
 	Key    func(T) string              // never empty
@@ -275,6 +275,77 @@ func (t *Table[T]) indexed(tx Tx, index string, from, to []byte, limit int) iter
 			}
 		}
 	}
+}
+
+// An Entry is what a plain index holds for a row. The zero Entry is before all.
+type Entry struct{ Value, Key string }
+
+// Entries yields the entries of a plain index with values from <= v < to (empty
+// to: no bound) that come after an entry, in order, at most limit (0: all). It
+// reads no rows: to count them, or to find the nth.
+func (t *Table[T]) Entries(tx Tx, index, from, to string, after Entry, limit int) iter.Seq2[Entry, error] {
+	all := Key(t.Name, "i", index)
+	begin, end := Key(t.Name, "i", index, from), End(all)
+	if after != (Entry{}) && after.Value >= from {
+		begin = next(Key(t.Name, "i", index, after.Value, after.Key))
+	}
+	if to != "" {
+		end = Key(t.Name, "i", index, to)
+	}
+	return func(yield func(Entry, error) bool) {
+		for p, err := range tx.Scan(begin, end, limit) {
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			parts, err := Parts(p.Key[len(all):])
+			if err != nil || len(parts) != 2 {
+				yield(Entry{}, fmt.Errorf("%w: index %s of %s holds a key that is no entry", ErrDamaged, index, t.Name))
+				return
+			}
+			if !yield(Entry{parts[0], parts[1]}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// reindexRows are looked at in one step of Reindex at most.
+const reindexRows = 1000
+
+// Reindex writes plain index entries that rows after a key lack, as many as one
+// transaction takes. It returns the key of the last row that it looked at and
+// their number; none: there are no more. It may be repeated. A unique index can
+// not be added so: who has a value is a decision.
+func (t *Table[T]) Reindex(tx Tx, after string) (last string, rows int, err error) {
+	last = after
+	wrote := 0
+	for v, err := range t.All(tx, after, reindexRows) {
+		if err != nil {
+			return "", 0, err
+		}
+		key := t.Key(v)
+		for _, e := range t.entries(v, key) {
+			if e.unique {
+				continue
+			}
+			switch _, there, err := tx.Get(e.raw); {
+			case err != nil:
+				return "", 0, err
+			case there:
+				continue
+			}
+			if err := tx.Put(e.raw, e.val); err != nil {
+				return "", 0, err
+			}
+			wrote++
+		}
+		last = key
+		if rows++; wrote >= MaxKeys/2 { // what one row has fits into the other half
+			break
+		}
+	}
+	return last, rows, nil
 }
 
 // next is the first key after key.

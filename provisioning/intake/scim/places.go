@@ -10,11 +10,6 @@ import (
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
 
-// kept is the attribute in which a client's claim holds, as one JSON object,
-// what it sent and no attribute of ours takes. Its name can not stand in a
-// configuration, so nobody releases or maps it.
-const kept = "scim:kept"
-
 // A place is where an attribute of ours stands in a SCIM user: a member, or a
 // member of a member.
 type place struct{ attr, in, name string }
@@ -125,7 +120,7 @@ func first(values []string) string {
 
 // keptBy is what a source's claim keeps; an empty Object if there is none.
 func keptBy(u provisioning.User, by provisioning.Source) (*rfc.Object, error) {
-	text := first(u.Says(by, kept))
+	text := first(u.Says(by, provisioning.Kept))
 	if text == "" {
 		return rfc.NewObject(), nil
 	}
@@ -146,7 +141,7 @@ func namer(u provisioning.User, by provisioning.Source, mine *rfc.Object) (provi
 	if mine.String("externalId") != "" {
 		return by, nil
 	}
-	for _, c := range u.Attributes[kept] {
+	for _, c := range u.Attributes[provisioning.Kept] {
 		if c.Source == by {
 			continue
 		}
@@ -244,9 +239,9 @@ func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource
 	switch {
 	case rest.Object.Equal(mine):
 	case rest.Len() == 0:
-		u.Say(by, kept)
+		u.Say(by, provisioning.Kept)
 	default:
-		u.Say(by, kept, string(rest.AppendJSON(nil)))
+		u.Say(by, provisioning.Kept, string(rest.AppendJSON(nil)))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package scim
 import (
 	"context"
 	"net/http"
-	"slices"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -44,21 +43,17 @@ func (s users) whole(ctx context.Context, u provisioning.User) (*rfc.Resource, e
 	if err != nil || len(c.Groups) == 0 {
 		return r, err
 	}
-	all, err := s.Directory.GroupsOf(ctx, u.ID)
-	if err != nil {
-		return nil, err
-	}
-	direct, err := s.Directory.DirectGroups(ctx, u.ID)
+	all, err := s.Directory.Memberships(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
 	var list []any
 	for _, g := range all {
-		if !c.Manages(g) {
+		if !c.Manages(g.Group) {
 			continue
 		}
 		how := "indirect"
-		if slices.ContainsFunc(direct, func(d provisioning.Group) bool { return d.ID == g.ID }) {
+		if g.Direct {
 			how = "direct"
 		}
 		list = append(list, rfc.NewObject("value", g.ID, "$ref", s.Base+"/Groups/"+g.ID, "display", c.Join(g.Store, g.Name), "type", how))
