@@ -348,7 +348,7 @@ func TestNamesThatCanNotBeSeenAreRefused(t *testing.T) {
 	} {
 		_, _, err := w.Create(t.Context(), User{Store: "primary", UserName: name, Active: true}, Admin)
 		wantReason(t, err, ReasonInvalid)
-		_, err = w.CreateGroup(t.Context(), Group{Store: "primary", Name: name}, Admin)
+		_, err = w.CreateGroup(t.Context(), Group{Store: "primary", Name: name}, Admin, Move{})
 		wantReason(t, err, ReasonInvalid)
 	}
 	for _, u := range []User{
@@ -598,7 +598,7 @@ func TestC12_ADeletedUsersNameLinksAndGroupsAreNotInherited(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, wrap...)
 			old, _ := w.mustLogin(t, campus("s1", "preferred_username", "kim", "mail", "kim@x"))
-			g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "finance"}, Admin)
+			g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "finance"}, Admin, Move{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -730,13 +730,13 @@ func TestWatchTellsWhoChanged(t *testing.T) {
 	if id := next(); id != u.ID {
 		t.Errorf("%q", id)
 	}
-	if _, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "g"}, Admin); err != nil {
+	if _, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "g"}, Admin, Move{}); err != nil {
 		t.Fatal(err)
 	}
 	if id := next(); id != "" {
 		t.Errorf("%q", id)
 	}
-	other, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "h"}, Admin)
+	other, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "h"}, Admin, Move{})
 	if err != nil || next() != "" {
 		t.Error(err)
 	}

@@ -15,16 +15,18 @@ import (
 // ErrCycle: a group would, through others, be inside itself.
 var ErrCycle = errors.New("a group can not be inside itself")
 
-// CreateGroup makes a group. It gives it its ID, version 1 and its times. A
-// taken name is a *Conflict.
-func (d *Directory) CreateGroup(ctx context.Context, g Group, by Source) (Group, error) {
-	if g.ID != "" || g.Version != 0 || !g.Created.IsZero() || !g.Modified.IsZero() {
+// CreateGroup makes a group with these members: all of them or no group. It
+// gives it its ID, version 1 and its times. A taken name is a *Conflict.
+func (d *Directory) CreateGroup(ctx context.Context, g Group, by Source, with Move) (Group, error) {
+	if g.ID != "" || g.Version != 0 || g.Moves != 0 || !g.Created.IsZero() || !g.Modified.IsZero() {
 		return Group{}, &Invalid{"id", "version and times of a group are given by the directory"}
 	}
 	g.ID = d.newID()
-	var out Group
-	err := d.Store.Update(ctx, func(tx store.Tx) (err error) {
-		out, err = d.commitGroup(tx, Group{}, g, by)
+	out, err := d.move(ctx, g.ID, by, with, func(tx store.Tx) error {
+		if _, there, err := groups.Get(tx, g.ID); err != nil || there {
+			return err // a repeated try finds what the first one made
+		}
+		_, err := d.commitGroup(tx, Group{}, g, by)
 		return err
 	})
 	if err != nil {
@@ -52,7 +54,7 @@ func (d *Directory) ChangeGroup(ctx context.Context, id string, by Source, fn fu
 	return out, nil
 }
 
-// editGroup lets fn change a group; nil changes nothing.
+// editGroup lets fn change a group; a nil fn changes nothing.
 func (d *Directory) editGroup(tx store.Tx, id string, by Source, fn func(*Group) error) (Group, error) {
 	before, err := getGroup(tx, id)
 	if err != nil || fn == nil {
@@ -106,12 +108,19 @@ func (d *Directory) followGroup(tx store.Tx, before, after Group, by Source) err
 }
 
 // DeleteGroup removes a group at once and for ever. From then on nobody is in
-// it; its edges are cleared, and its members' Followers told, by a task.
-func (d *Directory) DeleteGroup(ctx context.Context, id string, by Source) error {
+// it; its edges are cleared, and its members' Followers told, by a task. Each of
+// checks is asked in the same transaction; its error leaves the group and is
+// returned, wrapped.
+func (d *Directory) DeleteGroup(ctx context.Context, id string, by Source, checks ...func(Group) error) error {
 	err := d.Store.Update(ctx, func(tx store.Tx) error {
 		g, err := getGroup(tx, id)
 		if err != nil {
 			return err
+		}
+		for _, check := range checks {
+			if err := check(g); err != nil {
+				return err
+			}
 		}
 		now := d.now()
 		return cmpErr(
@@ -354,13 +363,22 @@ func (d *Directory) Members(ctx context.Context, groupID, after string, limit in
 
 // Inside returns the groups that are directly inside a group, by name.
 func (d *Directory) Inside(ctx context.Context, groupID string) ([]Group, error) {
+	return d.nested(ctx, "parent", groupID, func(r nestRow) string { return r.Child })
+}
+
+// Outside returns the groups that a group is directly inside of, by name.
+func (d *Directory) Outside(ctx context.Context, groupID string) ([]Group, error) {
+	return d.nested(ctx, "child", groupID, func(r nestRow) string { return r.Parent })
+}
+
+func (d *Directory) nested(ctx context.Context, index, groupID string, other func(nestRow) string) ([]Group, error) {
 	return viewGroups(ctx, d, func(tx store.Tx) ([]Group, error) {
 		var all []Group
-		for r, err := range nests.Find(tx, "parent", groupID, "", 0) {
+		for r, err := range nests.Find(tx, index, groupID, "", 0) {
 			if err != nil {
 				return nil, err
 			}
-			g, ok, err := groups.Get(tx, r.Child)
+			g, ok, err := groups.Get(tx, other(r))
 			if err != nil {
 				return nil, err
 			}

@@ -18,7 +18,7 @@ import (
 
 func (w *world) mustGroup(t testing.TB, name string) Group {
 	t.Helper()
-	g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: name}, Admin)
+	g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: name}, Admin, Move{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestC19_AGroupMadeAgainOrElsewhereIsAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.mustCreate(t, "kim", func(u *User) { u.Store = "partners" })
-	theirs, err := w.CreateGroup(t.Context(), Group{Store: "partners", Name: "finance"}, Admin)
+	theirs, err := w.CreateGroup(t.Context(), Group{Store: "partners", Name: "finance"}, Admin, Move{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestC19_AGroupMadeAgainOrElsewhereIsAnother(t *testing.T) {
 	if err := w.DeleteGroup(t.Context(), theirs.ID, Admin); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreateGroup(t.Context(), Group{Store: "partners", Name: "finance"}, Admin); err != nil {
+	if _, err := w.CreateGroup(t.Context(), Group{Store: "partners", Name: "finance"}, Admin, Move{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.groupNames(t, u.ID); got != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
@@ -159,6 +160,12 @@ func (o Order) Place(u User) Place {
 		return Place{Value: pair(u.Store, instant(u.Modified)), Key: u.ID}
 	}
 	return Place{Value: u.Store, Key: u.ID}
+}
+
+// At is just before all users of a store who changed at a time or later, in
+// ByModified.
+func (o Order) At(userStore string, t time.Time) Place {
+	return Place{Value: pair(userStore, instant(t.UTC().Truncate(time.Millisecond)))}
 }
 
 // bounds are the index values of a user store.

@@ -306,7 +306,7 @@ func TestJ09_TheFirstUserIsPlain(t *testing.T) {
 func TestJ10_AnAssertedGroupIsOnlyAClaim(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if _, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "gateway-admins"}, Admin); err != nil {
+	if _, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "gateway-admins"}, Admin, Move{}); err != nil {
 		t.Fatal(err)
 	}
 	u, _ := w.mustLogin(t, campus("s1", "preferred_username", "kim", "groups", "gateway-admins", "groups", "admin"))
@@ -709,7 +709,7 @@ func TestR42_TheSameTwiceIsConflictOrNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.mustCreate(t, "kim")
-	g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "staff"}, Admin)
+	g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: "staff"}, Admin, Move{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -733,7 +733,7 @@ func TestR42_TheSameTwiceIsConflictOrNothing(t *testing.T) {
 	}
 	_, _, err = w.Create(t.Context(), User{Store: "primary", UserName: "kim"}, "scim:hr")
 	wantReason(t, err, ReasonConflict)
-	_, err = w.CreateGroup(t.Context(), Group{Store: "primary", Name: "STAFF"}, "scim:hr")
+	_, err = w.CreateGroup(t.Context(), Group{Store: "primary", Name: "STAFF"}, "scim:hr", Move{})
 	wantReason(t, err, ReasonConflict)
 }
 

@@ -301,7 +301,7 @@ func TestDirectoryDoesWhatAModelDoes(t *testing.T) {
 			},
 			"group": func(rt *rapid.T) {
 				name := rapid.SampledFrom([]string{"staff", "Staff", "it", "finance", "hr"}).Draw(rt, "name")
-				g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: name}, Admin)
+				g, err := w.CreateGroup(t.Context(), Group{Store: "primary", Name: name}, Admin, Move{})
 				for _, other := range m.names {
 					if Fold(other) == Fold(name) {
 						wantReason(rt, err, ReasonConflict)

@@ -42,20 +42,24 @@ var errFlipped = errors.New("another change of the group's members is being carr
 // That a user or group of the Move is not there is ErrNotFound; what would be a
 // cycle is ErrCycle; too many groups are an *Invalid.
 func (d *Directory) Move(ctx context.Context, id string, by Source, m Move, edit func(*Group) error) (Group, error) {
-	g, err := d.move(ctx, id, by, m, edit)
+	g, err := d.move(ctx, id, by, m, func(tx store.Tx) error {
+		_, err := d.editGroup(tx, id, by, edit)
+		return err
+	})
 	if err != nil {
 		return Group{}, fmt.Errorf("change members of group %s: %w", id, err)
 	}
 	return g, nil
 }
 
-func (d *Directory) move(ctx context.Context, id string, by Source, m Move, edit func(*Group) error) (g Group, err error) {
+// move lets begin make or change the group in the transaction that moves its members.
+func (d *Directory) move(ctx context.Context, id string, by Source, m Move, begin func(store.Tx) error) (g Group, err error) {
 	if len(m.Nest)+len(m.Unnest) > MaxNests {
 		return Group{}, &Invalid{"members", fmt.Sprintf("are too many groups to put in or take out at once: at most %d", MaxNests)}
 	}
 	if len(m.Join)+len(m.Leave) <= directMoves {
 		err = d.Store.Update(ctx, func(tx store.Tx) (err error) {
-			g, err = d.moveTx(tx, id, by, m, edit)
+			g, err = d.moveTx(tx, id, by, m, begin)
 			return err
 		})
 		if !errors.Is(err, store.ErrLimit) {
@@ -66,7 +70,7 @@ func (d *Directory) move(ctx context.Context, id string, by Source, m Move, edit
 	n, err := d.aside(ctx, change, id, m)
 	for err == nil {
 		err = d.Store.Update(ctx, func(tx store.Tx) (err error) {
-			g, err = d.flip(tx, id, change, n, by, m, edit)
+			g, err = d.flip(tx, id, change, n, by, m, begin)
 			return err
 		})
 		if !errors.Is(err, errFlipped) {
@@ -82,8 +86,8 @@ func (d *Directory) move(ctx context.Context, id string, by Source, m Move, edit
 }
 
 // moveTx is a Move in one transaction.
-func (d *Directory) moveTx(tx store.Tx, id string, by Source, m Move, edit func(*Group) error) (Group, error) {
-	if _, err := d.editGroup(tx, id, by, edit); err != nil {
+func (d *Directory) moveTx(tx store.Tx, id string, by Source, m Move, begin func(store.Tx) error) (Group, error) {
+	if err := begin(tx); err != nil {
 		return Group{}, err
 	}
 	if err := d.moveGroups(tx, id, by, m); err != nil {
@@ -182,7 +186,7 @@ func (d *Directory) aside(ctx context.Context, change, id string, m Move) (n int
 }
 
 // flip puts a change in force.
-func (d *Directory) flip(tx store.Tx, id, change string, n int, by Source, m Move, edit func(*Group) error) (Group, error) {
+func (d *Directory) flip(tx store.Tx, id, change string, n int, by Source, m Move, begin func(store.Tx) error) (Group, error) {
 	if n > 0 {
 		switch f, busy, err := flips.Get(tx, id); {
 		case err != nil:
@@ -193,7 +197,7 @@ func (d *Directory) flip(tx store.Tx, id, change string, n int, by Source, m Mov
 			return Group{}, errFlipped
 		}
 	}
-	if _, err := d.editGroup(tx, id, by, edit); err != nil {
+	if err := begin(tx); err != nil {
 		return Group{}, err
 	}
 	if err := d.moveGroups(tx, id, by, m); err != nil {

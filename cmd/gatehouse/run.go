@@ -89,6 +89,13 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		return nil, err
 	}
 	p := &process{log: log, now: now, store: st, sealer: sealer, audit: audit.New(now)}
+	if err := provisioning.Build(ctx, st, func(rows int) {
+		if rows%10_000 < 1000 {
+			log.Info("building indexes of users, once", "done", rows)
+		}
+	}); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
 	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, now()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

@@ -58,6 +58,10 @@ type Client struct {
 	// Groups are those of its stores that it may see and change, by name or
 	// with * for any text; empty: none. Groups open doors.
 	Groups []string
+	// Read and Write are the attributes of users, by their names in SCIM, that it
+	// may see and change; nil: all. What it may not see it can not look for. Who may
+	// not write userName neither creates nor deletes.
+	Read, Write []string
 	// Links, if not nil, makes each user whom it creates known to an identity
 	// provider.
 	Links *Links
@@ -96,6 +100,16 @@ func (c *Client) Manages(g provisioning.Group) bool {
 	return c.May(g.Store) && slices.ContainsFunc(c.Groups, func(pattern string) bool {
 		return like(provisioning.Fold(pattern), provisioning.Fold(g.Name))
 	})
+}
+
+// Reads reports whether the client may see an attribute of users.
+func (c *Client) Reads(attr string) bool { return c.Read == nil || has(c.Read, attr) }
+
+// Writes reports whether the client may change an attribute of users.
+func (c *Client) Writes(attr string) bool { return c.Write == nil || has(c.Write, attr) }
+
+func has(list []string, attr string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, attr) })
 }
 
 // like matches a pattern in which * stands for any text.

@@ -67,6 +67,9 @@ type Query struct {
 	Wants func(name string) bool
 }
 
+// WantsAttr says whether the answer will have an attribute of the core schema.
+func (q Query) WantsAttr(name string) bool { return q.Wants == nil || q.Wants(name) }
+
 // A Page answers a Query.
 type Page struct {
 	Total     int // how many match

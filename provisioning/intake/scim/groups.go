@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -15,12 +16,19 @@ import (
 
 // groups are the groups of the Directory that the client of the context
 // manages. Members are edges there: of a change only who came and who went is
-// written, each in a transaction of its own, so that two changes at the same time
-// both happen. All of it is checked before the first is written; if the store
-// fails in between, the request can be repeated.
-type groups struct{ *Config }
+// written, all of it or nothing, and two changes at the same time both happen.
+// A change of some members does not read the others.
+type groups struct {
+	*Config
+	// turns keeps two replacements of one group's members from making each other
+	// begin again for ever.
+	turns *[64]sync.Mutex
+}
 
-var _ rfc.Store = groups{}
+var (
+	_ rfc.Walker      = groups{}
+	_ rfc.MemberStore = groups{}
+)
 
 // Get returns a group with its members.
 func (s groups) Get(ctx context.Context, id string) (*rfc.Resource, error) {
@@ -39,12 +47,12 @@ func (s groups) group(ctx context.Context, id string) (provisioning.Group, error
 	return g, answer(err, id)
 }
 
-// bare is the resource without members, and so without a version.
+// bare is the resource without members.
 func (s groups) bare(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
-	return s.with(ctx, g, nil, ""), nil
+	return s.with(ctx, g, nil), nil
 }
 
-func (groups) with(ctx context.Context, g provisioning.Group, members []any, version string) *rfc.Resource {
+func (groups) with(ctx context.Context, g provisioning.Group, members []any) *rfc.Resource {
 	rt := rfc.GroupType()
 	r := &rfc.Resource{Object: *rfc.NewObject("schemas", []any{rt.Schema.ID})}
 	if g.ExternalID != "" {
@@ -52,33 +60,25 @@ func (groups) with(ctx context.Context, g provisioning.Group, members []any, ver
 	}
 	r.Set("displayName", client.From(ctx).Join(g.Store, g.Name))
 	r.Set("members", members)
-	if rt.Stamp(r, g.ID, g.Created, g.Modified, version); version == "" {
-		r.Sub("meta").Delete("version")
-	}
+	rt.Stamp(r, g.ID, g.Created, g.Modified, tag(g.Version, g.Moves))
 	return r
 }
 
-// whole is the resource with those members whom the client may see. A group's
-// own version does not count its members, so the tag is made of both.
+// whole is the resource with those members whom the client may see.
 func (s groups) whole(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	sum := fnv.New64a()
 	var list []any
-	add := func(id, kind, display string) {
-		_, _ = sum.Write([]byte(id + "\n")) // a hash takes everything
-		list = append(list, rfc.NewObject("value", id, "$ref", s.Base+"/"+kind+"s/"+id, "type", kind, "display", display))
-	}
 	for id, err := range s.Directory.Members(ctx, g.ID, "", 0) {
 		if err != nil {
 			return nil, err
 		}
-		u, err := s.Directory.User(ctx, id)
+		u, err := s.Directory.Peek(ctx, id)
 		switch {
 		case errors.Is(err, provisioning.ErrNotFound): // deleted, and its edges not cleared yet
 		case err != nil:
 			return nil, err
 		case c.May(u.Store):
-			add(u.ID, "User", c.Join(u.Store, u.UserName))
+			list = append(list, s.member("User", u.ID, c.Join(u.Store, u.UserName)))
 		}
 	}
 	inside, err := s.Directory.Inside(ctx, g.ID)
@@ -87,15 +87,19 @@ func (s groups) whole(ctx context.Context, g provisioning.Group) (*rfc.Resource,
 	}
 	for _, in := range inside {
 		if c.Manages(in) {
-			add(in.ID, "Group", c.Join(in.Store, in.Name))
+			list = append(list, s.member("Group", in.ID, c.Join(in.Store, in.Name)))
 		}
 	}
-	return s.with(ctx, g, list, tag(g.Version, sum.Sum64())), nil
+	return s.with(ctx, g, list), nil
+}
+
+func (s groups) member(kind, id, display string) *rfc.Object {
+	return rfc.NewObject("value", id, "$ref", s.Base+"/"+kind+"s/"+id, "type", kind, "display", display)
 }
 
 var errNoGroups = rfc.Errorf(http.StatusForbidden, "", "this client may not manage a group of this name")
 
-// Create makes a group, then puts its members in.
+// Create makes a group with its members.
 func (s groups) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, error) {
 	c := client.From(ctx)
 	var g provisioning.Group
@@ -103,15 +107,12 @@ func (s groups) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, err
 		return nil, err
 	}
 	g.ExternalID = r.ExternalID()
-	come, err := s.members(ctx, idsOf(r))
+	m, err := s.move(ctx, idsOf(r), nil)
 	if err != nil {
 		return nil, err
 	}
-	if g, err = s.Directory.CreateGroup(ctx, g, c.Source()); err != nil {
+	if g, err = s.Directory.CreateGroup(ctx, g, c.Source(), m); err != nil {
 		return nil, answer(err, "")
-	}
-	if err := s.move(ctx, g.ID, come, nil); err != nil {
-		return nil, err
 	}
 	return s.whole(ctx, g)
 }
@@ -132,8 +133,43 @@ func name(c *client.Client, g *provisioning.Group, r *rfc.Resource) error {
 	return nil
 }
 
-// Change lets fn edit a group as it is, and writes what differs.
+// edit gives g what differs between cur and next, members aside.
+func (s groups) edit(c *client.Client, g *provisioning.Group, cur, next *rfc.Resource) error {
+	if next.String("displayName") != cur.String("displayName") {
+		if err := name(c, g, next); err != nil {
+			return err
+		}
+	}
+	if next.ExternalID() != cur.ExternalID() {
+		g.ExternalID = next.ExternalID()
+	}
+	return nil
+}
+
+// errChanged: the group is not as it was read.
+var errChanged = errors.New("the group changed meanwhile")
+
+// maxTries bounds how often a change of a whole group is worked out anew.
+const maxTries = 10
+
+// Change lets fn edit a group with all its members, and writes what differs. If
+// the group changed while that was worked out, it is worked out again.
 func (s groups) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resource, error) {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(id)) // a hash takes everything
+	turn := &s.turns[sum.Sum32()%uint32(len(s.turns))]
+	turn.Lock()
+	defer turn.Unlock()
+	for range maxTries {
+		r, err := s.change(ctx, id, fn)
+		if !errors.Is(err, errChanged) {
+			return r, err
+		}
+	}
+	return nil, rfc.Errorf(http.StatusServiceUnavailable, "", "the group changed each time that this was tried: try again, or say only who comes and who goes")
+}
+
+func (s groups) change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resource, error) {
 	c := client.From(ctx)
 	cur, err := s.Get(ctx, id)
 	if err != nil {
@@ -144,132 +180,138 @@ func (s groups) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resour
 		return nil, err
 	}
 	was, is := idsOf(cur), idsOf(next)
-	come, err := s.members(ctx, without(is, was))
+	m, err := s.move(ctx, without(is, was), without(was, is))
 	if err != nil {
 		return nil, err
 	}
-	leave, err := s.members(ctx, without(was, is))
-	if err != nil {
-		return nil, err
-	}
-	g, err := s.Directory.ChangeGroup(ctx, id, c.Source(), func(g *provisioning.Group) error {
-		if !c.Manages(*g) {
+	g, err := s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
+		switch {
+		case !c.Manages(*g):
 			return provisioning.ErrNotFound
+		case tag(g.Version, g.Moves) != cur.Version():
+			return errChanged
 		}
-		if next.String("displayName") != cur.String("displayName") {
-			if err := name(c, g, next); err != nil {
-				return err
-			}
-		}
-		if next.ExternalID() != cur.ExternalID() {
-			g.ExternalID = next.ExternalID()
-		}
-		return nil
+		return s.edit(c, g, cur, next)
 	})
 	if err != nil {
 		return nil, answer(err, id)
 	}
-	if err := s.move(ctx, id, come, leave); err != nil {
+	return s.whole(ctx, g)
+}
+
+// ChangeMembers lets fn edit a group without reading its members, and moves some.
+func (s groups) ChangeMembers(ctx context.Context, id string, fn rfc.Edit, ms rfc.Members) (*rfc.Resource, error) {
+	c := client.From(ctx)
+	if _, err := s.group(ctx, id); err != nil { // before it is said who else is there
 		return nil, err
 	}
-	return s.whole(ctx, g)
+	var add []string
+	for _, o := range ms.Add {
+		add = append(add, o.String("value"))
+	}
+	m, err := s.move(ctx, add, ms.Remove)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
+		if !c.Manages(*g) {
+			return provisioning.ErrNotFound
+		}
+		cur := s.with(ctx, *g, nil)
+		next, err := fn(cur)
+		if err != nil {
+			return err
+		}
+		return s.edit(c, g, cur, next)
+	})
+	if err != nil {
+		return nil, answer(err, id)
+	}
+	return s.bare(ctx, g)
 }
 
 // Delete removes a group for ever; its members stay.
 func (s groups) Delete(ctx context.Context, id string, check func(*rfc.Resource) error) error {
-	cur, err := s.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := check(cur); err != nil {
-		return err
-	}
-	return answer(s.Directory.DeleteGroup(ctx, id, client.From(ctx).Source()), id)
+	c := client.From(ctx)
+	return answer(s.Directory.DeleteGroup(ctx, id, c.Source(), func(g provisioning.Group) error {
+		if !c.Manages(g) {
+			return provisioning.ErrNotFound
+		}
+		return check(s.with(ctx, g, nil))
+	}), id)
 }
 
-// idsOf are the members that a resource names, each once.
-func idsOf(r *rfc.Resource) map[string]bool {
-	all := map[string]bool{}
+// idsOf are the members that a resource names, each once, in order.
+func idsOf(r *rfc.Resource) []string {
+	var all []string
 	for _, v := range r.List("members") {
 		el, _ := v.(*rfc.Object)
-		all[el.String("value")] = true
+		all = append(all, el.String("value"))
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
-func without(a, b map[string]bool) map[string]bool {
-	rest := map[string]bool{}
-	for id := range a {
-		if !b[id] {
-			rest[id] = true
-		}
-	}
-	return rest
+// without is what of a is not in b; both are in order.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(id string) bool {
+		_, in := slices.BinarySearch(b, id)
+		return in
+	})
 }
 
-// A member is a user or a group.
-type member struct {
-	id    string
-	group bool
-}
-
-// members finds out what is meant by IDs. What the client can not see is not there.
-func (s groups) members(ctx context.Context, ids map[string]bool) ([]member, error) {
-	var all []member
-	for id := range ids {
-		_, err := users(s).user(ctx, id)
-		m := member{id: id}
-		if notThere(err) {
-			m.group = true
-			_, err = s.group(ctx, id)
-		}
-		if notThere(err) {
-			return nil, rfc.Errorf(http.StatusBadRequest, rfc.InvalidValue, "members: there is no user and no group %.80q", id)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, m)
-	}
-	slices.SortFunc(all, func(a, b member) int { return cmp.Compare(a.id, b.id) })
-	return all, nil
-}
-
-func notThere(err error) bool {
-	var e *rfc.Error
-	return errors.As(err, &e) && e.Status == http.StatusNotFound
-}
-
-// move takes members out of a group and puts others in.
-func (s groups) move(ctx context.Context, id string, come, leave []member) error {
-	by := client.From(ctx).Source()
-	for _, m := range leave {
-		var err error
-		if m.group {
-			err = s.Directory.Unnest(ctx, id, m.id, by)
-		} else {
-			_, _, err = s.Directory.RemoveMember(ctx, id, m.id, by)
-		}
-		if err != nil && !errors.Is(err, provisioning.ErrNotFound) { // deleted meanwhile: out already
-			return answer(err, id)
+// move finds out what is meant by IDs. What the client can not see is not there:
+// who is not there can not come, and need not go.
+func (s groups) move(ctx context.Context, come, leave []string) (m provisioning.Move, err error) {
+	for _, id := range come {
+		isUser, isGroup, err := s.what(ctx, id)
+		switch {
+		case err != nil:
+			return m, err
+		case isUser:
+			m.Join = append(m.Join, id)
+		case isGroup:
+			m.Nest = append(m.Nest, id)
+		default:
+			return m, rfc.Errorf(http.StatusBadRequest, rfc.InvalidValue, "members: there is no user and no group %.80q", id)
 		}
 	}
-	for _, m := range come {
-		var err error
-		if m.group {
-			err = s.Directory.Nest(ctx, id, m.id, by)
-		} else {
-			_, _, err = s.Directory.AddMember(ctx, id, m.id, by)
-		}
-		if err != nil {
-			return answer(err, id)
+	for _, id := range leave {
+		isUser, isGroup, err := s.what(ctx, id)
+		switch {
+		case err != nil:
+			return m, err
+		case isUser:
+			m.Leave = append(m.Leave, id)
+		case isGroup:
+			m.Unnest = append(m.Unnest, id)
 		}
 	}
-	return nil
+	return m, nil
 }
 
-// List returns a page. Of a client without groups nothing is read.
-func (s groups) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
+// what says whether the client sees a user, or a group, with an ID.
+func (s groups) what(ctx context.Context, id string) (isUser, isGroup bool, err error) {
+	c := client.From(ctx)
+	u, err := s.Directory.Peek(ctx, id)
+	if err == nil {
+		return c.May(u.Store), false, nil
+	}
+	if !errors.Is(err, provisioning.ErrNotFound) {
+		return false, false, err
+	}
+	g, err := s.Directory.Group(ctx, id)
+	if errors.Is(err, provisioning.ErrNotFound) {
+		return false, false, nil
+	}
+	return false, err == nil && c.Manages(g), err
+}
+
+// List returns a page.
+func (s groups) List(ctx context.Context, q rfc.Query) (rfc.Page, error) { return s.Walk(ctx, q) }
+
+// Walk returns a page. Of a client without groups nothing is read.
+func (s groups) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
 	if len(c.Groups) == 0 {
 		return rfc.Page{}, nil
@@ -277,14 +319,58 @@ func (s groups) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	k := kind[provisioning.Group]{
 		id: func(g provisioning.Group) string { return g.ID }, sees: c.Manages,
 		try: s.bare, make: s.whole,
-		name: "displayName", all: s.Directory.Groups, byID: s.Directory.Group, byName: s.Directory.GroupByName,
+		name: "displayName", byID: s.Directory.Group, byName: s.Directory.GroupByName,
 		byExternal: s.Directory.GroupsByExternalID, search: s.Directory.SearchGroups,
 	}
-	if reads(q.Filter, "members") || reads(q.Filter, "meta") {
-		k.try = s.whole
-	}
-	if q.Wants != nil && !q.Wants("members") {
+	if !q.WantsAttr("members") {
 		k.make = s.bare
 	}
-	return k.page(ctx, c, q)
+	if reads(q.Filter, "members") {
+		k.try = s.whole
+		if id, ok := valueOf(q.Filter, "members"); ok {
+			// Of all members only this one matters, and it says which groups to try.
+			k.try = func(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
+				return s.with(ctx, g, []any{rfc.NewObject("value", id)}), nil
+			}
+			return k.matching(ctx, c, q, s.around(ctx, id))
+		}
+	}
+	return k.matching(ctx, c, q, k.candidates(ctx, c, q.Filter))
+}
+
+// around are the groups that a user or group is directly in, if the client sees it.
+func (s groups) around(ctx context.Context, id string) seq[provisioning.Group] {
+	return func(yield func(provisioning.Group, error) bool) {
+		isUser, isGroup, err := s.what(ctx, id)
+		var all []provisioning.Group
+		switch {
+		case err != nil:
+			yield(provisioning.Group{}, err)
+			return
+		case isUser:
+			var ms []provisioning.Membership
+			ms, err = s.Directory.Memberships(ctx, id)
+			for _, m := range ms {
+				if m.Direct {
+					all = append(all, m.Group)
+				}
+			}
+		case isGroup:
+			all, err = s.Directory.Outside(ctx, id)
+		}
+		slices.SortFunc(all, func(a, b provisioning.Group) int { return cmp.Compare(a.ID, b.ID) })
+		for _, g := range all {
+			// What Memberships says of a group does not count who is in it.
+			if g, err = s.Directory.Group(ctx, g.ID); errors.Is(err, provisioning.ErrNotFound) {
+				err = nil
+				continue
+			}
+			if !yield(g, err) {
+				return
+			}
+		}
+		if err != nil {
+			yield(provisioning.Group{}, err)
+		}
+	}
 }

@@ -33,7 +33,7 @@ func TestC18_ClientHasOnlyTheGroupsItWasGiven(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	kim := w.named(hr, "kim")
-	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "gatehouse-admin"}, provisioning.Admin)
+	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "gatehouse-admin"}, provisioning.Admin, provisioning.Move{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestC02_MembersOfOtherStoresAreNotThere(t *testing.T) {
 		t.Errorf("kim is in %v", s.Groups)
 	}
 	// The same of a group inside it that is not hr's.
-	other, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "fin"}, provisioning.Admin)
+	other, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "fin"}, provisioning.Admin, provisioning.Move{})
 	if err != nil {
 		t.Fatal(err)
 	}

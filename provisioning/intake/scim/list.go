@@ -1,12 +1,14 @@
 package scim
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"net/http"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -18,9 +20,12 @@ import (
 const maxScan = 1000
 
 var errTooMany = rfc.Errorf(http.StatusBadRequest, rfc.TooMany,
-	"only userName, displayName of groups, externalId and id are looked up; for another filter there are more than %d to look at: add a comparison of one of these with eq", maxScan)
+	"what is looked up is id, userName, displayName of groups, externalId, emails.value, members, and meta.lastModified with gt or ge; for another filter there are more than %d to look at: add one of these", maxScan)
 
-// A kind is what users and groups have in common when a page of them is made.
+type seq[T any] = iter.Seq2[T, error]
+
+// A kind is what users and groups have in common when those that match a filter
+// are looked for.
 type kind[T any] struct {
 	id   func(T) string
 	sees func(T) bool // whether it is there for the client
@@ -29,19 +34,16 @@ type kind[T any] struct {
 
 	// How the Directory finds them; name is what SCIM calls their name.
 	name       string
-	all        func(ctx context.Context, after string, limit int) iter.Seq2[T, error]
 	byID       func(ctx context.Context, id string) (T, error)
 	byName     func(ctx context.Context, userStore, name string) (T, error)
-	byExternal func(ctx context.Context, userStore, externalID string) iter.Seq2[T, error]
-	search     func(ctx context.Context, userStore, prefix, after string, limit int) iter.Seq2[T, error]
+	byExternal func(ctx context.Context, userStore, externalID string) seq[T]
+	search     func(ctx context.Context, userStore, prefix, after string, limit int) seq[T]
+	more       func(f rfc.Filter, userStore string) (seq[T], bool) // further indexes; may be nil
 }
 
 // candidates are those who can match a filter: whom an index finds, else all of
 // the client's stores.
-func (k kind[T]) candidates(ctx context.Context, c *client.Client, f rfc.Filter) iter.Seq2[T, error] {
-	if f == nil {
-		return k.all(ctx, "", 0)
-	}
+func (k kind[T]) candidates(ctx context.Context, c *client.Client, f rfc.Filter) seq[T] {
 	if id, ok := rfc.Equal(f, "id"); ok {
 		return one(k.byID(ctx, id))
 	}
@@ -50,63 +52,101 @@ func (k kind[T]) candidates(ctx context.Context, c *client.Client, f rfc.Filter)
 		return one(k.byName(ctx, userStore, rest))
 	}
 	ext, byExternal := rfc.Equal(f, "externalId")
-	return each(c.UserStores, func(userStore string) iter.Seq2[T, error] {
+	return each(c.UserStores, func(userStore string) seq[T] {
 		if byExternal {
 			return k.byExternal(ctx, userStore, ext)
 		}
-		return k.search(ctx, userStore, "", "", maxScan+1)
+		if k.more != nil {
+			if found, ok := k.more(f, userStore); ok {
+				return found
+			}
+		}
+		return k.search(ctx, userStore, "", "", 0)
 	})
 }
 
-// page makes the page that a query asks for, ordered by ID, which is the order
-// of creation.
-func (k kind[T]) page(ctx context.Context, c *client.Client, q rfc.Query) (rfc.Page, error) {
-	var p rfc.Page
-	var found []T
+// matching makes the page of those candidates that the client sees and a filter
+// matches; nil matches all.
+func (k kind[T]) matching(ctx context.Context, c *client.Client, q rfc.Query, candidates seq[T]) (rfc.Page, error) {
+	var tried []*rfc.Resource
+	found := map[string]T{}
 	looked := 0
-	for v, err := range k.candidates(ctx, c, q.Filter) {
+	for v, err := range candidates {
 		if err != nil {
 			return rfc.Page{}, answer(err, "")
 		}
 		if looked++; q.Filter != nil && looked > maxScan {
 			return rfc.Page{}, errTooMany
 		}
-		if !k.sees(v) {
-			continue
-		}
-		if q.Filter == nil { // ordered by ID already
-			if p.Total++; p.Total >= q.Start && len(found) < q.Count {
-				found = append(found, v)
-			}
+		if _, twice := found[k.id(v)]; twice || !k.sees(v) {
 			continue
 		}
 		r, err := k.try(ctx, v)
 		if err != nil {
 			return rfc.Page{}, err
 		}
-		if q.Filter.Match(&r.Object) {
-			found = append(found, v)
+		if q.Filter == nil || q.Filter.Match(&r.Object) {
+			tried = append(tried, r)
+			found[k.id(v)] = v
 		}
 	}
-	if q.Filter != nil {
-		slices.SortFunc(found, func(a, b T) int { return cmp.Compare(k.id(a), k.id(b)) })
-		p.Total = len(found)
-		from := min(q.Start-1, len(found))
-		found = found[from : from+min(q.Count, len(found)-from)]
+	p, err := q.Cut(tried)
+	if err != nil {
+		return rfc.Page{}, err
 	}
-	for _, v := range found {
-		r, err := k.make(ctx, v)
-		if err != nil {
+	for i, r := range p.Resources {
+		if p.Resources[i], err = k.make(ctx, found[r.ID()]); err != nil {
 			return rfc.Page{}, err
 		}
-		p.Resources = append(p.Resources, r)
 	}
 	return p, nil
 }
 
 // reads reports whether a filter reads an attribute.
 func reads(f rfc.Filter, attr string) bool {
-	return slices.ContainsFunc(rfc.Paths(f), func(p rfc.Path) bool { return p.Name == attr })
+	return f != nil && slices.ContainsFunc(rfc.Paths(f), func(p rfc.Path) bool { return strings.EqualFold(p.Name, attr) })
+}
+
+// valueOf is the value that one element of a list must have for a filter to hold,
+// however that is written: members eq "x", members.value eq "x",
+// members[value eq "x"], members[type eq "User" and value eq "x"].
+func valueOf(f rfc.Filter, list string) (string, bool) {
+	switch f := f.(type) {
+	case rfc.And:
+		if v, ok := valueOf(f.Left, list); ok {
+			return v, true
+		}
+		return valueOf(f.Right, list)
+	case rfc.Has:
+		if strings.EqualFold(f.Path.Name, list) && f.Path.URN == "" && f.Path.Filter != nil {
+			return rfc.Equal(f.Path.Filter, "value")
+		}
+	case rfc.Compare:
+		if p := f.Path; strings.EqualFold(p.Name, list) && p.URN == "" && f.Op == rfc.Eq && (p.Sub == "" || strings.EqualFold(p.Sub, "value")) {
+			if v, ok := f.Value.(string); ok {
+				return v, true
+			}
+		}
+	}
+	return "", false
+}
+
+// since is the time after which a user must have changed for a filter to hold.
+func since(f rfc.Filter) (time.Time, bool) {
+	switch f := f.(type) {
+	case rfc.And:
+		if t, ok := since(f.Left); ok {
+			return t, true
+		}
+		return since(f.Right)
+	case rfc.Compare:
+		if f.Path.Name == "meta" && strings.EqualFold(f.Path.Sub, "lastModified") && (f.Op == rfc.Gt || f.Op == rfc.Ge) {
+			text, _ := f.Value.(string)
+			t, err := rfc.ParseTime(text)
+			return t, err == nil
+		}
+	}
+	return time.Time{}, false
 }
 
 // own is where a name is looked for. One with a slash in it that is no store's
@@ -120,7 +160,7 @@ func own(c *client.Client, name string) (userStore, rest string) {
 }
 
 // one is a sequence of what was found, if it was.
-func one[T any](v T, err error) iter.Seq2[T, error] {
+func one[T any](v T, err error) seq[T] {
 	return func(yield func(T, error) bool) {
 		if !errors.Is(err, provisioning.ErrNotFound) {
 			yield(v, err)
@@ -129,7 +169,7 @@ func one[T any](v T, err error) iter.Seq2[T, error] {
 }
 
 // each is what there is of each, one after the other.
-func each[T any](list []string, of func(string) iter.Seq2[T, error]) iter.Seq2[T, error] {
+func each[T any](list []string, of func(string) seq[T]) seq[T] {
 	return func(yield func(T, error) bool) {
 		for _, x := range list {
 			for v, err := range of(x) {
@@ -139,4 +179,87 @@ func each[T any](list []string, of func(string) iter.Seq2[T, error]) iter.Seq2[T
 			}
 		}
 	}
+}
+
+// A spot is a place in a walk over all users of a client: in the order of its
+// stores, and inside a store as the walk is ordered.
+type spot struct {
+	Store string
+	Place provisioning.Place
+}
+
+// order is the index that has an order of users; not for a client of several
+// stores, which are read one after the other.
+func order(c *client.Client, s rfc.Sort) (provisioning.Order, bool) {
+	if s.IsZero() {
+		return provisioning.ByCreation, true
+	}
+	if s.Descending || len(c.UserStores) != 1 {
+		return "", false
+	}
+	switch s.Path.String() {
+	case "userName":
+		return provisioning.ByUserName, c.Reads("userName")
+	case "meta.lastModified":
+		return provisioning.ByModified, true
+	case "meta.created", "id":
+		return provisioning.ByCreation, true
+	}
+	return "", false
+}
+
+// walk makes a page of all users of the client, reading no others than those on
+// it, and their index where it is asked for by number.
+func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order, make func(context.Context, provisioning.User) (*rfc.Resource, error)) (p rfc.Page, err error) {
+	counts := map[string]int{}
+	for _, userStore := range c.UserStores {
+		if counts[userStore], err = s.Directory.Count(ctx, userStore); err != nil {
+			return rfc.Page{}, err
+		}
+		p.Total += counts[userStore]
+	}
+	if q.Count == 0 || len(c.UserStores) == 0 {
+		return p, nil
+	}
+	at := spot{Store: c.UserStores[0]}
+	skip := q.Start - 1
+	if q.After != "" {
+		skip = 0
+		if err := json.Unmarshal([]byte(q.After), &at); err != nil || !c.May(at.Store) {
+			return rfc.Page{}, rfc.Errorf(http.StatusBadRequest, rfc.InvalidCursor, "the cursor does not fit the query")
+		}
+	}
+	var last spot
+	for i := slices.Index(c.UserStores, at.Store); i < len(c.UserStores); i++ {
+		userStore := c.UserStores[i]
+		if userStore != at.Store {
+			at = spot{Store: userStore}
+		}
+		if skip > 0 {
+			var skipped int
+			if at.Place, skipped, err = s.Directory.Skip(ctx, userStore, by, at.Place, skip); err != nil {
+				return rfc.Page{}, err
+			}
+			if skip -= skipped; skip > 0 {
+				continue
+			}
+		}
+		for u, err := range s.Directory.InOrder(ctx, userStore, by, at.Place, q.Count-len(p.Resources)+1) {
+			if err != nil {
+				return rfc.Page{}, err
+			}
+			if len(p.Resources) == q.Count { // one more: there is another page
+				next, err := json.Marshal(last)
+				p.Next = string(next)
+				return p, err
+			}
+			r, err := make(ctx, u)
+			if err != nil {
+				return rfc.Page{}, err
+			}
+			p.Resources = append(p.Resources, r)
+			last = spot{userStore, by.Place(u)}
+		}
+	}
+	return p, nil
 }

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -65,7 +66,7 @@ func New(c Config) (http.Handler, error) {
 		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
 		Resources: []server.Resource{
 			{Type: rfc.UserType(), Store: users{&c}},
-			{Type: rfc.GroupType(), Store: groups{&c}, Quiet: true},
+			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
 		Authenticate: func(r *http.Request) (context.Context, error) {
 			who, err := c.Clients.Authenticate(r)

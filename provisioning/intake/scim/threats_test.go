@@ -174,7 +174,7 @@ func TestC05_ChangedMailOrNameMovesNoSignIn(t *testing.T) {
 func TestC06_WhatIsNoClientsToSayIsNotTaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "admins"}, provisioning.Admin)
+	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "admins"}, provisioning.Admin, provisioning.Move{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestC12_WhoComesAfterADeletionInheritsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	old := w.mustLogin("s1", "kim", "kim@campus.test")
-	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "fin"}, provisioning.Admin)
+	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "fin"}, provisioning.Admin, provisioning.Move{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package scim
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -12,7 +13,7 @@ import (
 // users are the users of the Directory as the client of the context sees them.
 type users struct{ *Config }
 
-var _ rfc.Store = users{}
+var _ rfc.Walker = users{}
 
 // Get returns a user of the client's stores.
 func (s users) Get(ctx context.Context, id string) (*rfc.Resource, error) {
@@ -31,16 +32,21 @@ func (s users) user(ctx context.Context, id string) (provisioning.User, error) {
 	return u, answer(err, id)
 }
 
+// bare is the resource without groups, as far as the client may see it.
 func (s users) bare(ctx context.Context, u provisioning.User) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	return read(u, c.Source(), c.Join(u.Store, u.UserName))
+	r, err := read(u, c.Source(), c.Join(u.Store, u.UserName))
+	if err != nil {
+		return nil, err
+	}
+	return seen(c, r), nil
 }
 
 // whole is the resource with its groups, those that the client manages.
 func (s users) whole(ctx context.Context, u provisioning.User) (*rfc.Resource, error) {
 	r, err := s.bare(ctx, u)
 	c := client.From(ctx)
-	if err != nil || len(c.Groups) == 0 {
+	if err != nil || len(c.Groups) == 0 || !c.Reads("groups") {
 		return r, err
 	}
 	all, err := s.Directory.Memberships(ctx, u.ID)
@@ -65,6 +71,12 @@ func (s users) whole(ctx context.Context, u provisioning.User) (*rfc.Resource, e
 // Create makes a user, and links it where the client is the authority for that.
 func (s users) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, error) {
 	c := client.From(ctx)
+	if !c.Writes("userName") {
+		return nil, errMayNotCreate
+	}
+	if err := written(c, &rfc.Resource{}, r); err != nil {
+		return nil, err
+	}
 	u := provisioning.User{Active: true}
 	var err error
 	if u.Store, u.UserName, err = split(c, r.String("userName")); err != nil {
@@ -140,12 +152,23 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 	return s.whole(ctx, u)
 }
 
-// edited is the resource of a user, and what fn makes of it.
+// edited is the resource of a user, and what fn makes of what the client sees of
+// it. What the client does not see stays.
 func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cur, next *rfc.Resource, err error) {
-	if cur, err = s.bare(ctx, u); err == nil {
-		next, err = fn(cur)
+	c := client.From(ctx)
+	if cur, err = read(u, c.Source(), c.Join(u.Store, u.UserName)); err != nil {
+		return nil, nil, err
 	}
-	return cur, next, err
+	if next, err = fn(seen(c, cur)); err != nil {
+		return nil, nil, err
+	}
+	for name, v := range cur.All() {
+		if !c.Reads(name) && !always(name) {
+			next = next.Clone()
+			next.Set(name, v)
+		}
+	}
+	return cur, next, written(c, cur, next)
 }
 
 func (s users) edit(c *client.Client, u *provisioning.User, cur, next *rfc.Resource) error {
@@ -179,6 +202,12 @@ func (s users) edit(c *client.Client, u *provisioning.User, cur, next *rfc.Resou
 // Delete removes a user for ever.
 func (s users) Delete(ctx context.Context, id string, check func(*rfc.Resource) error) error {
 	c := client.From(ctx)
+	if _, err := s.user(ctx, id); err != nil { // before it is said who else is there
+		return err
+	}
+	if !c.Writes("userName") {
+		return errMayNotCreate
+	}
 	err := s.Directory.Delete(ctx, id, c.Source(), func(u provisioning.User) error {
 		if !c.May(u.Store) {
 			return provisioning.ErrNotFound
@@ -195,20 +224,43 @@ func (s users) Delete(ctx context.Context, id string, check func(*rfc.Resource) 
 	return s.EndSessions(ctx, id)
 }
 
-// List returns a page.
+// List returns a page, in the order of creation.
 func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
+	q.Sort = rfc.Sort{}
+	return s.Walk(ctx, q)
+}
+
+// Walk returns a page. All users are walked along an index; those who match a
+// filter are found by one, or among few.
+func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
 	k := kind[provisioning.User]{
 		id: func(u provisioning.User) string { return u.ID }, sees: func(u provisioning.User) bool { return c.May(u.Store) },
 		try: s.bare, make: s.whole,
-		name: "userName", all: s.Directory.Users, byID: s.Directory.User, byName: s.Directory.ByName,
+		name: "userName", byID: s.Directory.User, byName: s.Directory.ByName,
 		byExternal: s.Directory.ByExternalID, search: s.Directory.Search,
+		more: func(f rfc.Filter, userStore string) (seq[provisioning.User], bool) {
+			if mail, ok := valueOf(f, "emails"); ok {
+				return s.Directory.ByMail(ctx, userStore, mail), true
+			}
+			if t, ok := since(f); ok {
+				return s.Directory.InOrder(ctx, userStore, provisioning.ByModified, provisioning.ByModified.At(userStore, t), 0), true
+			}
+			return nil, false
+		},
 	}
 	if reads(q.Filter, "groups") {
 		k.try = s.whole
 	}
-	if q.Wants != nil && !q.Wants("groups") {
+	if !q.WantsAttr("groups") {
 		k.make = s.bare
 	}
-	return k.page(ctx, c, q)
+	if q.Filter != nil {
+		return k.matching(ctx, c, q, k.candidates(ctx, c, q.Filter))
+	}
+	by, ok := order(c, q.Sort)
+	if !ok {
+		return rfc.Page{}, errors.ErrUnsupported
+	}
+	return s.walk(ctx, c, q, by, k.make)
 }
