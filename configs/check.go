@@ -562,7 +562,7 @@ func (k *checker) release(at where, list []Release) {
 }
 
 // connectors are all there will be; notYet refuses those that are not built.
-var connectors = []string{"scim2", "scim11", "spml", "soap", "google", "salesforce", "ldap", "csv", "webhook"}
+var connectors = []string{"scim2", "scim11", "webhook", "exec", "http", "ldap", "csv", "spml", "soap", "google", "salesforce"}
 
 func (k *checker) target(at where, t Target) {
 	if n := len(k.among(at, connectors)); n == 0 {
@@ -572,6 +572,16 @@ func (k *checker) target(at where, t Target) {
 	}
 	if s := t.SCIM2; s != nil {
 		k.scim2(at.key("scim2"), *s)
+	}
+	if w := t.Webhook; w != nil {
+		k.webhook(at.key("webhook"), *w)
+	}
+	if e := t.Exec; e != nil {
+		k.exec(at.key("exec"), *e)
+	}
+	if h := t.HTTP; h != nil {
+		k.callee(at.key("http"), h.URL, h.InsecureHTTP)
+		k.auth(at.key("http").key("auth"), h.Auth)
 	}
 	users := at.key("users")
 	k.refers(users.key("roles"), "role", t.Users.Roles, k.roles, "roles")
@@ -587,20 +597,76 @@ func (k *checker) among(at where, keys []string) []string {
 	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !k.has(at.key(key)) })
 }
 
+// callee is an address that is sent accounts and secrets.
+func (k *checker) callee(at where, u *url.URL, insecure bool) {
+	k.secureURL(at.key("url"), u, insecure)
+	k.allowed(at.key("url"), u)
+}
+
 func (k *checker) scim2(at where, s SCIM2) {
-	k.secureURL(at.key("url"), s.URL, s.InsecureHTTP)
+	k.callee(at, s.URL, s.InsecureHTTP)
 	if u := s.URL; u != nil {
 		if u.RawQuery != "" || u.ForceQuery || strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/Users") {
 			k.say(at.key("url"), "the address goes too far", "write it up to what stands before /Users")
 		}
 	}
-	k.allowed(at.key("url"), s.URL)
-	auth, ways := at.key("auth"), []string{"bearer", "basic", "oauth2", "mtls"}
-	if len(k.among(auth, ways)) > 0 {
-		k.exactlyOne(auth, "auth", ways...)
-	}
-	k.basic(auth.key("basic"), s.Auth.Basic)
+	k.auth(at.key("auth"), s.Auth)
 }
+
+func (k *checker) webhook(at where, w Webhook) {
+	k.callee(at, w.URL, w.InsecureHTTP)
+	for i, s := range w.Secrets {
+		if !s.IsZero() && !webhookSecret.MatchString(s.Value()) {
+			k.say(at.key("secrets").index(i), "this is no secret of Standard Webhooks", "write whsec_ and base64 of 24 to 64 random bytes, or whsk_ and base64 of an Ed25519 key")
+		}
+	}
+}
+
+// webhookSecret is the form of a secret; whether it is one is seen when it is used.
+var webhookSecret = regexp.MustCompile(`^(whsec|whsk)_[A-Za-z0-9+/]{32,88}={0,2}$`)
+
+// ownEnv are variables that a connector's program gets from us.
+var ownEnv = []string{"PATH", "LANG", "TZ"}
+
+func (k *checker) exec(at where, e Exec) {
+	for _, name := range slices.Sorted(maps.Keys(e.Env)) {
+		switch {
+		case !envForm.MatchString(name):
+			k.say(at.key("env").key(name), fmt.Sprintf("%q can not be the name of a variable", name), "use letters, digits and _, no digit first")
+		case slices.Contains(ownEnv, name):
+			k.say(at.key("env").key(name), name+" is set by the gateway", "choose another name")
+		}
+	}
+}
+
+var envForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// auth wants one way to prove oneself, and a client certificate beside it at most.
+func (k *checker) auth(at where, a Auth) {
+	if ways := []string{"bearer", "basic", "header", "oauth2"}; len(k.among(at, ways)) > 0 {
+		k.exactlyOne(at, "auth", ways...)
+	}
+	k.basic(at.key("basic"), a.Basic)
+	if h := a.Header; h != nil && (!headerForm.MatchString(h.Name) || slices.ContainsFunc(reservedKeyHeaders, func(s string) bool { return strings.EqualFold(s, h.Name) })) {
+		k.say(at.key("header").key("name"), fmt.Sprintf("%q can not carry a key", h.Name), "write the header that the target asks for, such as X-Api-Key")
+	}
+	if o := a.OAuth2; o != nil {
+		at := at.key("oauth2")
+		k.secureURL(at.key("token_url"), o.TokenURL, false)
+		k.allowed(at.key("token_url"), o.TokenURL)
+		switch ways := k.among(at, []string{"client_secret", "private_key"}); {
+		case len(ways) > 1, len(ways) == 0 && a.MTLS == nil:
+			k.exactlyOne(at, "oauth2", "client_secret", "private_key")
+		case !k.has(at.key("private_key")):
+			for _, key := range k.among(at, []string{"key_id", "audience"}) {
+				k.say(at.key(key), key+" is for an assertion, and there is none", "add private_key, or remove the line")
+			}
+		}
+	}
+}
+
+// reservedKeyHeaders belong to the protocol itself.
+var reservedKeyHeaders = []string{"Host", "Content-Type", "Content-Length", "Transfer-Encoding", "Connection", "Accept", "If-Match", "Cookie", "Trailer", "Upgrade", "Te"}
 
 func (k *checker) basic(at where, b *Basic) {
 	if b != nil && strings.Contains(b.User, ":") {

@@ -432,7 +432,7 @@ type Release struct {
 	Basis string `yaml:"basis" jsonschema:"enum=consent,enum=contract,enum=legal_obligation,enum=vital_interests,enum=public_task,enum=legitimate_interests"`
 }
 
-// Target is a system that holds accounts, kept in step with the directory. One connector says how; there is `scim2`.
+// Target is a system that holds accounts, kept in step with the directory. Exactly one connector says how.
 type Target struct {
 	// ID, in tasks and the audit log.
 	ID string `yaml:"id" jsonschema:"required"`
@@ -440,6 +440,12 @@ type Target struct {
 	Title string `yaml:"title"`
 	// SCIM2 speaks SCIM 2.0.
 	SCIM2 *SCIM2 `yaml:"scim2"`
+	// Webhook tells an address of each change; it holds no accounts that could be read.
+	Webhook *Webhook `yaml:"webhook"`
+	// Exec asks a program on this machine that people wrote themselves.
+	Exec *Exec `yaml:"exec"`
+	// HTTP asks a server that people wrote themselves.
+	HTTP *HTTP `yaml:"http"`
 	// Users who have an account there. Left out: nobody.
 	Users Scope `yaml:"users"`
 	// Release is what the target may learn about them, besides user name and whether they are active.
@@ -484,15 +490,105 @@ type SCIM2 struct {
 	InsecureHTTP bool `yaml:"insecure_http"`
 }
 
-// Auth is how the gateway proves itself to a target: one of these, or the word `none`.
+// Webhook is an address that is told of changes: CloudEvents, signed as Standard Webhooks says.
+type Webhook struct {
+	// URL that gets every event by POST.
+	URL *url.URL `yaml:"url" jsonschema:"required"`
+	// Secrets that events are signed with, all of them, so that one can follow another: `whsec_` and base64 of 24 to 64 bytes (HMAC-SHA256), or `whsk_` and base64 of an Ed25519 key.
+	Secrets Some[Secret] `yaml:"secrets" jsonschema:"required"`
+	// Timeout of one delivery.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=15s"`
+	// CA is a PEM file with the authorities to trust. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// Rate is how many events a second it may get. Left out: as many as it takes.
+	Rate int `yaml:"rate" jsonschema:"minimum=1"`
+	// InsecureHTTP allows an http URL that is not on loopback.
+	InsecureHTTP bool `yaml:"insecure_http"`
+}
+
+// Exec is a program that speaks the connector protocol over its standard input and output. It is started for each call, without a shell.
+type Exec struct {
+	// Program file.
+	Program File `yaml:"program" jsonschema:"required"`
+	// Args that it is started with, as they are.
+	Args []string `yaml:"args"`
+	// Env is its whole environment, besides PATH, LANG and TZ.
+	Env map[string]Secret `yaml:"env"`
+	// Timeout of one call; then the program and all that it started is ended.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=30s"`
+	// AtOnce is how many of it run at the same time.
+	AtOnce int `yaml:"at_once" jsonschema:"default=4,minimum=1"`
+	// Rate is how many calls a second it may get. Left out: as many as it takes.
+	Rate int `yaml:"rate" jsonschema:"minimum=1"`
+}
+
+// HTTP is a server that speaks the connector protocol.
+type HTTP struct {
+	// URL that gets every call by POST.
+	URL *url.URL `yaml:"url" jsonschema:"required"`
+	// Auth is how the gateway proves itself.
+	Auth Auth `yaml:"auth" jsonschema:"required"`
+	// Timeout of one call.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
+	// CA is a PEM file with the authorities to trust. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// Rate is how many calls a second it may get. Left out: as many as it takes.
+	Rate int `yaml:"rate" jsonschema:"minimum=1"`
+	// InsecureHTTP allows an http URL that is not on loopback.
+	InsecureHTTP bool `yaml:"insecure_http"`
+}
+
+// Auth is how the gateway proves itself to a target: one of these, with a client certificate beside it or alone, or the word `none`.
 type Auth struct {
 	// Bearer token.
 	Bearer Secret `yaml:"bearer"`
 	// Basic is a user name and a password.
 	Basic *Basic `yaml:"basic"`
+	// Header of the target's own that carries a key.
+	Header *KeyHeader `yaml:"header"`
+	// OAuth2 gets short-lived tokens from an authorization server (client credentials).
+	OAuth2 *TokenSource `yaml:"oauth2"`
+	// MTLS is a client certificate, shown to the target and to the authorization server.
+	MTLS *ClientCertificate `yaml:"mtls"`
 
 	// None is set by the word `none`.
 	None bool `yaml:"-"`
+}
+
+// KeyHeader is a header that carries a key.
+type KeyHeader struct {
+	// Name of the header, such as `X-Api-Key`.
+	Name string `yaml:"name" jsonschema:"required"`
+	// Value of the header.
+	Value Secret `yaml:"value" jsonschema:"required"`
+}
+
+// TokenSource is an authorization server and who the gateway is there; exactly one of `client_secret` and `private_key`, or neither beside `mtls`.
+type TokenSource struct {
+	// TokenURL of the authorization server.
+	TokenURL *url.URL `yaml:"token_url" jsonschema:"required"`
+	// ClientID of the gateway there.
+	ClientID string `yaml:"client_id" jsonschema:"required"`
+	// ClientSecret, sent by Basic.
+	ClientSecret Secret `yaml:"client_secret"`
+	// PrivateKey in PEM, RSA, P-256 or Ed25519, signs an assertion instead (RFC 7523).
+	PrivateKey Secret `yaml:"private_key"`
+	// KeyID of that key, as the authorization server knows it.
+	KeyID string `yaml:"key_id"`
+	// Audience of the assertion. Left out: the token URL.
+	Audience string `yaml:"audience"`
+	// Scopes to ask for. Left out: those that the server gives.
+	Scopes Some[string] `yaml:"scopes"`
+	// Resource that the token is for (RFC 8707).
+	Resource *url.URL `yaml:"resource"`
+}
+
+// ClientCertificate is a certificate and its key.
+type ClientCertificate struct {
+	// Cert is a PEM file with the certificate, and those between it and its root.
+	Cert File `yaml:"cert" jsonschema:"required"`
+	// Key in PEM.
+	Key Secret `yaml:"key" jsonschema:"required"`
 }
 
 // Basic is a user name and a password.

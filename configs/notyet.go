@@ -21,9 +21,6 @@ var notYet = []struct{ path, what, cure string }{
 	{"targets[].salesforce", "the connector salesforce is not built yet", "use scim2, which Salesforce speaks too"},
 	{"targets[].ldap", "the connector ldap is not built yet", "use scim2"},
 	{"targets[].csv", "the connector csv is not built yet", "use scim2"},
-	{"targets[].webhook", "the connector webhook is not built yet", "use scim2"},
-	{"targets[].scim2.auth.oauth2", "OAuth 2.0 towards targets is not built yet", "use bearer or basic"},
-	{"targets[].scim2.auth.mtls", "client certificates towards targets are not built yet", "use bearer or basic"},
 }
 
 var index = regexp.MustCompile(`\[[0-9]+\]`)

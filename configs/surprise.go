@@ -71,8 +71,12 @@ func (s *surprises) insecure() {
 		}
 	}
 	for i, t := range s.Targets {
-		if t.SCIM2 != nil && t.SCIM2.InsecureHTTP {
-			s.say(where("targets").index(i).key("scim2").key("insecure_http"), "accounts go to "+t.ID+" by http: whoever is on the way can read and change them", "give the target https")
+		for name, insecure := range map[string]bool{
+			"scim2": t.SCIM2 != nil && t.SCIM2.InsecureHTTP, "webhook": t.Webhook != nil && t.Webhook.InsecureHTTP, "http": t.HTTP != nil && t.HTTP.InsecureHTTP,
+		} {
+			if insecure {
+				s.say(where("targets").index(i).key(name).key("insecure_http"), "accounts go to "+t.ID+" by http: whoever is on the way can read and change them", "give the target https")
+			}
 		}
 	}
 }

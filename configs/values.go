@@ -232,7 +232,7 @@ func (t *TLS) word(s string) *problem {
 
 func (a *Auth) word(s string) *problem {
 	if s != "none" {
-		return &problem{fmt.Sprintf("auth is %q", hideWord(s)), "write bearer, basic, or the word none"}
+		return &problem{fmt.Sprintf("auth is %q", hideWord(s)), "write bearer, basic, header, oauth2 or mtls, or the word none"}
 	}
 	a.None = true
 	return nil

@@ -14,6 +14,9 @@ import (
 // zero Awkward with a Handler only passes on and takes notes.
 type Awkward struct {
 	Handler http.Handler
+	// Change reports whether a request is to change something. nil: if its method
+	// is not GET.
+	Change func(Seen) bool
 
 	mu    sync.Mutex
 	plans []plan
@@ -24,9 +27,10 @@ type Awkward struct {
 type Trick func(w http.ResponseWriter, r *http.Request, target http.Handler)
 
 type plan struct {
-	left  int
-	which func(*http.Request) bool
-	trick Trick
+	left   int
+	which  func(*http.Request) bool
+	writes bool // only those that are to change something
+	trick  Trick
 }
 
 // Seen is a request that came, whatever became of it.
@@ -37,18 +41,27 @@ type Seen struct {
 }
 
 // Next plays a trick on the next n requests; on -1 it never ends.
-func (a *Awkward) Next(n int, t Trick) { a.When(n, func(*http.Request) bool { return true }, t) }
+func (a *Awkward) Next(n int, t Trick) { a.plan(plan{left: n, trick: t}) }
 
 // Writes plays a trick on the next n requests that are to change something.
-func (a *Awkward) Writes(n int, t Trick) {
-	a.When(n, func(r *http.Request) bool { return r.Method != http.MethodGet }, t)
-}
+func (a *Awkward) Writes(n int, t Trick) { a.plan(plan{left: n, writes: true, trick: t}) }
 
 // When plays a trick on the next n requests that which chooses.
 func (a *Awkward) When(n int, which func(*http.Request) bool, t Trick) {
+	a.plan(plan{left: n, which: which, trick: t})
+}
+
+func (a *Awkward) plan(p plan) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.plans = append(a.plans, plan{n, which, t})
+	a.plans = append(a.plans, p)
+}
+
+func (a *Awkward) changes(s Seen) bool {
+	if a.Change != nil {
+		return a.Change(s)
+	}
+	return s.Method != http.MethodGet
 }
 
 // Behave forgets all tricks and notes.
@@ -69,7 +82,7 @@ func (a *Awkward) Seen() []Seen {
 func (a *Awkward) Changes() []Seen {
 	var out []Seen
 	for _, s := range a.Seen() {
-		if s.Method != http.MethodGet {
+		if a.changes(s) {
 			out = append(out, s)
 		}
 	}
@@ -89,9 +102,10 @@ func (a *Awkward) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *Awkward) note(r *http.Request, body string) Trick {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seen = append(a.seen, Seen{r.Method, r.RequestURI, r.Header.Clone(), body})
+	s := Seen{r.Method, r.RequestURI, r.Header.Clone(), body}
+	a.seen = append(a.seen, s)
 	for i := range a.plans {
-		if p := &a.plans[i]; p.left != 0 && p.which(r) {
+		if p := &a.plans[i]; p.left != 0 && (p.which == nil || p.which(r)) && (!p.writes || a.changes(s)) {
 			p.left--
 			return p.trick
 		}
