@@ -1,13 +1,24 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/external"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/oauth"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scimuser"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/webhook"
 )
 
 // connection is the connector of a target, and how it is called.
@@ -23,27 +34,113 @@ func (s *site) connector(t configs.Target) (connection, error) {
 	switch {
 	case t.SCIM2 != nil:
 		return s.scim2(*t.SCIM2)
+	case t.Webhook != nil:
+		return s.webhook(t.ID, *t.Webhook)
+	case t.Exec != nil:
+		return s.exec(*t.Exec)
+	case t.HTTP != nil:
+		return s.http(*t.HTTP)
 	}
 	return connection{}, errors.New("it has no connector")
 }
 
 func (s *site) scim2(t configs.SCIM2) (connection, error) {
-	roots, err := rootsFrom(string(t.CA))
+	client, auth, err := s.caller(t.Auth, t.CA, t.Timeout)
 	if err != nil {
 		return connection{}, err
 	}
-	c := scim2.Config{
-		URL: t.URL.String(), Client: outboundClient(s.cfg.Outbound.Allow, roots, t.Timeout),
-		Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.Patch],
-	}
-	switch a := t.Auth; {
-	case !a.Bearer.IsZero():
-		c.Auth = scim2.Bearer(a.Bearer.Value())
-	case a.Basic != nil:
-		c.Auth = scim2.Basic(a.Basic.User, a.Basic.Password.Value())
-	}
+	c := scim2.Config{URL: t.URL.String(), Client: client, Auth: auth, Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.Patch]}
 	conn, err := scim2.New(c)
 	return connection{conn, c.URL, t.Timeout, t.Rate}, err
+}
+
+func (s *site) webhook(target string, t configs.Webhook) (connection, error) {
+	client, _, err := s.caller(configs.Auth{}, t.CA, t.Timeout)
+	if err != nil {
+		return connection{}, err
+	}
+	c := webhook.Config{URL: t.URL.String(), Client: client, Source: s.cfg.Server.PublicURL.String() + "/.gatehouse/targets/" + target}
+	for _, secret := range t.Secrets {
+		c.Secrets = append(c.Secrets, secret.Value())
+	}
+	conn, err := webhook.New(c)
+	return connection{conn, c.URL, t.Timeout, t.Rate}, err
+}
+
+func (s *site) exec(t configs.Exec) (connection, error) {
+	program, err := filepath.Abs(string(t.Program))
+	if err != nil {
+		return connection{}, err
+	}
+	e := external.Exec{Program: program, Args: t.Args, Timeout: t.Timeout}
+	for _, name := range slices.Sorted(maps.Keys(t.Env)) {
+		e.Env = append(e.Env, name+"="+t.Env[name].Value())
+	}
+	carrier, err := external.NewExec(e, t.AtOnce)
+	if err != nil {
+		return connection{}, err
+	}
+	return connection{external.New(carrier), program + " " + strings.Join(t.Args, " "), t.Timeout, t.Rate}, nil
+}
+
+func (s *site) http(t configs.HTTP) (connection, error) {
+	client, auth, err := s.caller(t.Auth, t.CA, t.Timeout)
+	if err != nil {
+		return connection{}, err
+	}
+	carrier, err := external.NewHTTP(t.URL.String(), client, auth)
+	if err != nil {
+		return connection{}, err
+	}
+	return connection{external.New(carrier), t.URL.String(), t.Timeout, t.Rate}, nil
+}
+
+// caller is what calls a target, and what adds to a request who we are.
+func (s *site) caller(a configs.Auth, ca configs.File, timeout time.Duration) (*http.Client, func(*http.Request), error) {
+	roots, err := rootsFrom(string(ca))
+	if err != nil {
+		return nil, nil, err
+	}
+	client := outboundClient(s.cfg.Outbound.Allow, roots, timeout)
+	if m := a.MTLS; m != nil {
+		chain, err := os.ReadFile(string(m.Cert))
+		if err != nil {
+			return nil, nil, err
+		}
+		cert, err := tls.X509KeyPair(chain, []byte(m.Key.Value()))
+		if err != nil {
+			return nil, nil, fmt.Errorf("client certificate: %w", err)
+		}
+		client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{cert}
+	}
+	switch {
+	case !a.Bearer.IsZero():
+		return client, scim2.Bearer(a.Bearer.Value()), nil
+	case a.Basic != nil:
+		return client, scim2.Basic(a.Basic.User, a.Basic.Password.Value()), nil
+	case a.Header != nil:
+		return client, func(r *http.Request) { r.Header.Set(a.Header.Name, a.Header.Value.Value()) }, nil
+	case a.OAuth2 != nil:
+		client.Transport, err = tokens(*a.OAuth2, *client)
+		return client, nil, err
+	}
+	return client, nil, nil
+}
+
+// tokens adds a token to what a client sends. The client itself, with its
+// certificate, asks the authorization server.
+func tokens(o configs.TokenSource, client http.Client) (*oauth.Transport, error) {
+	c := oauth.Config{
+		TokenURL: o.TokenURL.String(), ClientID: o.ClientID, Secret: o.ClientSecret.Value(), KeyID: o.KeyID, Audience: o.Audience,
+		Scopes: o.Scopes, Resource: address(o.Resource), Client: &client,
+	}
+	if !o.PrivateKey.IsZero() {
+		var err error
+		if c.Key, err = privateKey(o.PrivateKey.Value()); err != nil {
+			return nil, err
+		}
+	}
+	return oauth.New(client.Transport, c)
 }
 
 // names are those of attributes at a target.
@@ -65,8 +162,26 @@ func (n names) place(attribute, as string) string {
 }
 
 // namesOf are those of the accounts at a target.
-func namesOf(configs.Target) names {
+func namesOf(t configs.Target) names {
+	if t.Exec != nil || t.HTTP != nil {
+		return ownNames
+	}
 	return scimNames
+}
+
+// ownNames are what a connector of one's own gets: ours, or what the release
+// says instead.
+var ownNames = names{
+	usual: func(attribute string) string { return attribute },
+	check: func(name string) error {
+		switch name {
+		case "user_name", "external_id", "active", "id":
+			return errors.New("the account says that itself")
+		}
+		return nil
+	},
+	called: "name of an attribute",
+	mend:   "call it otherwise with as",
 }
 
 var scimNames = names{

@@ -19,9 +19,10 @@ var floors = map[string]int{
 
 	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
 	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "gateway/session": 1,
-	"provisioning/connector/scimuser": 1,
+	"provisioning/connector/scimuser": 1, "provisioning/connector/post": 1,
 
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
+	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3,
 	"gateway": 4, "web/portal": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
@@ -56,7 +57,7 @@ var outside = []struct {
 	{"github.com/mattermost/xml-roundtrip-validator", []string{"federation/saml"}, "it runs before anything else sees XML"},
 	{"github.com/coreos/go-oidc", []string{"federation/oidc"}, "it knows OpenID Connect"},
 	{"golang.org/x/oauth2", []string{"federation/oidc"}, "it knows OAuth 2.0"},
-	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest"}, "tokens are signed and checked by who makes or receives them"},
+	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest", "provisioning/connector/oauth"}, "tokens are signed and checked by who makes or receives them"},
 	{"go.etcd.io/bbolt", []string{"provisioning/store/boltstore"}, "an engine is behind the contract of store"},
 	{"cel.dev/cel-go", []string{"authz/expr"}, "there is one expression language"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, "configuration becomes values once"},

@@ -21,6 +21,7 @@ type Account struct {
 	ExternalID string // our user's ID: random, immutable, never reused
 	UserName   string
 	Active     bool
+	Version    uint64 // of the user, as wanted: for who tells of changes, no part of what is held
 	// Attributes under the target's names (for SCIM: attribute paths such as
 	// name.givenName or emails[type eq "work"].value). Sync touches nothing
 	// else at the target; a name with no values is cleared.

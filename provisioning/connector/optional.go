@@ -92,6 +92,10 @@ type Caps struct {
 	NoList    bool `json:"no_list,omitempty"`    // it can not be asked who all is there: there is no reconciliation
 	NoRename  bool `json:"no_rename,omitempty"`  // a user name stays what it was
 	NoGroups  bool `json:"no_groups,omitempty"`  // although the connector has Groups
+	// Sink: it is told of changes and holds nothing that could be asked for. It
+	// is told the whole account; an ID stands for what was last told, and Sync
+	// returns another with every change.
+	Sink bool `json:"sink,omitempty"`
 }
 
 // ErrCanNot: the target can not do what it is asked for.

@@ -65,7 +65,7 @@ func (r *run) load(ctx context.Context) error {
 		if r.acct, err = r.t.Account(u, s); err != nil {
 			return &connector.Error{Class: connector.Invalid, Text: "the account can not be worked out", Err: err}
 		}
-		r.acct.ExternalID, r.acct.Active = u.ID, u.Active
+		r.acct.ExternalID, r.acct.Active, r.acct.Version = u.ID, u.Active, u.Version
 		r.acct.Attributes = cleared(r.acct.Attributes, r.link.Sent)
 		return nil
 	})
@@ -239,7 +239,7 @@ func (r *run) done(did string) {
 // of scope or gone. Whether it is disabled already is for the target to say: the
 // answer to an earlier attempt to enable it may have been lost.
 func (r *run) leave(ctx context.Context) error {
-	gone := connector.Account{ExternalID: r.userID, UserName: r.link.UserName}
+	gone := connector.Account{ExternalID: r.userID, UserName: r.link.UserName, Version: r.user.Version}
 	if r.link.RemoteID == "" {
 		there, err := r.t.Connector.Find(ctx, gone)
 		if err != nil {

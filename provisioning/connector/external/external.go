@@ -106,7 +106,11 @@ type Carrier interface {
 // A Connector speaks to what is on the other side of a Carrier. Make one with New.
 type Connector struct{ carrier Carrier }
 
-var _ connector.Connector = (*Connector)(nil)
+var (
+	_ connector.Connector = (*Connector)(nil)
+	_ connector.Getter    = (*Connector)(nil)
+	_ connector.Tester    = (*Connector)(nil)
+)
 
 // New makes a Connector; it asks nothing yet.
 func New(c Carrier) *Connector { return &Connector{c} }

@@ -56,7 +56,7 @@ func refused(r post.Reply) ([]byte, error) {
 	if a, ok := read(r.Body); ok && a.Error != nil {
 		return r.Body, nil
 	}
-	e := &connector.Error{Class: connector.Invalid, After: r.After, Text: strconv.Itoa(r.Status) + " " + http.StatusText(r.Status)}
+	e := &connector.Error{Class: connector.Invalid, After: r.After, Throttled: r.Status == http.StatusTooManyRequests, Text: strconv.Itoa(r.Status) + " " + http.StatusText(r.Status)}
 	switch s := r.Status; {
 	case s == http.StatusTooManyRequests, s == http.StatusTooEarly:
 		e.Class = connector.Transient

@@ -210,7 +210,7 @@ func (*Connector) Accounts(context.Context) iter.Seq2[connector.Account, error] 
 
 // Caps is what can not be asked of a webhook.
 func (*Connector) Caps() connector.Caps {
-	return connector.Caps{NoFind: true, NoList: true, NoGroups: true}
+	return connector.Caps{NoFind: true, NoList: true, NoGroups: true, Sink: true}
 }
 
 func (w *Connector) send(ctx context.Context, e event) error {
@@ -237,6 +237,8 @@ func (w *Connector) send(ctx context.Context, e event) error {
 	case r.Status == http.StatusGone:
 		w.gone.Store(true)
 		return errGone
+	case r.Status/100 == 3:
+		return &connector.Error{Class: connector.Route, Text: strconv.Itoa(r.Status) + " " + http.StatusText(r.Status) + ": redirects are not followed"}
 	}
 	return &connector.Error{After: r.After, Throttled: r.Status == http.StatusTooManyRequests, Text: strconv.Itoa(r.Status) + " " + http.StatusText(r.Status)}
 }
