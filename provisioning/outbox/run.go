@@ -113,6 +113,9 @@ func (r *run) find(ctx context.Context) error {
 // mine is the ID of an account that is there and is, or may become, this
 // user's; empty if there is none.
 func (r *run) mine(ctx context.Context) (string, error) {
+	if connector.CapsOf(r.t.Connector).NoFind {
+		return "", nil // a second creation is for the target to see through
+	}
 	there, err := r.t.Connector.Find(ctx, r.acct)
 	if err != nil {
 		return "", err
@@ -240,6 +243,14 @@ func (r *run) done(did string) {
 // answer to an earlier attempt to enable it may have been lost.
 func (r *run) leave(ctx context.Context) error {
 	gone := connector.Account{ExternalID: r.userID, UserName: r.link.UserName, Version: r.user.Version}
+	if r.link.RemoteID == "" && connector.CapsOf(r.t.Connector).NoFind {
+		// What was begun may have arrived: it is told that it is over.
+		id, err := r.t.Connector.Sync(ctx, gone, "")
+		if err != nil {
+			return err
+		}
+		r.link.RemoteID, r.link.Intent = id, time.Time{}
+	}
 	if r.link.RemoteID == "" {
 		there, err := r.t.Connector.Find(ctx, gone)
 		if err != nil {
