@@ -616,7 +616,7 @@ func (k *checker) scim2(at where, s SCIM2) {
 func (k *checker) webhook(at where, w Webhook) {
 	k.callee(at, w.URL, w.InsecureHTTP)
 	for i, s := range w.Secrets {
-		if !s.IsZero() && !webhookSecret.MatchString(s.Value()) {
+		if s.Value() != "" && !webhookSecret.MatchString(s.Value()) {
 			k.say(at.key("secrets").index(i), "this is no secret of Standard Webhooks", "write whsec_ and base64 of 24 to 64 random bytes, or whsk_ and base64 of an Ed25519 key")
 		}
 	}
@@ -652,7 +652,9 @@ func (k *checker) auth(at where, a Auth) {
 	}
 	if o := a.OAuth2; o != nil {
 		at := at.key("oauth2")
-		k.secureURL(at.key("token_url"), o.TokenURL, false)
+		if u := o.TokenURL; u != nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			k.say(at.key("token_url"), "http, so anybody on the way could read the credentials", "write https")
+		}
 		k.allowed(at.key("token_url"), o.TokenURL)
 		switch ways := k.among(at, []string{"client_secret", "private_key"}); {
 		case len(ways) > 1, len(ways) == 0 && a.MTLS == nil:

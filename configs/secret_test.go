@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,5 +139,25 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestSecretOfAWebhookHasItsForm(t *testing.T) {
+	for value, good := range map[string]bool{
+		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw": true, "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=": true,
+		"hunter2": false, "whsec_short": false, "whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw": false,
+	} {
+		t.Setenv("HOOK", value)
+		src := strings.Replace(string(source(t, "minimal.yaml")), "\nservices:", "\ntargets: [ { id: hook, webhook: { url: https://hook.example/in, secrets: { env: HOOK } } } ]\nservices:", 1)
+		_, mistakes := Parse("x", []byte(src))
+		told := slices.ContainsFunc(mistakes, func(m Mistake) bool { return m.What == "this is no secret of Standard Webhooks" })
+		if told == good {
+			t.Errorf("%s: %v", value, mistakes)
+		}
+		for _, m := range mistakes {
+			if strings.Contains(m.String(), value) {
+				t.Errorf("the secret is told: %s", m)
+			}
+		}
 	}
 }
