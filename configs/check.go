@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -37,6 +38,7 @@ func (c *Config) check() []Mistake {
 	unique(k, "services", c.Services, func(s Service) string { return s.ID })
 	unique(k, "targets", c.Targets, func(t Target) string { return t.ID })
 	unique(k, "clients", c.Clients, func(cl Client) string { return cl.ID })
+	unique(k, "sources", c.Sources, func(s Source) string { return s.ID })
 
 	k.server()
 	k.site()
@@ -56,6 +58,9 @@ func (c *Config) check() []Mistake {
 	}
 	for i, cl := range c.Clients {
 		k.client(where("clients").index(i), cl)
+	}
+	for i, s := range c.Sources {
+		k.source(where("sources").index(i), s)
 	}
 	k.people("admins", c.Admins)
 	k.kept()
@@ -583,6 +588,9 @@ func (k *checker) target(at where, t Target) {
 		k.callee(at.key("http"), h.URL, h.InsecureHTTP)
 		k.auth(at.key("http").key("auth"), h.Auth)
 	}
+	if c := t.CSV; c != nil {
+		k.drop(at.key("csv"), c.SFTP)
+	}
 	users := at.key("users")
 	k.refers(users.key("roles"), "role", t.Users.Roles, k.roles, "roles")
 	k.refers(users.key("user_store"), "user store", t.Users.UserStores, k.userStores, "user_stores")
@@ -700,6 +708,63 @@ func (k *checker) client(at where, c Client) {
 		}
 		k.basic(p.key("basic"), cred.Basic)
 	}
+}
+
+// waysIn are all there are of a source.
+var waysIn = []string{"csv"}
+
+func (k *checker) source(at where, s Source) {
+	if len(k.among(at, waysIn)) == 0 {
+		k.say(at, "a source has nothing to read", "add csv: { folder: … }")
+	} else {
+		k.exactlyOne(at, "a source", waysIn...)
+	}
+	k.refers(at.key("user_store"), "user store", s.UserStores, k.userStores, "user_stores")
+	if c := s.CSV; c != nil {
+		k.drop(at.key("csv"), c.SFTP)
+		k.columns(at.key("csv").key("columns"), c.Columns)
+		if strings.Contains(c.Files, "/") {
+			k.say(at.key("csv").key("files"), "a file is right in the folder", "name the folder with folder, and here only the file")
+		}
+	}
+}
+
+// columns checks what a file's columns are mapped to.
+func (k *checker) columns(at where, columns map[string]string) {
+	if len(columns) == 0 {
+		return
+	}
+	if columns["user_name"] == "" {
+		k.say(at, "nobody has a name", "map user_name to the column with the names")
+	}
+	known := append([]string{"user_name", "external_id", "user_store", "active"}, k.attributes...)
+	heads := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(columns)) {
+		k.refer(at.key(name), "attribute", name, known, "attributes")
+		if other := heads[columns[name]]; other != "" && columns[name] != "" {
+			k.say(at.key(name), fmt.Sprintf("the column %q is mapped to %s already", columns[name], other), "map each column to one attribute")
+		}
+		heads[columns[name]] = name
+	}
+}
+
+// drop checks a folder where files are handed over.
+func (k *checker) drop(at where, s *SFTP) {
+	k.exactlyOne(at, "a place for files", "folder", "sftp")
+	if s == nil {
+		return
+	}
+	at = at.key("sftp")
+	k.exactlyOne(at, "sftp", "key", "password")
+	host, port, err := net.SplitHostPort(s.Address)
+	if s.Address == "" {
+		return
+	}
+	if err != nil || host == "" || !isPort(port) {
+		k.say(at.key("address"), fmt.Sprintf("%q is no host with a port", s.Address), "write both, as in files.example:22")
+		return
+	}
+	k.allowed(at.key("address"), &url.URL{Scheme: "sftp", Host: s.Address})
 }
 
 // kept refuses `absent: keep` for attributes that decide something: who lost a

@@ -39,6 +39,8 @@ type Config struct {
 	Targets []Target `yaml:"targets"`
 	// Clients are systems that provision users into the directory.
 	Clients []Client `yaml:"clients"`
+	// Sources are lists of people that the gateway reads by itself.
+	Sources []Source `yaml:"sources"`
 	// Admins may use the admin pages and the API.
 	Admins People `yaml:"admins"`
 	// Outbound says what the gateway itself may call.
@@ -446,6 +448,8 @@ type Target struct {
 	Exec *Exec `yaml:"exec"`
 	// HTTP asks a server that people wrote themselves.
 	HTTP *HTTP `yaml:"http"`
+	// CSV writes files.
+	CSV *CSVTarget `yaml:"csv"`
 	// Users who have an account there. Left out: nobody.
 	Users Scope `yaml:"users"`
 	// Release is what the target may learn about them, besides user name and whether they are active.
@@ -643,4 +647,74 @@ type Credential struct {
 type ClientSecret struct {
 	// Secret itself.
 	Secret Secret `yaml:"secret" jsonschema:"required"`
+}
+
+// CSVTarget writes the accounts into CSV files, for a system that reads those; exactly one of `folder` and `sftp` says where.
+type CSVTarget struct {
+	// Folder of this machine.
+	Folder Folder `yaml:"folder"`
+	// SFTP is a folder of another machine.
+	SFTP *SFTP `yaml:"sftp"`
+	// Content: `full` files hold every account, `delta` files what changed since the last one.
+	Content string `yaml:"content" jsonschema:"enum=full,enum=delta,default=full"`
+	// Every is how long changes are gathered before a file is written.
+	Every time.Duration `yaml:"every" jsonschema:"default=5m"`
+	// Keep is how many files stay there; older ones are removed. Left out: all.
+	Keep int `yaml:"keep" jsonschema:"minimum=1"`
+	// BOM begins each file with the mark by which some spreadsheets know UTF-8.
+	BOM bool `yaml:"bom"`
+	// Harmless puts an apostrophe before cells that a spreadsheet would run as a formula. That alters what stands in the file.
+	Harmless bool `yaml:"harmless"`
+}
+
+// SFTP is a folder of another machine; `key` or `password` proves who the gateway is.
+type SFTP struct {
+	// Address of the machine and its port: `files.example:22`.
+	Address string `yaml:"address" jsonschema:"required"`
+	// User there.
+	User string `yaml:"user" jsonschema:"required"`
+	// Folder there. Left out: where the user begins.
+	Folder string `yaml:"folder"`
+	// KnownHosts is a file as OpenSSH keeps it, with the key that the machine must show. `ssh-keyscan` writes one; compare it with what the machine's administrator says.
+	KnownHosts File `yaml:"known_hosts" jsonschema:"required"`
+	// Key is a private key without a passphrase, as `ssh-keygen` makes it.
+	Key Secret `yaml:"key"`
+	// Password, where there is no key.
+	Password Secret `yaml:"password"`
+	// Timeout to connect and sign in.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
+}
+
+// Source is a list of people that the gateway reads by itself; exactly one way says how. What it says is its own: it changes nothing that others said, and takes nobody over whom others made.
+type Source struct {
+	// ID, the source of what it says.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Title for people.
+	Title string `yaml:"title"`
+	// UserStores its people may be in; who is named without one is in the first. Left out: the first user store there is.
+	UserStores Some[string] `yaml:"user_store"`
+	// Adopt says whether it may take over a user who is there already and is not its own: `never`, or by `user_name`.
+	Adopt string `yaml:"adopt" jsonschema:"enum=never,enum=user_name,default=never"`
+	// Missing says what becomes of its people who are not in a full list any more.
+	Missing string `yaml:"missing" jsonschema:"enum=disable,enum=keep,default=disable"`
+	// CSV reads files.
+	CSV *CSVSource `yaml:"csv"`
+}
+
+// CSVSource reads CSV files from a folder; exactly one of `folder` and `sftp` says where.
+type CSVSource struct {
+	// Folder of this machine.
+	Folder Folder `yaml:"folder"`
+	// SFTP is a folder of another machine.
+	SFTP *SFTP `yaml:"sftp"`
+	// Files that are meant, by name with `*` for any text; in alphabetical order.
+	Files string `yaml:"files" jsonschema:"default=*.csv"`
+	// Content: `full` files hold everybody, so that who is missing has left; `delta` files only those about whom something changes.
+	Content string `yaml:"content" jsonschema:"enum=full,enum=delta,default=delta"`
+	// Poll is how often the folder is looked at. A file is taken when it has not changed between two looks, or when NAME.done stands beside it.
+	Poll time.Duration `yaml:"poll" jsonschema:"default=1m"`
+	// Columns maps attributes, and `user_name`, `external_id`, `user_store` and `active`, to the headings of the columns; other columns are not read. Left out: the headings are those names themselves.
+	Columns map[string]string `yaml:"columns"`
+	// Threads is how many parts of a file are worked on at the same time.
+	Threads int `yaml:"threads" jsonschema:"default=8,minimum=1"`
 }

@@ -20,7 +20,6 @@ var notYet = []struct{ path, what, cure string }{
 	{"targets[].google", "the connector google is not built yet", "use scim2"},
 	{"targets[].salesforce", "the connector salesforce is not built yet", "use scim2, which Salesforce speaks too"},
 	{"targets[].ldap", "the connector ldap is not built yet", "use scim2"},
-	{"targets[].csv", "the connector csv is not built yet", "use scim2"},
 }
 
 var index = regexp.MustCompile(`\[[0-9]+\]`)

@@ -22,6 +22,10 @@ func (Some[T]) some() {}
 // written, absolute or relative to the working directory once it is loaded.
 type File string
 
+// A Folder is the path of a folder, as File is that of a file. It need not be
+// there when the configuration is read.
+type Folder string
+
 // A Listen is a host and a port: ":443", "127.0.0.1:9090", "[::1]:8443".
 type Listen string
 
@@ -53,6 +57,7 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[Listen]():        {"an address to listen at such as :443 or 127.0.0.1:9090", `^.*:[0-9]+$`, listen},
 	reflect.TypeFor[Size]():          {"a size such as 512KiB or 1MiB", `^[0-9]+(B|KiB|MiB|GiB)?$`, size},
 	reflect.TypeFor[File]():          {"the path of a file", "", file},
+	reflect.TypeFor[Folder]():        {"the path of a folder", "", folder},
 	reflect.TypeFor[Store]():         {"an engine and its file such as bolt:./data/gatehouse.db", `^bolt:.+$`, storeURL},
 }
 
@@ -176,6 +181,13 @@ func file(d *decoder, s string) (any, *problem) {
 		return nil, p
 	}
 	return File(f), nil
+}
+
+func folder(d *decoder, s string) (any, *problem) {
+	if strings.ContainsRune(s, 0) {
+		return nil, &problem{"a path with a zero byte in it", "write the path of a folder"}
+	}
+	return Folder(d.resolve(s)), nil
 }
 
 func storeURL(d *decoder, s string) (any, *problem) {

@@ -16,6 +16,7 @@ const module = "github.com/gatehouse-sso/gatehouse"
 // never sideways, unless a row of allowed says why.
 var floors = map[string]int{
 	"authz": 0, "authz/expr": 0, "federation": 0, "provisioning/store": 0, "provisioning/connector": 0, "provisioning/scim": 0, "configs": 0, "web": 0,
+	"provisioning/folder": 0, "provisioning/sheet": 0,
 
 	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
 	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "gateway/session": 1,
@@ -34,6 +35,7 @@ var helpers = map[string][]string{
 	"federation/federationtest":            {"federation"},
 	"provisioning/store/storetest":         {"provisioning/store"},
 	"provisioning/connector/connectortest": {"provisioning/connector"},
+	"provisioning/folder/foldertest":       {"provisioning/folder"},
 	"web/webtest":                          {"web"},
 }
 
@@ -64,8 +66,10 @@ var outside = []struct {
 	{"github.com/spf13/cobra", []string{"cmd/gatehouse"}, "only the program has verbs"},
 	{"github.com/maypok86/otter", []string{"gateway"}, "only the request path remembers within bounds"},
 	{"golang.org/x/time", []string{"provisioning/connector", "cmd/gatehouse"}, "calls to targets and records of refusals are paced, nothing else"},
+	{"github.com/pkg/sftp", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SFTP, behind the contract of folder"},
+	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SSH, which SFTP is carried by"},
 	{"golang.org/x/net", []string{"gateway"}, "tokens in headers are parsed as net/http does"},
-	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "web/webtest"}, "test suites that are packages"},
+	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
 }
 
 // banned must not be linked into the program.
