@@ -617,8 +617,8 @@ type Client struct {
 	Mode string `yaml:"mode" jsonschema:"enum=persist,enum=persist-and-push,default=persist"`
 	// Targets it pushes to. Left out: all.
 	Targets Some[string] `yaml:"targets"`
-	// Profile of the protocol that it speaks.
-	Profile string `yaml:"profile" jsonschema:"enum=rfc,default=rfc"`
+	// Profile is the dialect of SCIM that it speaks: what Microsoft Entra, Okta or WSO2 send is made legal before it is read, and counted (`gatehouse clients dialect`). `rfc` takes nothing for anything else.
+	Profile string `yaml:"profile" jsonschema:"enum=rfc,enum=entra,enum=okta,enum=wso2,default=rfc"`
 	// Groups of these stores that it may see and change, by name or with `*` for any text. Left out: none, since a group can open doors.
 	Groups Some[string] `yaml:"groups"`
 	// Links makes the client the authority on who the people of an identity provider are.

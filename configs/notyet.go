@@ -46,8 +46,5 @@ var refusedChoice = map[string]string{
 	"algorithms HS512":    "a shared secret can not sign ID tokens here: write RS256, ES256 or EdDSA",
 	"binding artifact":    "the artifact binding is not built: write redirect or post",
 	"mode push-only":      "clients whose users are kept nowhere are not built yet: write persist-and-push",
-	"profile entra":       "this dialect is not built yet: write rfc, and let Entra speak it with the flag aadOptscim062020",
-	"profile okta":        "this dialect is not built yet: write rfc",
-	"profile wso2":        "this dialect is not built yet: write rfc",
 	"groups_overage keep": "more groups than fit are never read as those that were known: write refuse or fetch",
 }

@@ -43,6 +43,7 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("DELETE /v1/user", a.deleteUser)
 	a.route("POST /v1/user/link", a.link)
 	a.route("DELETE /v1/user/link", a.unlink)
+	a.route("GET /v1/client/dialect", a.dialect)
 	a.route("GET /v1/sessions", a.sessions)
 	a.route("DELETE /v1/sessions", a.endSessions)
 	a.route("GET /v1/tasks", a.tasks)

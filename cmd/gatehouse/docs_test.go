@@ -945,7 +945,10 @@ var (
 )
 
 // threatTests are the tests of each row, with their packages.
-func threatTests(t *testing.T) map[string][]string {
+func threatTests(t *testing.T) map[string][]string { return testsOf(t, threatTest, threatID) }
+
+// testsOf are the tests that bear the names of rows, by row, with their packages.
+func testsOf(t *testing.T, name, row *regexp.Regexp) map[string][]string {
 	t.Helper()
 	tests := map[string][]string{}
 	everyFile(t, "_test.go", parser.SkipObjectResolution, func(dir string, f *ast.File) {
@@ -954,8 +957,8 @@ func threatTests(t *testing.T) map[string][]string {
 			if !ok || fn.Recv != nil {
 				continue
 			}
-			if m := threatTest.FindStringSubmatch(fn.Name.Name); m != nil {
-				for _, id := range threatID.FindAllString(m[1], -1) {
+			if m := name.FindStringSubmatch(fn.Name.Name); m != nil {
+				for _, id := range row.FindAllString(m[1], -1) {
 					tests[id] = append(tests[id], fmt.Sprintf("`%s` in `%s`", fn.Name.Name, dir))
 				}
 			}

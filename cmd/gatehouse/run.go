@@ -37,6 +37,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
@@ -58,6 +59,7 @@ type process struct {
 	keys     *gateway.Keys
 	audit    *audit.Log
 	recorder *recorder
+	dialects dialect.Tally
 	runner   *task.Runner
 	streams  gateway.Streams
 	site     atomic.Pointer[site]
@@ -246,6 +248,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			_, err := s.sessions.EndUser(ctx, userID)
 			return err
 		},
+		Rewritten: func(client string, made []dialect.Rewrite) { p.dialects.Add(client, p.now(), made) },
 		Refused: func(code, from string) {
 			p.recorder.Record(audit.Event{Kind: "client.refused", Code: code, From: from})
 		},
@@ -269,6 +272,7 @@ func clients(cfg *configs.Config) (*client.Registry, error) {
 	r := client.NewRegistry()
 	for _, c := range cfg.Clients {
 		made := client.Client{ID: c.ID, Title: c.Title, UserStores: c.UserStores, Mode: client.Mode(c.Mode), Targets: c.Targets, Groups: c.Groups}
+		made.Dialect, _ = dialect.Named(c.Profile) // check knows no other
 		if len(made.UserStores) == 0 {
 			made.UserStores = storeIDs(cfg)
 			if c.ID != client.Resident {

@@ -31,6 +31,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
@@ -65,6 +66,8 @@ type Client struct {
 	// Links, if not nil, makes each user whom it creates known to an identity
 	// provider.
 	Links *Links
+	// Dialect of SCIM that it speaks.
+	Dialect dialect.Dialect
 }
 
 // Links say that a client is the authority on who the people of an identity

@@ -52,7 +52,7 @@ fi
 # npm's programs, exactly those of the lock file.
 wanted=$(cat peers/package.json peers/package-lock.json | sha256sum)
 if [ "$(cat "$cache/installed" 2>/dev/null)" != "$wanted" ]; then
-    echo "e2e: installing from npm into $cache: axe-core express oidc-provider samlp scimmy scimmy-routers"
+    echo "e2e: installing from npm into $cache: axe-core express newman oidc-provider samlp scimmy scimmy-routers"
     mkdir -p "$cache"
     cp peers/package.json peers/package-lock.json "$cache/"
     log=$(mktemp)

@@ -34,6 +34,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/server"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
@@ -48,7 +49,10 @@ type Config struct {
 	// Refused is told of requests of nobody: a reason code, and from where. It
 	// must not block. nil: nobody is told.
 	Refused func(code, from string)
-	Log     *slog.Logger // nil: slog.Default
+	// Rewritten is told what of a client's messages was put right, as its Dialect
+	// says. It must not block. nil: nobody is told.
+	Rewritten func(clientID string, made []dialect.Rewrite)
+	Log       *slog.Logger // nil: slog.Default
 }
 
 // New makes the server.
@@ -68,6 +72,7 @@ func New(c Config) (http.Handler, error) {
 			{Type: rfc.UserType(), Store: users{&c}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
+		Dialect: c.speaks,
 		Authenticate: func(r *http.Request) (context.Context, error) {
 			who, err := c.Clients.Authenticate(r)
 			if err != nil {

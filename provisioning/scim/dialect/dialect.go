@@ -102,6 +102,9 @@ func Named(name string) (Dialect, bool) {
 	return all[i], true
 }
 
+// Strict reports whether nothing is put right: what is not legal is refused.
+func (d Dialect) Strict() bool { return len(d.rules) == 0 }
+
 func (d Dialect) has(rule string) bool { return slices.Contains(d.rules, rule) }
 
 // Quiet reports whether these clients expect no resource in the answer to a
@@ -135,7 +138,7 @@ func (d Dialect) Decode(data []byte) (*scim.Object, []Rewrite, error) {
 // Resource puts right what is sent as a whole resource, by POST or PUT. The
 // Object that it is given stays as it is.
 func (d Dialect) Resource(rt *scim.ResourceType, in *scim.Object) (*scim.Object, []Rewrite) {
-	if len(d.rules) == 0 {
+	if d.Strict() {
 		return in, nil
 	}
 	t := &turn{Dialect: d, rt: rt}
@@ -150,7 +153,7 @@ func (d Dialect) Resource(rt *scim.ResourceType, in *scim.Object) (*scim.Object,
 // Patch puts right the message of a PATCH. The Object that it is given stays as
 // it is.
 func (d Dialect) Patch(rt *scim.ResourceType, in *scim.Object) (*scim.Object, []Rewrite) {
-	if len(d.rules) == 0 {
+	if d.Strict() {
 		return in, nil
 	}
 	t := &turn{Dialect: d, rt: rt}
@@ -173,7 +176,7 @@ func (d Dialect) Patch(rt *scim.ResourceType, in *scim.Object) (*scim.Object, []
 
 // Filter puts right a filter.
 func (d Dialect) Filter(rt *scim.ResourceType, text string) (string, []Rewrite) {
-	if len(d.rules) == 0 {
+	if d.Strict() {
 		return text, nil
 	}
 	t := &turn{Dialect: d, rt: rt}

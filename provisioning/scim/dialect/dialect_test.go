@@ -39,7 +39,7 @@ func rulesOf(made []dialect.Rewrite) []string {
 }
 
 // The shapes that clients really send, and what they mean.
-func TestSC20_SC32_SC55_ShapesOfClients(t *testing.T) {
+func TestSC20SC32SC55_ShapesOfClients(t *testing.T) {
 	t.Parallel()
 	user, group := scim.UserType(), scim.GroupType()
 	for _, c := range []struct {
@@ -150,7 +150,7 @@ func TestSC20_SC32_SC55_ShapesOfClients(t *testing.T) {
 	}
 }
 
-func TestSC07_SC14_SC20_ShapesOfResources(t *testing.T) {
+func TestSC07SC14SC20_ShapesOfResources(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name       string
