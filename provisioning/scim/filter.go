@@ -80,6 +80,28 @@ func (rt *ResourceType) Filter(text string) (Filter, error) {
 	return resolveFilter(f, func(p Path) (Path, error) { return rt.resolve(p, InvalidFilter) })
 }
 
+// FilterAmong is Filter for a query over several types: an attribute that this
+// type does not have, but another one has, counts as unassigned.
+func (rt *ResourceType) FilterAmong(text string, types []*ResourceType) (Filter, error) {
+	f, err := ParseFilter(text)
+	if err != nil {
+		return nil, err
+	}
+	return resolveFilter(f, func(p Path) (Path, error) {
+		own, err := rt.resolve(p, InvalidFilter)
+		if err == nil {
+			return own, nil
+		}
+		for _, other := range types {
+			if q, err := other.resolve(p, InvalidFilter); err == nil {
+				q.absent = true
+				return q, nil
+			}
+		}
+		return own, err
+	})
+}
+
 func resolveFilter(f Filter, resolve func(Path) (Path, error)) (Filter, error) {
 	var err error
 	switch f := f.(type) {

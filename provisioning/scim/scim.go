@@ -35,6 +35,10 @@ const (
 	ListURN  = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 	PatchURN = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 	ErrorURN = "urn:ietf:params:scim:api:messages:2.0:Error"
+
+	SearchURN       = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
+	BulkRequestURN  = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
+	BulkResponseURN = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 )
 
 // MediaType is what every message is sent as (RFC 7644 section 3.1).

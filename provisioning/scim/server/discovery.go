@@ -68,6 +68,11 @@ func (s *Server) config() []byte {
 		Description string `json:"description"`
 		Primary     bool   `json:"primary"`
 	}
+	type bulk struct {
+		Supported     bool `json:"supported"`
+		MaxOperations int  `json:"maxOperations"`
+		MaxPayload    int  `json:"maxPayloadSize"` // bytes
+	}
 	type pagination struct {
 		Cursor        bool   `json:"cursor"`
 		Index         bool   `json:"index"`
@@ -76,6 +81,14 @@ func (s *Server) config() []byte {
 		MaxSize       int    `json:"maxPageSize"`
 		CursorTimeout int    `json:"cursorTimeout"` // seconds
 	}
+	type events struct {
+		Async string   `json:"asyncRequest"`
+		URIs  []string `json:"eventUris"`
+	}
+	ev := events{"none", []string{}}
+	if s.Async > 0 {
+		ev = events{"request", []string{asyncEvent}}
+	}
 	schemes := []scheme{{"oauthbearertoken", "Bearer token", "A token in the header Authorization (RFC 6750).", true}}
 	if s.Basic {
 		schemes = append(schemes, scheme{"httpbasic", "HTTP Basic", "A user name and a password in the header Authorization (RFC 7617).", false})
@@ -83,12 +96,8 @@ func (s *Server) config() []byte {
 	return encode(struct {
 		Schemas []string  `json:"schemas"`
 		Patch   supported `json:"patch"`
-		Bulk    struct {
-			Supported     bool `json:"supported"`
-			MaxOperations int  `json:"maxOperations"`
-			MaxPayload    int  `json:"maxPayloadSize"`
-		} `json:"bulk"`
-		Filter struct {
+		Bulk    bulk      `json:"bulk"`
+		Filter  struct {
 			Supported  bool `json:"supported"`
 			MaxResults int  `json:"maxResults"`
 		} `json:"filter"`
@@ -96,11 +105,13 @@ func (s *Server) config() []byte {
 		Sort           supported  `json:"sort"`
 		ETag           supported  `json:"etag"`
 		Pagination     pagination `json:"pagination"`
+		Events         events     `json:"securityEvents"`
 		Schemes        []scheme   `json:"authenticationSchemes"`
 		Meta           meta       `json:"meta"`
 	}{
 		Schemas: []string{scim.ConfigURN},
 		Patch:   supported{true},
+		Bulk:    bulk{true, s.MaxOperations, scim.MaxBody},
 		Filter: struct {
 			Supported  bool `json:"supported"`
 			MaxResults int  `json:"maxResults"`
@@ -108,6 +119,7 @@ func (s *Server) config() []byte {
 		Sort:       supported{true},
 		ETag:       supported{true},
 		Pagination: pagination{true, true, "index", s.DefaultPage, s.MaxPage, int(s.CursorTimeout.Seconds())},
+		Events:     ev,
 		Schemes:    schemes,
 		Meta:       meta{"ServiceProviderConfig", s.Base + "/ServiceProviderConfig"},
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
@@ -13,89 +14,122 @@ import (
 // that a Store does not have itself.
 const maxSort = 10_000
 
-// list answers a query over the resources of a type (RFC 7644 section 3.4.2).
-func (s *Server) list(ctx context.Context, res *Resource, par params) (reply, error) {
-	if err := s.Authorise(ctx, Access{Method: http.MethodGet, Type: res.Type}); err != nil {
+// A part of a query are the resources of one type.
+type part struct {
+	res    *Resource
+	filter scim.Filter
+	proj   scim.Projection
+}
+
+// list answers a query over the resources of one or several types (RFC 7644 section 3.4.2).
+func (s *Server) list(ctx context.Context, in []*Resource, par params) (reply, error) {
+	q := query{Query: scim.Query{Start: 1, Count: s.DefaultPage}}
+	if err := par.int("startindex", &q.Start); err != nil {
 		return reply{}, err
 	}
-	q, err := s.query(ctx, res.Type, par)
+	if err := par.int("count", &q.Count); err != nil {
+		return reply{}, err
+	}
+	q.Start, q.Count = max(q.Start, 1), min(max(q.Count, 0), s.MaxPage)
+	parts, err := s.parts(ctx, in, par)
 	if err != nil {
 		return reply{}, err
 	}
-	proj := par.projection(res.Type)
-	q.Wants = proj.Wants
+	if q.Sort, err = sortOf(parts, par); err != nil {
+		return reply{}, err
+	}
 
-	cursor, byCursor := par["cursor"]
-	walk := walk{who: s.Who(ctx), endpoint: res.Type.Endpoint, filter: par["filter"], sort: q.Sort.String(), count: q.Count}
+	var cursor string
+	cursor, q.byCursor = par["cursor"]
+	walk := walk{who: s.Who(ctx), filter: par["filter"], sort: q.Sort.String(), count: q.Count}
+	for _, p := range parts {
+		walk.endpoint += p.res.Type.Endpoint
+	}
 	remembered := false
 	switch {
-	case byCursor && par["startindex"] != "":
+	case q.byCursor && par["startindex"] != "":
 		return reply{}, scim.Errorf(http.StatusBadRequest, scim.InvalidCursor, "give a cursor or a startIndex, not both")
-	case byCursor && cursor != "":
+	case q.byCursor && cursor != "":
 		if q.After, err = s.seal.open(cursor, walk, s.Now().Add(-s.CursorTimeout)); err != nil {
 			return reply{}, err
 		}
-	case !byCursor:
+	case !q.byCursor:
 		q.After, remembered = s.walks.take(walk, q.Start, s.Now())
 	}
-	page, err := s.page(ctx, res.Store, q, byCursor)
+	page, err := s.page(ctx, parts, q)
 	if err != nil {
 		return reply{}, err
 	}
 	l := listed{total: page.Total, start: q.Start}
+	for _, f := range page.found {
+		l.items = append(l.items, s.encode(f.part.res.Type, f.r, f.part.proj))
+	}
 	switch {
-	case byCursor:
+	case q.byCursor:
 		l.start = 0
 		if page.Next != "" {
 			l.next = s.seal.close(page.Next, walk, s.Now())
 		}
 	default:
 		if remembered { // counted as the client has counted so far
-			l.total = q.Start - 1 + len(page.Resources)
+			l.total = q.Start - 1 + len(l.items)
 			if page.Next != "" {
 				l.total = max(l.total+1, page.Total)
 			}
 		}
 		if page.Next != "" {
-			s.walks.put(walk, q.Start+len(page.Resources), page.Next, s.Now())
+			s.walks.put(walk, q.Start+len(l.items), page.Next, s.Now())
 		}
-	}
-	for _, one := range page.Resources {
-		l.items = append(l.items, s.encode(res.Type, one, proj))
 	}
 	return reply{status: http.StatusOK, body: l.encode()}, nil
 }
 
-// query reads what a client asks for.
-func (s *Server) query(ctx context.Context, rt *scim.ResourceType, par params) (scim.Query, error) {
-	q := scim.Query{Start: 1, Count: s.DefaultPage}
-	var err error
-	if text, ok := par["filter"]; ok {
-		if q.Filter, err = s.filter(ctx, rt, text); err != nil {
-			return q, err
+// parts are the types that the client may ask for, each with what the query means for it.
+func (s *Server) parts(ctx context.Context, in []*Resource, par params) ([]part, error) {
+	types := make([]*scim.ResourceType, len(in))
+	for i, res := range in {
+		types[i] = res.Type
+	}
+	var parts []part
+	var refused error
+	for _, res := range in {
+		if err := s.Authorise(ctx, Access{Method: http.MethodGet, Type: res.Type}); err != nil {
+			refused = err
+			continue
 		}
+		p := part{res: res, proj: par.projection(res.Type)}
+		if text, ok := par["filter"]; ok {
+			var err error
+			if p.filter, err = s.filter(ctx, res.Type, types, text); err != nil {
+				return nil, err
+			}
+		}
+		parts = append(parts, p)
 	}
-	if q.Sort, err = rt.Sort(par["sortby"], par["sortorder"]); err != nil {
-		return q, err
+	if len(parts) == 0 {
+		return nil, refused
 	}
-	if err := par.int("startindex", &q.Start); err != nil {
-		return q, err
-	}
-	if err := par.int("count", &q.Count); err != nil {
-		return q, err
-	}
-	q.Start, q.Count = max(q.Start, 1), min(max(q.Count, 0), s.MaxPage)
-	return q, nil
+	return parts, nil
 }
 
-func (s *Server) filter(ctx context.Context, rt *scim.ResourceType, text string) (scim.Filter, error) {
+// sortOf is the order that the client wants; of several types, one must know the attribute.
+func sortOf(parts []part, par params) (o scim.Sort, err error) {
+	for _, p := range parts {
+		if o, err = p.res.Type.Sort(par["sortby"], par["sortorder"]); err == nil {
+			break
+		}
+	}
+	return o, err
+}
+
+func (s *Server) filter(ctx context.Context, rt *scim.ResourceType, among []*scim.ResourceType, text string) (scim.Filter, error) {
 	var err error
 	if d := s.dialect(ctx); d.Filter != nil {
 		if text, err = d.Filter(rt, text); err != nil {
 			return nil, err
 		}
 	}
-	f, err := rt.Filter(text)
+	f, err := rt.FilterAmong(text, among)
 	if err != nil {
 		return nil, err
 	}
@@ -107,25 +141,138 @@ func (s *Server) filter(ctx context.Context, rt *scim.ResourceType, text string)
 	return f, nil
 }
 
-// page asks the Store, or does what the Store can not.
-func (s *Server) page(ctx context.Context, st scim.Store, q scim.Query, byCursor bool) (scim.Page, error) {
-	if w, ok := st.(scim.Walker); ok {
-		p, err := w.Walk(ctx, q)
+// A query is what is asked of all parts; its filter is each part's own.
+type query struct {
+	scim.Query
+	byCursor bool
+}
+
+func (q query) of(p part) query {
+	q.Filter, q.Wants = p.filter, p.proj.Wants
+	return q
+}
+
+type found struct {
+	part part
+	r    *scim.Resource
+}
+
+// A page is a scim.Page of resources of several types.
+type page struct {
+	Total int
+	Next  string
+	found []found
+}
+
+func (s *Server) page(ctx context.Context, parts []part, q query) (page, error) {
+	if len(parts) > 1 {
+		return s.pageOfAll(ctx, parts, q)
+	}
+	got, err := s.pageOf(ctx, parts[0], q.of(parts[0]))
+	p := page{Total: got.Total, Next: got.Next}
+	for _, r := range got.Resources {
+		p.found = append(p.found, found{parts[0], r})
+	}
+	return p, err
+}
+
+// pageOf asks the Store, or does what the Store can not.
+func (s *Server) pageOf(ctx context.Context, p part, q query) (scim.Page, error) {
+	if w, ok := p.res.Store.(scim.Walker); ok {
+		got, err := w.Walk(ctx, q.Query)
 		if !errors.Is(err, errors.ErrUnsupported) {
-			return p, err
+			return got, err
 		}
 	}
-	if q.Sort.IsZero() && !byCursor {
-		return st.List(ctx, q)
+	if q.Sort.IsZero() && !q.byCursor {
+		return p.res.Store.List(ctx, q.Query)
 	}
-	all, err := st.List(ctx, scim.Query{Filter: q.Filter, Start: 1, Count: maxSort + 1})
+	all, err := everything(ctx, p)
 	if err != nil {
 		return scim.Page{}, err
 	}
-	if all.Total > maxSort {
-		return scim.Page{}, scim.Errorf(http.StatusBadRequest, scim.TooMany, "more than %d resources match, which are too many to sort: filter them", maxSort)
+	return q.Cut(all)
+}
+
+// everything reads what matches, within a bound.
+func everything(ctx context.Context, p part) ([]*scim.Resource, error) {
+	all, err := p.res.Store.List(ctx, scim.Query{Filter: p.filter, Start: 1, Count: maxSort + 1})
+	if err == nil && all.Total > maxSort {
+		err = scim.Errorf(http.StatusBadRequest, scim.TooMany, "more than %d resources match, which are too many to sort: filter them", maxSort)
 	}
-	return q.Cut(all.Resources)
+	return all.Resources, err
+}
+
+// pageOfAll makes a page of several types: sorted together, or one type after
+// the other. A position is then the number of the part and the position in it.
+func (s *Server) pageOfAll(ctx context.Context, parts []part, q query) (page, error) {
+	var p page
+	if !q.Sort.IsZero() {
+		var all []*scim.Resource
+		of := map[*scim.Resource]part{}
+		for _, pt := range parts {
+			rs, err := everything(ctx, pt)
+			if err != nil {
+				return page{}, err
+			}
+			for _, r := range rs {
+				of[r] = pt
+			}
+			all = append(all, rs...)
+		}
+		got, err := q.Cut(all)
+		for _, r := range got.Resources {
+			p.found = append(p.found, found{of[r], r})
+		}
+		p.Total, p.Next = got.Total, got.Next
+		return p, err
+	}
+	at, after := 0, ""
+	if q.After != "" {
+		num, rest, _ := strings.Cut(q.After, ":")
+		var err error
+		if at, err = strconv.Atoi(num); err != nil || at >= len(parts) {
+			return page{}, errCursor
+		}
+		after = rest
+	}
+	lost := false // a Store that is no Walker does not say where it ended
+	for i, pt := range parts {
+		sub := q.of(pt)
+		sub.After, sub.Count = "", q.Count-len(p.found)
+		switch {
+		case q.After == "":
+			sub.Start = max(q.Start-p.Total, 1)
+		case i == at && after != "":
+			sub.After = after
+		default:
+			sub.Start = 1
+		}
+		if q.After != "" && i < at {
+			sub.Count = 0
+		}
+		got, err := s.pageOf(ctx, pt, sub)
+		if err != nil {
+			return page{}, err
+		}
+		if q.After == "" && q.Start-p.Total > got.Total {
+			got.Resources, got.Next = nil, ""
+		}
+		p.Total += got.Total
+		full := len(p.found) >= q.Count
+		lost = lost || !full && sub.After == "" && got.Next == "" && got.Total > sub.Start-1+len(got.Resources)
+		for _, r := range got.Resources {
+			p.found = append(p.found, found{pt, r})
+		}
+		switch {
+		case lost || p.Next != "" || len(p.found) == 0:
+		case got.Next != "":
+			p.Next = strconv.Itoa(i) + ":" + got.Next
+		case full && got.Total > 0 && i > at:
+			p.Next = strconv.Itoa(i) + ":"
+		}
+	}
+	return p, nil
 }
 
 // listed is a list message.

@@ -84,7 +84,7 @@ func (s *Server) create(ctx context.Context, c call) (reply, error) {
 		return reply{}, err
 	}
 	rep := s.answer(http.StatusCreated, c, made)
-	rep.location = s.location(c.res.Type, made.ID())
+	rep.id, rep.location = made.ID(), s.location(c.res.Type, made.ID())
 	return rep, nil
 }
 

@@ -25,6 +25,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -67,6 +68,16 @@ type Config struct {
 	Authorise func(context.Context, Access) error
 	// Dialect says what the client of a context speaks; nil, or a nil Dialect: what the RFC says.
 	Dialect func(context.Context) *Dialect
+	// Me names the resource that the client of a context is, by the name of its type and its id,
+	// for the address /Me. Its error is sent. nil: there is no such address.
+	Me func(context.Context) (resourceType, id string, err error)
+	// MaxOperations is how many operations a bulk may have; 0: 1000.
+	MaxOperations int
+	// Async is how many changes at a time may be carried out after they were answered, for
+	// clients that prefer that (RFC 9967); 0: none. See Drain.
+	Async int
+	// Sign makes a JWT of the claims of a security event token; nil: it is not signed.
+	Sign func(claims []byte) (string, error)
 	// RequireIfMatch refuses a change without a condition with 428.
 	RequireIfMatch bool
 	MaxPage        int // of one page; 0: 200
@@ -110,6 +121,7 @@ type Server struct {
 	path  string // of Base
 	seal  sealer
 	walks walks
+	later later
 }
 
 // New makes a Server.
@@ -128,6 +140,9 @@ func New(c Config) (*Server, error) {
 	}
 	if c.DefaultPage == 0 {
 		c.DefaultPage = min(100, c.MaxPage)
+	}
+	if c.MaxOperations == 0 {
+		c.MaxOperations = 1000
 	}
 	if c.CursorTimeout == 0 {
 		c.CursorTimeout = time.Hour
@@ -208,7 +223,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 type reply struct {
 	status        int
 	tag, location string // empty: none
+	kind          string // of the body; empty: scim.MediaType
 	body          []byte // nil: none
+
+	id         string         // of a resource that was created
+	operations []*scim.Object // of a bulk: how each ended; nil: it was not carried out
 }
 
 func (p reply) send(w http.ResponseWriter) {
@@ -220,7 +239,7 @@ func (p reply) send(w http.ResponseWriter) {
 		h.Set("Location", p.location)
 	}
 	if p.body != nil {
-		h.Set("Content-Type", scim.MediaType)
+		h.Set("Content-Type", cmp.Or(p.kind, scim.MediaType))
 	}
 	w.WriteHeader(p.status)
 	_, _ = w.Write(p.body) // the client went away: there is nobody to tell
