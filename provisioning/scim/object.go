@@ -2,6 +2,7 @@ package scim
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -227,17 +228,27 @@ func Fold(s string) string {
 	return lowerName(s)
 }
 
+// Limits of a message.
+type Limits struct {
+	Bytes  int // of the message; 0: MaxBody
+	Values int // of one array; 0: MaxValues
+}
+
 // Decode reads one JSON object and refuses what could be understood in two
 // ways: a name given twice, also in another case, text after the object,
 // invalid UTF-8. It refuses more than MaxBody bytes and MaxDepth levels.
-func Decode(data []byte) (*Object, error) {
-	if len(data) > MaxBody {
-		return nil, Errorf(413, "", "the message is larger than %d bytes", MaxBody)
+func Decode(data []byte) (*Object, error) { return Limits{}.Decode(data) }
+
+// Decode is the function Decode with limits of its own.
+func (l Limits) Decode(data []byte) (*Object, error) {
+	l = Limits{cmp.Or(l.Bytes, MaxBody), cmp.Or(l.Values, MaxValues)}
+	if len(data) > l.Bytes {
+		return nil, Errorf(413, "", "the message is larger than %d bytes", l.Bytes)
 	}
 	if !utf8.Valid(data) {
 		return nil, bad(InvalidSyntax, "the message is not valid UTF-8")
 	}
-	d := decoder{json.NewDecoder(bytes.NewReader(data))}
+	d := decoder{json.NewDecoder(bytes.NewReader(data)), l}
 	d.UseNumber()
 	v, err := d.value(1)
 	if err != nil {
@@ -253,7 +264,10 @@ func Decode(data []byte) (*Object, error) {
 	return o, nil
 }
 
-type decoder struct{ *json.Decoder }
+type decoder struct {
+	*json.Decoder
+	limits Limits
+}
 
 func (d decoder) value(depth int) (any, error) {
 	t, err := d.Token()
@@ -314,8 +328,8 @@ func (d decoder) array(depth int) (any, error) {
 		if v == nil {
 			continue
 		}
-		if len(a) == MaxValues {
-			return nil, Errorf(413, "", "an array has more than %d values", MaxValues)
+		if len(a) == d.limits.Values {
+			return nil, Errorf(413, "", "an array has more than %d values", d.limits.Values)
 		}
 		a = append(a, v)
 	}

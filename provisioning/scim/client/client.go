@@ -5,6 +5,10 @@
 // and an answer that is not SCIM is never taken for one. Every error is an
 // [*Error] that says what is known: the status, whether the answer was SCIM's,
 // whether the request may have been carried out, when to come back.
+//
+// All resources of an endpoint are walked with [Client.All], by cursor where the
+// server has them ([Client.Cursors]), else by number. [Client.V1] is the same
+// client for a server that speaks SCIM 1.1.
 package client
 
 import (
@@ -23,6 +27,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/v1"
 )
 
 // Bounds of one call.
@@ -37,6 +42,16 @@ type Client struct {
 	base string
 	http http.Client
 	auth func(*http.Request)
+	v1   bool
+}
+
+// V1 is a Client of the same server that speaks SCIM 1.1 with it. Messages are
+// given and returned as of 2.0. What 1.1 does not have is errors.ErrUnsupported:
+// bulks, cursors, and changes that its PATCH can not say.
+func (c *Client) V1() *Client {
+	old := *c
+	old.v1 = true
+	return &old
 }
 
 // New makes a Client of the server at base, an absolute address such as
@@ -98,7 +113,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Get reads a resource, if the server can without these attributes.
 func (c *Client) Get(ctx context.Context, endpoint, id string, without ...string) (*scim.Resource, error) {
 	cl := call{method: http.MethodGet, endpoint: endpoint, id: id, has: true}
-	if len(without) > 0 {
+	if len(without) > 0 && !c.v1 {
 		cl.query = url.Values{"excludedAttributes": {strings.Join(without, ",")}}
 	}
 	return c.resource(ctx, cl)
@@ -117,7 +132,14 @@ func (c *Client) Replace(ctx context.Context, endpoint, id, match string, r *sci
 // Patch changes a resource, on condition that it is at the version match, if that
 // is not empty. The resource is nil if the server answers without one.
 func (c *Client) Patch(ctx context.Context, endpoint, id, match string, p scim.Patch) (*scim.Resource, error) {
-	return c.resource(ctx, call{method: http.MethodPatch, endpoint: endpoint, id: id, has: true, match: match, body: p.Object()})
+	cl := call{method: http.MethodPatch, endpoint: endpoint, id: id, has: true, match: match, body: p.Object()}
+	if c.v1 {
+		var err error
+		if cl.body, err = v1.WritePatch(p); err != nil {
+			return nil, &Error{Op: cl.op(), OfOne: true, Err: err}
+		}
+	}
+	return c.resource(ctx, cl)
 }
 
 // Delete removes a resource.
@@ -126,67 +148,13 @@ func (c *Client) Delete(ctx context.Context, endpoint, id string) error {
 	return err
 }
 
-// Query asks for a page.
-type Query struct {
-	Filter  scim.Filter // nil: all
-	Start   int         // counted from 1; 0: not said
-	Count   int         // 0: not said
-	Without []string    // attributes that the answer need not have
-}
-
-// A Page answers a Query.
-type Page struct {
-	Total     int
-	Resources []*scim.Resource
-}
-
-// List reads a page.
-func (c *Client) List(ctx context.Context, endpoint string, q Query) (Page, error) {
-	par := url.Values{}
-	if q.Filter != nil {
-		par.Set("filter", q.Filter.String())
-	}
-	if q.Start > 0 {
-		par.Set("startIndex", strconv.Itoa(q.Start))
-	}
-	if q.Count > 0 {
-		par.Set("count", strconv.Itoa(q.Count))
-	}
-	if len(q.Without) > 0 {
-		par.Set("excludedAttributes", strings.Join(q.Without, ","))
-	}
-	cl := call{method: http.MethodGet, endpoint: endpoint, query: par}
-	o, _, err := c.do(ctx, cl)
-	if err != nil {
-		return Page{}, err
-	}
-	total, ok := number(o.Get("totalResults"))
-	if !ok {
-		return Page{}, cl.unreadable(errors.New("the answer is no list"))
-	}
-	p := Page{Total: total}
-	for _, v := range o.List("Resources") {
-		one, ok := v.(*scim.Object)
-		if !ok {
-			return Page{}, cl.unreadable(errors.New("the list has something that is no resource"))
-		}
-		p.Resources = append(p.Resources, &scim.Resource{Object: *one})
-	}
-	return p, nil
-}
-
-func number(v any) (int, bool) {
-	n, ok := v.(interface{ Int64() (int64, error) })
-	if !ok {
-		return 0, false
-	}
-	i, err := n.Int64()
-	return int(i), err == nil && i >= 0
-}
-
 // Config reads what the server says that it can do.
 func (c *Client) Config(ctx context.Context) (*scim.Object, error) {
-	o, _, err := c.do(ctx, call{method: http.MethodGet, endpoint: "/ServiceProviderConfig"})
+	cl := call{method: http.MethodGet, endpoint: "/ServiceProviderConfig"}
+	if c.v1 {
+		cl.endpoint += "s"
+	}
+	o, _, err := c.do(ctx, cl)
 	return o, err
 }
 
@@ -205,6 +173,26 @@ func (cl call) op() string {
 		return cl.method + " " + cl.endpoint + "/…"
 	}
 	return cl.method + " " + cl.endpoint
+}
+
+// read makes 2.0 of what a 1.1 server answers.
+func (cl call) read(o *scim.Object) *scim.Object {
+	core := scim.UserURN
+	if cl.endpoint == "/Groups" {
+		core = scim.GroupURN
+	}
+	list := o.List("Resources")
+	if list == nil {
+		return v1.Read(o, core)
+	}
+	o = o.Clone()
+	for i, v := range o.List("Resources") {
+		if r, ok := v.(*scim.Object); ok {
+			list[i] = v1.Read(r, core)
+		}
+	}
+	o.Set("Resources", list)
+	return o
 }
 
 func (cl call) unreadable(err error) *Error {
@@ -262,10 +250,14 @@ func (c *Client) do(ctx context.Context, cl call) (*scim.Object, http.Header, er
 	fail.After = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	data, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
 	if resp.StatusCode/100 == 2 {
-		return success(cl, resp, data, err, fail)
+		o, h, err := success(cl, resp, data, err, fail)
+		if c.v1 && o != nil {
+			o = cl.read(o)
+		}
+		return o, h, err
 	}
 	if o, err := scim.Decode(data); err == nil {
-		fail.SCIM = isSCIM(resp.Header, o)
+		fail.SCIM = isSCIM(resp.Header, o) || c.v1 && len(o.List("Errors")) > 0
 		if fail.SCIM && known(o.String("scimType")) {
 			fail.Type = o.String("scimType")
 		}
@@ -303,6 +295,13 @@ func (c *Client) request(ctx context.Context, cl call) (*http.Request, error) {
 		// A space as %20: some servers take a plus in a filter literally.
 		at += "?" + strings.ReplaceAll(cl.query.Encode(), "+", "%20")
 	}
+	kind, accept := scim.MediaType, scim.MediaType+", application/json;q=0.9"
+	if c.v1 {
+		kind, accept = v1.MediaType, v1.MediaType
+		if cl.body != nil && cl.method != http.MethodPatch {
+			cl.body = v1.Write(cl.body)
+		}
+	}
 	var body io.Reader
 	if cl.body != nil {
 		body = bytes.NewReader(cl.body.AppendJSON(nil))
@@ -311,9 +310,9 @@ func (c *Client) request(ctx context.Context, cl call) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", scim.MediaType+", application/json;q=0.9")
+	req.Header.Set("Accept", accept)
 	if cl.body != nil {
-		req.Header.Set("Content-Type", scim.MediaType)
+		req.Header.Set("Content-Type", kind)
 	}
 	if cl.match != "" {
 		req.Header.Set("If-Match", cl.match)
