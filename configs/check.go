@@ -577,6 +577,9 @@ func (k *checker) target(at where, t Target) {
 	}
 	if s := t.SCIM2; s != nil {
 		k.scim2(at.key("scim2"), *s)
+		if t.Leave == "delete" && (s.Profile == "salesforce" || s.Profile == "slack") {
+			k.say(at.key("leave"), s.Profile+" never deletes accounts, it only disables them", "write leave: disable")
+		}
 	}
 	if w := t.Webhook; w != nil {
 		k.webhook(at.key("webhook"), *w)
@@ -618,8 +621,13 @@ func (k *checker) scim2(at where, s SCIM2) {
 			k.say(at.key("url"), "the address goes too far", "write it up to what stands before /Users")
 		}
 	}
+	if s.Domain != "" && !domainForm.MatchString(s.Domain) {
+		k.say(at.key("domain"), fmt.Sprintf("%q can not be the name of a user store", s.Domain), "write its name alone, without a slash, such as AD")
+	}
 	k.auth(at.key("auth"), s.Auth)
 }
+
+var domainForm = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func (k *checker) webhook(at where, w Webhook) {
 	k.callee(at, w.URL, w.InsecureHTTP)

@@ -482,8 +482,14 @@ type SCIM2 struct {
 	URL *url.URL `yaml:"url" jsonschema:"required"`
 	// Auth is how the gateway proves itself; exactly one way.
 	Auth Auth `yaml:"auth" jsonschema:"required"`
-	// Patch: changes go by PATCH, or by PUT of the whole account; `auto` asks the server what it can.
+	// Profile is what kind of server it is, where it does less, or other, than the standard says.
+	Profile string `yaml:"profile" jsonschema:"enum=generic,enum=entra,enum=aws,enum=google,enum=salesforce,enum=slack,enum=keycloak,enum=wso2,default=generic"`
+	// Patch: changes go by PATCH, or by PUT of the whole account; `auto` does as the profile says, or asks the server what it can.
 	Patch string `yaml:"patch" jsonschema:"enum=auto,enum=patch,enum=put,default=auto"`
+	// PageSize is how many accounts a page of a list has. Left out: as the profile says, else 100.
+	PageSize int `yaml:"page_size" jsonschema:"minimum=1"`
+	// Domain is a user store at the server that user names have before them there, as `AD` in `AD/ana` (WSO2). Left out: none.
+	Domain string `yaml:"domain"`
 	// Timeout of one request.
 	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
 	// CA is a PEM file with the authorities to trust. Left out: those of the system.

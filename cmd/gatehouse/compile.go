@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 )
 
 // rules are what a configuration says about who may what, compiled. The same
@@ -177,6 +178,7 @@ func release(cfg *configs.Config, list []configs.Release, section string, i int)
 // account there.
 func paths(cfg *configs.Config, t configs.Target, i int) (out []configs.Mistake) {
 	n := namesOf(t)
+	var there []string
 	for j, r := range t.Release {
 		path := n.place(r.Attribute, r.As)
 		pos := cfg.Pos("targets", i, "release", j)
@@ -185,6 +187,13 @@ func paths(cfg *configs.Config, t configs.Target, i int) (out []configs.Mistake)
 		} else if err := n.check(path); err != nil {
 			out = append(out, configs.At(pos, fmt.Sprintf("%q is no %s: %v", path, n.called, err), n.mend))
 		}
+		there = append(there, path)
+	}
+	if t.SCIM2 == nil {
+		return out
+	}
+	if lacks := scim2.Profiles[t.SCIM2.Profile].Lacks(there); len(lacks) > 0 {
+		out = append(out, configs.At(cfg.Pos("targets", i), fmt.Sprintf("%s makes no account without %s", t.SCIM2.Profile, strings.Join(lacks, ", ")), "release attributes to it that go there, with as where they have another place"))
 	}
 	return out
 }

@@ -49,7 +49,10 @@ func (s *site) scim2(t configs.SCIM2) (connection, error) {
 	if err != nil {
 		return connection{}, err
 	}
-	c := scim2.Config{URL: t.URL.String(), Client: client, Auth: auth, Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.Patch]}
+	c := scim2.Config{
+		URL: t.URL.String(), Client: client, Auth: auth, Profile: scim2.Profiles[t.Profile], PageSize: t.PageSize, Domain: t.Domain,
+		Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.Patch],
+	}
 	conn, err := scim2.New(c)
 	return connection{conn, c.URL, t.Timeout, t.Rate}, err
 }

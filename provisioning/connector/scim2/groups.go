@@ -18,6 +18,8 @@ const groups = "/Groups"
 var (
 	_ connector.Groups = (*Connector)(nil)
 	_ connector.Getter = (*Connector)(nil)
+	_ connector.Tester = (*Connector)(nil)
+	_ connector.Able   = (*Connector)(nil)
 )
 
 // Get reads one account.
@@ -26,12 +28,17 @@ func (c *Connector) Get(ctx context.Context, id string) (connector.Account, erro
 	if err != nil {
 		return connector.Account{}, err
 	}
-	return scimuser.Account(r), nil
+	a := scimuser.Account(r)
+	a.UserName = c.ours(a.UserName)
+	return a, nil
 }
 
 // read is the resource with this ID, and no other.
 func (c *Connector) read(ctx context.Context, endpoint, id string, without ...string) (*scim.Resource, error) {
 	r, err := c.client.Get(ctx, endpoint, id, without...)
+	if c.profile.MissingIs400 && status(err) == http.StatusBadRequest {
+		return nil, &connector.Error{Class: connector.Gone, Text: "there is no such resource: 400, as this target says it", Err: err}
+	}
 	if err != nil {
 		return nil, classify(err, false)
 	}
@@ -52,7 +59,7 @@ func (c *Connector) SyncGroup(ctx context.Context, want connector.Group, have st
 		return have, c.changeGroup(ctx, want, have)
 	}
 	there, err := c.searchGroups(ctx, "externalId", want.ExternalID)
-	if noSearch(err) {
+	if noSearch(err) || err == nil && len(there) == 0 {
 		there, err = c.searchGroups(ctx, "displayName", want.Name)
 	}
 	if err != nil {
@@ -63,7 +70,9 @@ func (c *Connector) SyncGroup(ctx context.Context, want connector.Group, have st
 			return g.ID, c.changeGroup(ctx, want, g.ID)
 		}
 	}
-	made, err := c.client.Create(ctx, groups, scim.NewObject("schemas", []any{scim.GroupURN}, "externalId", want.ExternalID, "displayName", want.Name))
+	o := scim.NewObject("schemas", []any{scim.GroupURN}, "externalId", want.ExternalID, "displayName", want.Name)
+	c.profile.completeGroup(o)
+	made, err := c.client.Create(ctx, groups, o)
 	if err != nil {
 		return "", classify(err, true)
 	}
@@ -172,11 +181,7 @@ func (c *Connector) searchGroups(ctx context.Context, attr, value string) ([]con
 
 // RemoveGroup deletes the group.
 func (c *Connector) RemoveGroup(ctx context.Context, have string) error {
-	err := classify(c.client.Delete(ctx, groups, have), true)
-	if err != nil && connector.ClassOf(err) == connector.Gone {
-		return nil
-	}
-	return err
+	return c.remove(ctx, groups, have)
 }
 
 // ChangeMembers adds and removes members. The group is read only where the
@@ -188,7 +193,7 @@ func (c *Connector) ChangeMembers(ctx context.Context, id string, add, remove []
 	if c.how(ctx) == Put {
 		return c.putMembers(ctx, id, add, remove)
 	}
-	_, err := c.client.Patch(ctx, groups, id, "", memberOps(add, remove))
+	_, err := c.client.Patch(ctx, groups, id, "", c.memberOps(add, remove))
 	if e := (*client.Error)(nil); len(remove) > 0 && errors.As(err, &e) && e.Type == "noTarget" {
 		r, rerr := c.read(ctx, groups, id)
 		if rerr != nil {
@@ -199,18 +204,31 @@ func (c *Connector) ChangeMembers(ctx context.Context, id string, add, remove []
 		if len(add)+len(remove) == 0 {
 			return nil
 		}
-		_, err = c.client.Patch(ctx, groups, id, "", memberOps(add, remove))
+		_, err = c.client.Patch(ctx, groups, id, "", c.memberOps(add, remove))
+	}
+	if c.profile.MissingIs400 && status(err) == http.StatusBadRequest {
+		if _, rerr := c.read(ctx, groups, id, "members"); rerr != nil {
+			return rerr
+		}
 	}
 	return classify(err, true)
 }
 
-func memberOps(add, remove []string) (p scim.Patch) {
+func (c *Connector) memberOps(add, remove []string) (p scim.Patch) {
 	if len(add) > 0 {
 		var list []any
 		for _, id := range add {
 			list = append(list, scim.NewObject("value", id))
 		}
 		p.Operations = append(p.Operations, scim.Operation{Op: "add", Path: "members", Value: list})
+	}
+	if c.profile.MembersByValue && len(remove) > 0 {
+		var list []any
+		for _, id := range remove {
+			list = append(list, scim.NewObject("value", id))
+		}
+		p.Operations = append(p.Operations, scim.Operation{Op: "remove", Path: "members", Value: list})
+		return p
 	}
 	for _, id := range remove {
 		one := scim.Path{Name: "members", Filter: scim.Compare{Path: scim.Path{Name: "value"}, Op: scim.Eq, Value: id}}

@@ -22,6 +22,7 @@
 package scim2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,14 @@ type Config struct {
 	URL    string       // https://crm.example/scim/v2
 	Client *http.Client // does the calls; nil: the default transport
 	// Auth adds credentials to a request: Bearer, Basic, or nil for none.
-	Auth   func(*http.Request)
-	Update Update
+	Auth func(*http.Request)
+	// Profile says what is known of the target; Update and PageSize, where they
+	// are given, count before its own.
+	Profile Profile
+	Update  Update
+	// Domain is a user store at the target that user names have before them
+	// there, with a slash (WSO2); empty: none.
+	Domain string
 	// Extensions are schemas of the target's own that paths may name. A path
 	// under a schema that is not known is taken for a single string.
 	Extensions []*scim.Schema
@@ -72,34 +79,38 @@ func Basic(user, password string) func(*http.Request) {
 
 // A Connector speaks to one target. Make one with New.
 type Connector struct {
-	client *client.Client
-	rt     *scim.ResourceType
-	update Update
-	page   int
-	found  atomic.Pointer[Update] // what Auto turned out to be
+	client  *client.Client
+	profile Profile
+	domain  string // with its slash
+	rt      *scim.ResourceType
+	update  Update
+	page    int
+	found   atomic.Pointer[Update] // what Auto turned out to be
 }
 
 var _ connector.Connector = (*Connector)(nil)
 
 // New makes a Connector; it asks the target nothing.
 func New(c Config) (*Connector, error) {
-	cl, err := client.New(c.URL, c.Client, c.Auth)
+	cl, err := client.New(c.URL, c.Client, c.Profile.dress(c.Auth))
 	if err != nil {
 		return nil, fmt.Errorf("scim2: %w", err)
 	}
+	c.Update, c.PageSize = cmp.Or(c.Update, c.Profile.Update), cmp.Or(c.PageSize, c.Profile.PageSize, 100)
 	if c.Update != Auto && c.Update != Patch && c.Update != Put {
 		return nil, fmt.Errorf("scim2: the way to update %q must be patch or put, or empty", c.Update)
 	}
-	if c.PageSize == 0 {
-		c.PageSize = 100
+	if c.Domain != "" {
+		c.Domain += "/"
 	}
-	return &Connector{client: cl, rt: scimuser.Type(c.Extensions...), update: c.Update, page: c.PageSize}, nil
+	return &Connector{client: cl, profile: c.Profile, domain: c.Domain, rt: scimuser.Type(c.Extensions...), update: c.Update, page: c.PageSize}, nil
 }
 
 const users = "/Users"
 
 // Sync makes the target agree with want.
 func (c *Connector) Sync(ctx context.Context, want connector.Account, have string) (string, error) {
+	want.UserName = c.domain + want.UserName
 	if have != "" {
 		return have, c.change(ctx, want, have)
 	}
@@ -122,10 +133,20 @@ func (c *Connector) Sync(ctx context.Context, want connector.Account, have strin
 
 func (c *Connector) create(ctx context.Context, want connector.Account) (string, error) {
 	o, err := scimuser.New(c.rt, want)
+	if err == nil {
+		err = c.profile.fits(c.rt, o)
+	}
 	if err != nil {
 		return "", err
 	}
-	made, err := c.client.Create(ctx, users, o)
+	c.profile.complete(o)
+	made, err := c.client.Create(ctx, users, scimuser.WithSchemas(o))
+	if status(err) == http.StatusConflict {
+		// It may be ours, at a target that does not find by external ID.
+		if mine, serr := c.search(ctx, "userName", want.UserName); serr == nil && len(mine) == 1 && has(mine[0], "externalId", want.ExternalID) {
+			return mine[0].ID, c.change(ctx, want, mine[0].ID)
+		}
+	}
 	if err != nil {
 		return "", classify(err, true)
 	}
@@ -149,6 +170,9 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 		}
 		next := cur.Object.Clone()
 		ops, err := scimuser.Plan(c.rt, next, want)
+		if err == nil && len(ops) > 0 {
+			err = c.profile.fits(c.rt, next)
+		}
 		if err != nil || len(ops) == 0 {
 			return err
 		}
@@ -162,7 +186,7 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 			}
 		}
 		if how == Put {
-			_, err = c.client.Replace(ctx, users, id, match, scimuser.WithSchemas(scimuser.Writable(c.rt, next)))
+			_, err = c.client.Replace(ctx, users, id, match, c.replacement(next))
 		}
 		if err == nil {
 			return nil
@@ -171,6 +195,12 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 			return classify(err, true)
 		}
 	}
+}
+
+// replacement is what a PUT sends of an account: all of it but what only the
+// target sets.
+func (c *Connector) replacement(o *scim.Object) *scim.Object {
+	return scimuser.WithSchemas(scimuser.Writable(c.rt, o))
 }
 
 // how says how to change accounts, and asks the target once if nobody decided it.
@@ -195,16 +225,24 @@ func (c *Connector) how(ctx context.Context) Update {
 // Find returns the accounts that have the external ID, or else the user name, of want.
 func (c *Connector) Find(ctx context.Context, want connector.Account) ([]connector.Account, error) {
 	got, err := c.search(ctx, "externalId", want.ExternalID)
-	if err != nil && !noSearch(err) {
+	if noSearch(err) || err == nil && len(got) == 0 {
+		got, err = c.search(ctx, "userName", c.domain+want.UserName)
+	}
+	if err != nil {
 		return nil, classify(err, false)
 	}
-	if len(got) > 0 {
-		return got, nil
-	}
-	if got, err = c.search(ctx, "userName", want.UserName); err != nil {
-		return nil, classify(err, false)
+	for i := range got {
+		got[i].UserName = c.ours(got[i].UserName)
 	}
 	return got, nil
+}
+
+// ours is a user name without the domain that it has at the target.
+func (c *Connector) ours(name string) string {
+	if len(name) > len(c.domain) && strings.EqualFold(name[:len(c.domain)], c.domain) {
+		return name[len(c.domain):]
+	}
+	return name
 }
 
 // search asks for accounts by one attribute and keeps those that really have
@@ -235,11 +273,11 @@ func (c *Connector) search(ctx context.Context, attr, value string) ([]connector
 		return got, nil
 	}
 	got = nil
-	for a, err := range c.Accounts(ctx) {
+	for r, err := range c.walk(ctx, users) {
 		if err != nil {
 			return nil, err
 		}
-		if has(a, attr, value) {
+		if a := scimuser.Account(r); has(a, attr, value) {
 			got = append(got, a)
 		}
 	}
@@ -262,11 +300,34 @@ func noSearch(err error) bool {
 
 // Remove deletes the account.
 func (c *Connector) Remove(ctx context.Context, have string) error {
-	err := classify(c.client.Delete(ctx, users, have), true)
+	if c.profile.NoUsersRemoved {
+		return connector.CanNot("accounts of this target are only ever disabled")
+	}
+	return c.remove(ctx, users, have)
+}
+
+func (c *Connector) remove(ctx context.Context, endpoint, have string) error {
+	err := c.client.Delete(ctx, endpoint, have)
+	if c.profile.MissingIs400 && status(err) == http.StatusBadRequest {
+		if _, rerr := c.read(ctx, endpoint, have); rerr != nil {
+			return gone(rerr)
+		}
+	}
+	return gone(classify(err, true))
+}
+
+// gone is the error of a deletion: what is not there needs none.
+func gone(err error) error {
 	if err != nil && connector.ClassOf(err) == connector.Gone {
 		return nil
 	}
 	return err
+}
+
+// Test asks for one account, which needs the right address and credentials.
+func (c *Connector) Test(ctx context.Context) error {
+	_, err := c.client.List(ctx, users, client.Query{Start: 1, Count: 1})
+	return classify(err, false)
 }
 
 // Accounts yields all accounts.
@@ -277,7 +338,9 @@ func (c *Connector) Accounts(ctx context.Context) iter.Seq2[connector.Account, e
 				yield(connector.Account{}, err)
 				return
 			}
-			if !yield(scimuser.Account(r), nil) {
+			a := scimuser.Account(r)
+			a.UserName = c.ours(a.UserName)
+			if !yield(a, nil) {
 				return
 			}
 		}

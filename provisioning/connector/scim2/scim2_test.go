@@ -104,8 +104,11 @@ func values(t *testing.T, r *scim.Resource, path string) []string {
 	return out
 }
 
-func harness(t *testing.T, c scim2.Config) connectortest.Harness {
+func harness(t *testing.T, c scim2.Config, stubborn ...func(http.Handler) http.Handler) connectortest.Harness {
 	g := open(t)
+	for _, in := range stubborn {
+		g.awkward.Handler = in(g.awkward.Handler)
+	}
 	return connectortest.Harness{
 		Connector: g.connect(t, c),
 		Mail:      mail,
