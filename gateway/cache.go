@@ -10,6 +10,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 )
@@ -91,6 +92,7 @@ type prepared struct {
 // forService is what is ready for one service.
 type forService struct {
 	headers []Header
+	block   []byte         // the same, as they go over the wire
 	claims  map[string]any // of the token, without times
 	token   atomic.Pointer[token]
 	signing atomic.Bool
@@ -145,6 +147,11 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 	if p.session != nil {
 		rel := g.c.Release.Release("service:"+s.ID, *p.subject)
 		f.headers = Outgoing(s.Headers, rel)
+		for _, h := range f.headers {
+			for _, val := range h.Values {
+				f.block = lean.AppendField(f.block, h.Name, val)
+			}
+		}
 		f.claims = tokenClaims(g, s, p, rel)
 	}
 	p.mu.Lock()

@@ -178,7 +178,7 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 			defer f.mu.Unlock()
 			f.events = append(f.events, e)
 		},
-		Transport: transport, Now: f.now, Log: slog.New(slog.DiscardHandler), Contact: "help@test",
+		Transport: transport, Lean: Lean(nil), Now: f.now, Log: slog.New(slog.DiscardHandler), Contact: "help@test",
 	}
 	for _, fn := range change {
 		fn(f, &f.c)

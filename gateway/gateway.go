@@ -20,21 +20,25 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -61,6 +65,7 @@ type Config struct {
 	Multi          func(attribute string) bool // whether an attribute can have several values
 	TrustedProxies []netip.Prefix
 	Transport      http.RoundTripper // to services
+	Lean           *lean.Transport   // to services over plain HTTP, in the usual case; nil: Transport in every case, unless that is nil too
 	Log            *slog.Logger
 	Now            func() time.Time
 	Contact        string // whom to ask where a service names nobody
@@ -134,7 +139,22 @@ type Gateway struct {
 type service struct {
 	Service
 	reads     authz.Inputs
-	authority string // host and port, as browsers have them
+	authority string   // host and port, as browsers have them
+	lean      string   // host and port of Upstream, if it speaks plain HTTP
+	tokens    []string // the headers that bear the token
+}
+
+func newService(s Service, g *Gateway) *service {
+	sv := &service{Service: s, reads: g.c.Policy.Reads(s.ID), authority: g.authority(s.Host), tokens: []string{jwtHeader}}
+	for _, h := range s.Headers {
+		if name := http.CanonicalHeaderKey(h.Name); h.Attribute == JWTAttribute && !slices.Contains(sv.tokens, name) {
+			sv.tokens = append(sv.tokens, name)
+		}
+	}
+	if u := s.Upstream; u != nil && u.Scheme == "http" {
+		sv.lean = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+	}
+	return sv
 }
 
 // New checks what can be checked and makes a Gateway. Run keeps what it
@@ -156,7 +176,7 @@ func New(c Config) (*Gateway, error) {
 		c.Multi = func(string) bool { return false }
 	}
 	if c.Transport == nil {
-		c.Transport = Transport(nil)
+		c.Transport, c.Lean = Transport(nil), Lean(nil)
 	}
 	g := &Gateway{
 		c: c, services: map[string]*service{}, providers: map[string]*Provider{}, callbacks: map[string]*Provider{},
@@ -187,7 +207,7 @@ func New(c Config) (*Gateway, error) {
 			}
 		}
 		s.Headers = Several(s.Headers, c.Multi)
-		sv := &service{Service: s, reads: c.Policy.Reads(s.ID), authority: g.authority(s.Host)}
+		sv := newService(s, g)
 		if g.services[s.ID] != nil {
 			return nil, fmt.Errorf("two services are called %s", s.ID)
 		}

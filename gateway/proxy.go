@@ -12,14 +12,21 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 )
+
+var dialer = &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+
+// headTimeout is how long a service may take to begin its answer: a long poll is
+// no fault.
+const headTimeout = 5 * time.Minute
 
 // Transport makes what speaks to services: many idle connections, no
 // compression of its own, bounded response headers. dial may be nil.
 func Transport(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Transport {
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+		dial = dialer.DialContext
 	}
 	return &http.Transport{
 		DialContext:            dial,
@@ -27,11 +34,19 @@ func Transport(dial func(ctx context.Context, network, addr string) (net.Conn, e
 		MaxIdleConnsPerHost:    1024,
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  5 * time.Minute, // a long poll is no fault
+		ResponseHeaderTimeout:  headTimeout,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
 	}
+}
+
+// Lean makes what speaks to services in the usual case. dial may be nil.
+func Lean(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *lean.Transport {
+	if dial == nil {
+		dial = dialer.DialContext
+	}
+	return &lean.Transport{Dial: dial, HeadTimeout: headTimeout}
 }
 
 // pass hands the request to its service: what the client said, less what only
@@ -76,6 +91,10 @@ func (v *visit) pass() {
 	if r.ContentLength != 0 {
 		r.Body = patient{r.Body, http.NewResponseController(v.w), ctx, v.w.one}
 	}
+	if v.g.c.Lean != nil && s.lean != "" && lean.Fits(r) {
+		v.forward(r, ready, jwt, state)
+		return
+	}
 	(&httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(s.Upstream)
@@ -93,6 +112,49 @@ func (v *visit) pass() {
 		ErrorHandler:   v.broken,
 		ErrorLog:       v.g.noise,
 	}).ServeHTTP(v.w, r)
+}
+
+// forward sends the usual request on a connection of our own.
+func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
+	buf := lean.Head()
+	defer lean.Done(buf)
+	s := v.service
+	head := lean.AppendHead((*buf)[:0], r.Method, s.target(r), s.authority, r.Header, func(name string) bool {
+		return name == "Cookie" || name == "Authorization" && !s.KeepAuthorization
+	})
+	if cookies := r.Header["Cookie"]; cookies != nil {
+		if rest := withoutOurs(cookies); rest != "" {
+			head = lean.AppendField(head, "Cookie", rest)
+		}
+	}
+	head = append(append(head, "X-Forwarded-For: "...), v.from.String()...)
+	head = append(append(head, "\r\nX-Forwarded-Host: "...), s.authority...)
+	head = append(append(head, "\r\nX-Forwarded-Proto: "...), v.g.scheme()...)
+	head = append(append(head, "\r\n"...), ready.block...)
+	if jwt != "" {
+		for _, name := range s.tokens {
+			head = lean.AppendField(head, name, jwt)
+		}
+	}
+	if state != "" {
+		head = lean.AppendField(head, "X-Gatehouse-Provisioned", state)
+	}
+	*buf = head
+	if err := v.g.c.Lean.Forward(v.w, r, s.lean, head, v.undress); err != nil {
+		v.broken(nil, r, err)
+	}
+}
+
+// target is what a service gets in its request line.
+func (s *service) target(r *http.Request) string {
+	if s.Upstream.Path == "" && s.Upstream.RawQuery == "" {
+		return r.URL.RequestURI()
+	}
+	u := *r.URL
+	p := &httputil.ProxyRequest{In: r, Out: &http.Request{URL: &u}}
+	p.SetURL(s.Upstream)
+	u.RawQuery = r.URL.RawQuery
+	return u.RequestURI()
 }
 
 // webSocket reports whether a request asks for a WebSocket and nothing else.
@@ -120,11 +182,8 @@ func (v *visit) dress(h http.Header, identity []Header, jwt, state string) {
 		h[id.Name] = id.Values
 	}
 	if jwt != "" {
-		h[jwtHeader] = []string{jwt}
-		for _, rule := range v.service.Headers {
-			if rule.Attribute == JWTAttribute {
-				h[http.CanonicalHeaderKey(rule.Name)] = []string{jwt}
-			}
+		for _, name := range v.service.tokens {
+			h[name] = []string{jwt}
 		}
 	}
 	if state != "" {

@@ -169,6 +169,7 @@ func TestP23_ABrokenAnswerDoesNotLookComplete(t *testing.T) {
 		tr := Transport(nil)
 		tr.ResponseHeaderTimeout = 50 * time.Millisecond
 		c.Transport = tr
+		c.Lean.HeadTimeout = 50 * time.Millisecond
 		t.Cleanup(tr.CloseIdleConnections)
 	})
 	gone.refused(gone.ask(nil, "GET", "open", "/"), 502, ReasonUpstream)

@@ -57,6 +57,15 @@ func (w *reply) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
+// ReadFrom is for what the kernel can copy by itself.
+func (w *reply) ReadFrom(src io.Reader) (int64, error) {
+	w.begin()
+	if to, ok := w.ResponseWriter.(io.ReaderFrom); ok {
+		return to.ReadFrom(src)
+	}
+	return io.Copy(struct{ io.Writer }{w.ResponseWriter}, src)
+}
+
 func (w *reply) begin() {
 	w.begun.Store(true)
 	if w.one {
