@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 )
 
 // Streams are the requests that are being served. One that lasts (a WebSocket,
@@ -31,28 +32,67 @@ type stream struct {
 	service       string
 	method, path  string
 	from          netip.Addr
-	cancel        context.CancelCauseFunc
 	reply         *reply
+	line          lean.Line
 
-	mu   sync.Mutex
-	over bool // its handler has returned; what it wrote to is not its own any more
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc // of its context; nil: it has none of its own
+	cause  error                   // why it was ended
+	over   bool                    // its handler has returned; what it wrote to is not its own any more
 }
 
-// cut ends a stream.
+// cut ends a stream whose right to be has ended.
 func (s *stream) cut() {
+	s.end(errCut)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.over {
-		s.cancel(errCut)
 		s.reply.cut()
 	}
 }
 
-func (v *visit) stream(cancel context.CancelCauseFunc) *stream {
-	st := &stream{service: v.service.ID, method: v.r.Method, path: v.path, from: v.from, cancel: cancel, reply: v.w}
+// end ends a stream for a reason; the first one counts.
+func (s *stream) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	if s.cause == nil {
+		s.cause = cause
+	}
+	s.line.Cut()
+	if s.cancel != nil {
+		s.cancel(s.cause)
+	}
+}
+
+// also ends a context with the stream.
+func (s *stream) also(cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel = cancel
+	if s.cause != nil {
+		cancel(s.cause)
+	}
+}
+
+// why a stream was ended; nil: it was not, or there is none.
+func (s *stream) why() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+func (v *visit) newStream() *stream {
+	st := &stream{service: v.service.ID, method: v.r.Method, path: v.path, from: v.from, reply: v.w}
 	if v.session != nil {
 		st.session, st.user = v.session.ID, v.session.UserID
 	}
+	v.w.stream = st
 	return st
 }
 

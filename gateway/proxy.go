@@ -62,22 +62,25 @@ func (v *visit) pass() {
 			return
 		}
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	st := v.stream(cancel)
+	st := v.newStream()
 	v.g.c.Streams.add(st)
 	defer v.g.c.Streams.remove(st)
+	usual := s.lean != "" && v.g.c.Lean != nil && lean.Fits(r)
+	if !usual || r.ContentLength != 0 {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		st.also(cancel)
+		r = r.WithContext(ctx)
+	}
 	// What ended after the decision and before the stream was there to be cut.
 	if v.g.c.Streams.turn.Load() != v.turn && !v.g.c.Streams.judge.Load().maySend(st) {
 		v.refuse(refusal{code: ReasonRevoked, detail: errCut.Error()})
 		return
 	}
-	r = r.WithContext(ctx)
 	if s.Handler != nil {
 		v.inProcess(r)
 		return
 	}
-	v.w.flooded = func() { cancel(errFlood) }
 	ready := v.who.in(v.g, s)
 	var jwt string
 	if v.session != nil {
@@ -88,10 +91,11 @@ func (v *visit) pass() {
 		}
 	}
 	state := v.provisioned(ready)
+	v.w.Header()["Content-Type"] = nil // what a service does not say is not guessed
 	if r.ContentLength != 0 {
-		r.Body = patient{r.Body, http.NewResponseController(v.w), ctx, v.w.one}
+		r.Body = patient{r.Body, http.NewResponseController(v.w), r.Context(), v.w.one}
 	}
-	if v.g.c.Lean != nil && s.lean != "" && lean.Fits(r) {
+	if usual {
 		v.forward(r, ready, jwt, state)
 		return
 	}
@@ -140,7 +144,7 @@ func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
 		head = lean.AppendField(head, "X-Gatehouse-Provisioned", state)
 	}
 	*buf = head
-	if err := v.g.c.Lean.Forward(v.w, r, s.lean, head, v.undress); err != nil {
+	if err := v.g.c.Lean.Forward(v.w, r, s.lean, head, &v.w.stream.line, v.undress); err != nil {
 		v.broken(nil, r, err)
 	}
 }
@@ -311,9 +315,9 @@ func (v *visit) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
 	code := ReasonUpstream
 	switch {
-	case errors.Is(context.Cause(r.Context()), errCut):
+	case v.w.stream.why() == errCut:
 		code = ReasonRevoked
-	case errors.Is(context.Cause(r.Context()), errFlood):
+	case v.w.stream.why() == errFlood:
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // nobody is listening, and nothing is not an answer
 	case errors.As(err, &tooLarge):

@@ -22,13 +22,12 @@ const stall = time.Minute
 // begun, which is when it is too late for another.
 type reply struct {
 	http.ResponseWriter
-	one   bool // HTTP/1: deadlines are those of the connection, and silence costs one
-	begun atomic.Bool
-	taken atomic.Pointer[net.Conn] // by another protocol
-	// interim counts responses before the response; flooded is called when
-	// there are too many.
-	interim int
-	flooded func()
+	one     bool // HTTP/1: deadlines are those of the connection, and silence costs one
+	begun   atomic.Bool
+	taken   atomic.Pointer[net.Conn] // by another protocol
+	stream  *stream                  // nil: not to a service
+	interim int                      // responses before the response
+	writing time.Time                // when the client was last given time to take something
 }
 
 // maxInterim is how many responses a service may send before its response.
@@ -42,7 +41,7 @@ func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *reply) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		if w.interim++; w.interim > maxInterim {
-			w.flooded()
+			w.stream.end(errFlood)
 			return
 		}
 		scrub(w.Header()) // early hints come past everything that looks at a response
@@ -67,9 +66,15 @@ func (w *reply) ReadFrom(src io.Reader) (int64, error) {
 }
 
 func (w *reply) begin() {
-	w.begun.Store(true)
-	if w.one {
-		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(stall)) // not every writer has one
+	if !w.begun.Load() {
+		w.begun.Store(true)
+	}
+	if !w.one {
+		return
+	}
+	if now := time.Now(); now.Sub(w.writing) > stall/60 {
+		w.writing = now
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(now.Add(stall)) // not every writer has one
 	}
 }
 

@@ -26,7 +26,7 @@ var floors = map[string]int{
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3,
-	"gateway": 4, "web/portal": 4,
+	"gateway/lean": 0, "gateway": 4, "web/portal": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
 
@@ -70,7 +70,8 @@ var outside = []struct {
 	{"golang.org/x/time", []string{"provisioning/connector", "cmd/gatehouse"}, "calls to targets and records of refusals are paced, nothing else"},
 	{"github.com/pkg/sftp", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SFTP, behind the contract of folder"},
 	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SSH, which SFTP is carried by"},
-	{"golang.org/x/net", []string{"gateway"}, "tokens in headers are parsed as net/http does"},
+	{"golang.org/x/net", []string{"gateway", "gateway/lean"}, "tokens in headers are parsed as net/http does"},
+	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
 	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
 }
 

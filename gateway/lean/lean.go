@@ -22,10 +22,12 @@
 package lean
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -129,15 +131,17 @@ func tokenIn(lines []string, name string) bool {
 var (
 	ErrHeadTooLarge = errors.New("the head of the response is too large")
 	ErrSwitched     = errors.New("the service switched protocols unasked")
+	ErrCut          = errors.New("the exchange was cut")
 )
 
 // Forward sends a request that Fits to addr (host and port) and copies the answer
 // to w. head is what AppendHead made, and more fields. see sees the response
 // before anything of it is copied, and may change its header or refuse it. The
-// body of r is read before a connection is taken. An error before w has begun
+// body of r is read before a connection is taken. The exchange ends with r's
+// context, or when line, which may be nil, is cut. An error before w has begun
 // comes back; after that, the exchange is aborted as net/http wants it, by a panic
 // with http.ErrAbortHandler, so that nobody takes a part for the whole.
-func (t *Transport) Forward(w http.ResponseWriter, r *http.Request, addr string, head []byte, see func(*http.Response) error) error {
+func (t *Transport) Forward(w http.ResponseWriter, r *http.Request, addr string, head []byte, line *Line, see func(*http.Response) error) error {
 	if r.ContentLength > 0 {
 		head = strconv.AppendInt(append(head, "Content-Length: "...), r.ContentLength, 10)
 		head = append(head, "\r\n\r\n"...)
@@ -158,13 +162,52 @@ func (t *Transport) Forward(w http.ResponseWriter, r *http.Request, addr string,
 		if err != nil {
 			return err
 		}
-		again, err := c.exchange(ctx, w, r, head, see)
-		if again && !fresh && repeatable(r) && ctx.Err() == nil {
+		again, err := c.exchange(ctx, w, r, head, line, see)
+		if again && !fresh && repeatable(r) && ctx.Err() == nil && !line.isCut() {
 			continue
 		}
 		return err
 	}
 }
+
+// A Line is what one request has to its service; somebody else can cut it. The
+// zero Line is whole.
+type Line struct {
+	mu  sync.Mutex
+	c   *conn
+	cut bool
+}
+
+// Cut ends what the line is used for, now and later.
+func (l *Line) Cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = true
+	if l.c != nil {
+		l.c.abort()
+	}
+}
+
+func (l *Line) isCut() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut
+}
+
+func (l *Line) hold(c *conn) (whole bool) {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.c = c
+	return !l.cut
+}
+
+func (l *Line) release() (whole bool) { return l.hold(nil) }
 
 // repeatable: nothing happens twice if it is sent twice (RFC 9110, section 9.2.2).
 func repeatable(r *http.Request) bool {
@@ -180,11 +223,14 @@ func repeatable(r *http.Request) bool {
 
 // exchange is one request and its answer. again means that the service closed the
 // connection without a byte of an answer.
-func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Request, head []byte, see func(*http.Response) error) (again bool, err error) {
+func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Request, head []byte, line *Line, see func(*http.Response) error) (again bool, err error) {
 	reusable := false
 	stop := context.AfterFunc(ctx, c.abort)
+	if !line.hold(c) {
+		c.abort()
+	}
 	defer func() {
-		if stop() && reusable {
+		if line.release() && stop() && reusable {
 			c.pool.put(c)
 		} else {
 			c.close()
@@ -207,8 +253,8 @@ func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if c.pool.t.HeadTimeout > 0 {
 		_ = c.nc.SetReadDeadline(time.Time{})
 	}
-	if err := ctx.Err(); err != nil {
-		return false, err // and abort's deadline may be gone
+	if err := ctx.Err(); err != nil || line.isCut() {
+		return false, cmp.Or(err, ErrCut) // and abort's deadline may be gone
 	}
 	if err := see(resp); err != nil {
 		return false, err
@@ -270,8 +316,8 @@ func (c *conn) copy(w http.ResponseWriter, r *http.Request, resp *http.Response)
 	}
 	add(h, resp.Header)
 	announced := len(resp.Trailer)
-	for name := range resp.Trailer {
-		h["Trailer"] = append(h["Trailer"], name)
+	if announced > 0 {
+		h["Trailer"] = append(h["Trailer"], strings.Join(slices.Sorted(maps.Keys(resp.Trailer)), ", "))
 	}
 	w.WriteHeader(resp.StatusCode)
 	var err error
@@ -311,24 +357,25 @@ func add(dst, src http.Header) {
 func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
 
 // copyStream copies a body that ends when it ends, and holds nothing back while
-// the service is silent.
+// the service is silent. The head goes at once, so that a stream stays one.
 func (c *conn) copyStream(w http.ResponseWriter, body io.Reader) error {
 	bp := buffers.Get().(*[]byte)
 	defer buffers.Put(bp)
-	for {
+	for first := true; ; first = false {
+		if first || c.br.Buffered() == 0 {
+			flush(w)
+		}
 		n, err := body.Read(*bp)
 		if n > 0 {
 			if _, err := w.Write((*bp)[:n]); err != nil {
 				return err
-			}
-			if err == nil && c.br.Buffered() == 0 {
-				flush(w)
 			}
 		}
 		if err != nil {
 			if err == io.EOF {
 				return nil
 			}
+			flush(w)
 			return err
 		}
 	}
