@@ -27,6 +27,8 @@ var builtin = []AttributeType{
 	{"scoped_affiliation", "Affiliation with its organisation", true},
 	{"subject_id", "Subject identifier", false},
 	{"title", "Job title", false},
+	{"valid_from", "Let in from", false},
+	{"valid_until", "Let in until", false},
 }
 
 // given are what is known of every user without any identity provider saying

@@ -63,6 +63,12 @@ func (c *Config) check() []Mistake {
 		k.source(where("sources").index(i), s)
 	}
 	k.people("admins", c.Admins)
+	k.guard("guard", c.Guard)
+	for i, u := range c.UserStores {
+		if u.Inactive != nil {
+			k.inactive(where("user_stores").index(i).key("inactive"), *u.Inactive)
+		}
+	}
 	k.kept()
 	return k.found
 }
@@ -601,6 +607,7 @@ func (k *checker) target(at where, t Target) {
 		k.say(users.key("all"), "all and "+others[0]+" contradict each other", "remove one of them")
 	}
 	k.release(at.key("release"), t.Release)
+	k.guardLimits(at.key("guard"), t.Guard)
 }
 
 // among are those of the keys that are written.
@@ -695,6 +702,7 @@ func (k *checker) basic(at where, b *Basic) {
 func (k *checker) client(at where, c Client) {
 	k.refers(at.key("user_store"), "user store", c.UserStores, k.userStores, "user_stores")
 	k.refers(at.key("targets"), "target", c.Targets, k.targets, "targets")
+	k.guardLimits(at.key("guard"), c.Guard)
 	if c.Mode == "persist" && len(c.Targets) > 0 {
 		k.say(at.key("targets"), "a client that persists pushes to no target", "write mode: persist-and-push, or remove the line")
 	}

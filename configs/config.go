@@ -43,6 +43,8 @@ type Config struct {
 	Sources []Source `yaml:"sources"`
 	// Admins may use the admin pages and the API.
 	Admins People `yaml:"admins"`
+	// Guard keeps a mistake from taking everybody's access at once.
+	Guard Guard `yaml:"guard"`
 	// Outbound says what the gateway itself may call.
 	Outbound Outbound `yaml:"outbound"`
 	// Limits against overload.
@@ -144,6 +146,8 @@ type UserStore struct {
 	ID string `yaml:"id" jsonschema:"required"`
 	// Title for people.
 	Title string `yaml:"title"`
+	// Inactive says what becomes of its people who do not sign in any more. Left out: nothing.
+	Inactive *Inactive `yaml:"inactive"`
 }
 
 // AttributeType is an attribute of a user, as this site knows it.
@@ -460,6 +464,8 @@ type Target struct {
 	Leave string `yaml:"leave" jsonschema:"enum=disable,enum=delete,enum=keep,default=disable"`
 	// Adopt says by what an account that is already there is taken over.
 	Adopt string `yaml:"adopt" jsonschema:"enum=external_id,enum=user_name,enum=never,default=external_id"`
+	// Guard limits what the target may lose. Left out: as `guard.limits` says.
+	Guard GuardLimits `yaml:"guard"`
 }
 
 // Scope says who has an account at a target. Everything that is given must hold; of a list, any one is enough.
@@ -629,6 +635,8 @@ type Client struct {
 	Groups Some[string] `yaml:"groups"`
 	// Links makes the client the authority on who the people of an identity provider are.
 	Links *Links `yaml:"links"`
+	// Guard limits what the client may take away. Left out: as `guard.limits` says.
+	Guard GuardLimits `yaml:"guard"`
 }
 
 // Links bind each user whom a client creates to a person of an identity provider, so that the first sign-in finds that user. Nobody is ever found by a name or a mail address.

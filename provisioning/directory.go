@@ -150,7 +150,7 @@ func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link)
 // returned as it is, wrapped.
 func (d *Directory) Change(ctx context.Context, id string, by Source, fn func(*User) error) (User, Delta, error) {
 	var out result
-	err := d.Store.Update(ctx, func(tx store.Tx) (err error) {
+	err := d.update(ctx, func(tx store.Tx) (err error) {
 		out, err = d.changeTx(tx, id, Delta{By: by}, fn)
 		return err
 	})
@@ -244,6 +244,19 @@ func (d *Directory) follow(tx store.Tx, before, after User, dl Delta) error {
 	return nil
 }
 
+// update is an Update of the store. What a Follower refused, and wants kept, it
+// notes when all is undone.
+func (d *Directory) update(ctx context.Context, fn func(store.Tx) error) error {
+	err := d.Store.Update(ctx, fn)
+	var n Noted
+	if errors.As(err, &n) {
+		if nerr := d.Store.Update(ctx, n.Note); nerr != nil {
+			return errors.Join(err, nerr)
+		}
+	}
+	return err
+}
+
 // check refuses what may not be stored.
 func (d *Directory) check(before, after User, by Source) error {
 	if err := d.checkName(after.Store, "user_name", after.UserName); err != nil {
@@ -323,7 +336,7 @@ func (d *Directory) checkName(userStore, field, name string) error {
 // Each of checks is asked in the same transaction; an error of it leaves the
 // user and is returned, wrapped.
 func (d *Directory) Delete(ctx context.Context, id string, by Source, checks ...func(User) error) error {
-	err := d.Store.Update(ctx, func(tx store.Tx) error {
+	err := d.update(ctx, func(tx store.Tx) error {
 		before, ok, err := d.UserTx(tx, id)
 		if err != nil {
 			return err
@@ -472,7 +485,7 @@ func (d *Directory) Unlink(ctx context.Context, userID string, ref federation.Re
 // there was anything to do.
 func (d *Directory) relink(ctx context.Context, userID string, dl Delta, fn func(tx store.Tx) (bool, error)) (User, Delta, error) {
 	var out result
-	err := d.Store.Update(ctx, func(tx store.Tx) error {
+	err := d.update(ctx, func(tx store.Tx) error {
 		u, ok, err := d.UserTx(tx, userID)
 		if err != nil {
 			return err

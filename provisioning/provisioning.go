@@ -141,3 +141,10 @@ func (d Delta) Empty() bool {
 // change, so it touches nothing but tx. At a creation before is zero, at a
 // deletion after is.
 type Follower func(tx store.Tx, before, after User, d Delta) error
+
+// Noted is an error by which a Follower undoes a change that must not be
+// forgotten: Note is called in a transaction of its own after that.
+type Noted interface {
+	error
+	Note(tx store.Tx) error
+}

@@ -22,6 +22,8 @@ type rules struct {
 	// scopes decide who has an account at a target, by target.
 	scopes map[string]func(authz.Subject) bool
 	jit    map[string]provisioning.JIT // by identity provider
+	// admin and protected say who may administer, and who is never taken away by itself.
+	admin, protected func(authz.Subject) bool
 }
 
 // compile turns the plain data of a configuration into rules. Every mistake is
@@ -72,7 +74,9 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		}
 		releases["service:"+s.ID] = list
 	}
-	services = append(services, portalRules)
+	services = append(services, portalRules,
+		people("gatehouse:admins", cfg.Pos("admins"), cfg.Admins.Roles, cfg.Admins.Groups, cfg.Admins.Users),
+		people("gatehouse:protected", cfg.Pos("guard", "protect"), cfg.Guard.Protect.Roles, cfg.Guard.Protect.Groups, nil))
 	for i, t := range cfg.Targets {
 		releases["target:"+t.ID] = release(cfg, t.Release, "targets", i)
 		out = append(out, paths(cfg, t, i)...)
@@ -90,13 +94,16 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 	add(ms)
 	r.release, ms = authz.CompileRelease(releases, known)
 	add(ms)
-	for _, t := range cfg.Targets {
-		service := scopeOf(t.ID)
-		r.scopes[t.ID] = func(s authz.Subject) bool {
+	among := func(service string) func(authz.Subject) bool {
+		return func(s authz.Subject) bool {
 			s.Active = true // an inactive user keeps an account that is disabled
 			return r.policy.Decide(authz.Request{Subject: s, Service: service, Method: "GET", Path: "/"}).Outcome == authz.Allow
 		}
 	}
+	for _, t := range cfg.Targets {
+		r.scopes[t.ID] = among(scopeOf(t.ID))
+	}
+	r.admin, r.protected = among("gatehouse:admins"), among("gatehouse:protected")
 	for i, p := range cfg.IdentityProviders {
 		jit, errs := compileJIT(cfg, p, i)
 		out = append(out, errs...)
@@ -130,6 +137,18 @@ func scoped(s configs.Scope) bool {
 // scopeOf names a target's scope among the services of the policy; the colon
 // keeps it apart from every service's ID.
 func scopeOf(target string) string { return "target:" + target }
+
+// people are described as those who may use a service that nobody reaches, so
+// that roles and groups mean the same everywhere.
+func people(id, pos string, roles, groups, users []string) authz.ServiceRules {
+	s := authz.ServiceRules{ID: id, Pos: pos}
+	for name, m := range map[string]authz.Match{"roles": {Roles: roles}, "groups": {Groups: groups}, "users": {Users: users}} {
+		if len(m.Roles)+len(m.Groups)+len(m.Users) > 0 {
+			s.Rules = append(s.Rules, authz.Rule{ID: name, Pos: pos, Allow: &m})
+		}
+	}
+	return s
+}
 
 // portal is the service that every signed-in person may open.
 const portalID = "gatehouse:portal"

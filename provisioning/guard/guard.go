@@ -491,6 +491,9 @@ func (g *Guard) WithdrawTx(tx store.Tx, a Act) error {
 	return items.Delete(tx, itemKey(a))
 }
 
+// LookTx is what is known of an act that was asked.
+func (g *Guard) LookTx(tx store.Tx, a Act) (Item, bool, error) { return items.Get(tx, itemKey(a)) }
+
 // leaveCase takes an item out of its case: it is done, or there is nothing to do.
 func (g *Guard) leaveCase(tx store.Tx, it Item) error {
 	c, ok, err := cases.Get(tx, it.Case)
