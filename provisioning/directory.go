@@ -419,6 +419,17 @@ func (d *Directory) Users(ctx context.Context, after string, limit int) iter.Seq
 	}, d.userOf)
 }
 
+// UsersTx yields all users, ordered by ID, as they are in tx.
+func (d *Directory) UsersTx(tx store.Tx) iter.Seq2[User, error] {
+	return func(yield func(User, error) bool) {
+		for r, err := range users.All(tx, "", 0) {
+			if !yield(d.userOf(r), err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // Search yields users of a store whose folded name begins with prefix, ordered
 // by it, those after a given name, at most limit (0: all).
 func (d *Directory) Search(ctx context.Context, userStore, prefix, after string, limit int) iter.Seq2[User, error] {

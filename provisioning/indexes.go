@@ -121,18 +121,23 @@ func tallyOf(tx store.Tx, before, after User) error {
 // Count is how many users there are in a user store.
 func (d *Directory) Count(ctx context.Context, userStore string) (n int, err error) {
 	err = d.Store.View(ctx, func(tx store.Tx) error {
-		n = 0
-		for part := range byte(tallyParts) {
-			r, _, err := tallies.Get(tx, tallies.Key(tallyRow{Store: userStore, Part: part}))
-			if err != nil {
-				return err
-			}
-			n += r.Users
-		}
-		return nil
+		n, err = d.CountTx(tx, userStore)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count users of %s: %w", userStore, err)
+	}
+	return n, nil
+}
+
+// CountTx is Count inside a transaction.
+func (d *Directory) CountTx(tx store.Tx, userStore string) (n int, err error) {
+	for part := range byte(tallyParts) {
+		r, _, err := tallies.Get(tx, tallies.Key(tallyRow{Store: userStore, Part: part}))
+		if err != nil {
+			return 0, err
+		}
+		n += r.Users
 	}
 	return n, nil
 }

@@ -36,7 +36,9 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -69,7 +71,10 @@ type site struct {
 	log       *slog.Logger
 	cfg       *configs.Config
 	rules     rules
+	clients   *client.Registry
 	directory *provisioning.Directory
+	guard     *guard.Guard
+	lifecycle *lifecycle.Lifecycle
 	sessions  *session.Store
 	outbox    *outbox.Outbox
 	gateway   *gateway.Gateway
@@ -108,6 +113,10 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
+		guard.TaskCase:         func(ctx context.Context, key string) error { return p.site.Load().guard.HandleCase(ctx, key) },
+		lifecycle.TaskApproved: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleApproved(ctx, key) },
+		lifecycle.TaskDates:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleDates(ctx, key) },
+		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	}})
 	return p, nil
 }
@@ -139,7 +148,8 @@ func (p *process) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// sweep forgets used assertions that are too old to be used again anyway.
+// sweep forgets used assertions that are too old to be used again anyway, and
+// what the guard let through long ago.
 func (p *process) sweep(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -151,10 +161,17 @@ func (p *process) sweep(ctx context.Context) {
 		}
 		for more := true; more && ctx.Err() == nil; {
 			var err error
-			if more, err = p.site.Load().directory.Sweep(ctx); err != nil {
+			site := p.site.Load()
+			moreActs := false
+			more, err = site.directory.Sweep(ctx)
+			if err == nil {
+				moreActs, err = site.guard.Sweep(ctx)
+			}
+			if err != nil {
 				p.log.Error("sweep", "error", err)
 				break
 			}
+			more = more || moreActs
 		}
 	}
 }
@@ -168,6 +185,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if err != nil {
 		return nil, err
 	}
+	s.clients, s.guard = clients, p.newGuard(s)
 	// Who keeps people's data counts before what a provider says at a sign-in.
 	precedence := []provisioning.Source{}
 	for _, c := range cfg.Clients {
@@ -185,15 +203,22 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return s.outbox.Follow(tx, before, after, d)
 			},
+			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
+				return s.lifecycle.Follow(tx, before, after, d)
+			},
 		},
 		SignedIn: []func(store.Tx, provisioning.User, federation.Identity, string) error{
 			func(tx store.Tx, u provisioning.User, id federation.Identity, flow string) error {
 				return p.audit.Append(tx, audit.Event{Kind: "login", UserID: u.ID, Provider: id.Provider, Flow: flow})
 			},
+			func(tx store.Tx, u provisioning.User, id federation.Identity, flow string) error {
+				return s.lifecycle.SignedIn(tx, u, id, flow)
+			},
 		},
 	}); err != nil {
 		return nil, err
 	}
+	s.lifecycle = p.newLifecycle(s)
 	var targets []outbox.Target
 	for _, t := range cfg.Targets {
 		made, err := s.target(t)
@@ -244,11 +269,8 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	}
 	inbound, err := scim.New(scim.Config{
 		Base: cfg.Server.PublicURL.String() + "/.gatehouse/scim/v2", Directory: s.directory, Clients: clients, Log: p.log,
-		EndSessions: func(ctx context.Context, userID string) error {
-			_, err := s.sessions.EndUser(ctx, userID)
-			return err
-		},
-		Rewritten: func(client string, made []dialect.Rewrite) { p.dialects.Add(client, p.now(), made) },
+		EndSessions: s.endSessions,
+		Rewritten:   func(client string, made []dialect.Rewrite) { p.dialects.Add(client, p.now(), made) },
 		Refused: func(code, from string) {
 			p.recorder.Record(audit.Event{Kind: "client.refused", Code: code, From: from})
 		},
@@ -304,11 +326,17 @@ func (s *site) run(ctx context.Context) {
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
 	wg.Go(func() {
-		if err := s.outbox.Begin(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)
 		}
 	})
 	wg.Wait()
+}
+
+// endSessions ends a user's sessions.
+func (s *site) endSessions(ctx context.Context, userID string) error {
+	_, err := s.sessions.EndUser(ctx, userID)
+	return err
 }
 
 // services are those of the configuration, and the portal on the gateway's own

@@ -101,7 +101,7 @@ func (c *Client) May(userStore string) bool { return slices.Contains(c.UserStore
 // Manages reports whether the client may see and change a group.
 func (c *Client) Manages(g provisioning.Group) bool {
 	return c.May(g.Store) && slices.ContainsFunc(c.Groups, func(pattern string) bool {
-		return like(provisioning.Fold(pattern), provisioning.Fold(g.Name))
+		return Like(provisioning.Fold(pattern), provisioning.Fold(g.Name))
 	})
 }
 
@@ -115,8 +115,8 @@ func has(list []string, attr string) bool {
 	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, attr) })
 }
 
-// like matches a pattern in which * stands for any text.
-func like(pattern, s string) bool {
+// Like matches a pattern in which * stands for any text.
+func Like(pattern, s string) bool {
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {
 		return pattern == s

@@ -421,6 +421,28 @@ func (g *Guard) of(tx store.Tx, scope string, now time.Time) (int, error) {
 	return n, nil
 }
 
+// A Refused undoes a change of the directory that was not let through, and keeps
+// it for a person to approve: it is a provisioning.Noted.
+type Refused struct {
+	Answer Answer
+	act    Act
+	guard  *Guard
+}
+
+// Refuse makes the error by which a transaction is undone that was not let through.
+func (g *Guard) Refuse(a Act, ans Answer) *Refused { return &Refused{ans, a, g} }
+
+func (r *Refused) Error() string { return r.Answer.Code() + ": " + r.Answer.Text }
+
+// Reason is the reason code.
+func (r *Refused) Reason() string { return r.Answer.Code() }
+
+// Note asks again, in a transaction that is not undone.
+func (r *Refused) Note(tx store.Tx) (err error) {
+	r.Answer, err = r.guard.AskTx(tx, r.act) // the case that it was in is undone
+	return err
+}
+
 // Foresee says whether n acts of a kind that a cycle is about to make would pass
 // its limit. If so a case is opened at once, so that all of them are held,
 // and not only what is beyond the limit.

@@ -73,8 +73,8 @@ func (l *Lifecycle) dated(tx store.Tx, u provisioning.User) error {
 	if !had && len(u.Attributes[ValidFrom]) == 0 && len(u.Attributes[ValidUntil]) == 0 {
 		return nil
 	}
-	inside, _, next := l.inside(u)
-	if inside && u.Active && !had {
+	inside, why, next := l.inside(u)
+	if inside && why == "" && u.Active && !had {
 		if next.IsZero() {
 			return nil
 		}

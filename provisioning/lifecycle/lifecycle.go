@@ -158,25 +158,6 @@ func (l *Lifecycle) HandleApproved(ctx context.Context, key string) error {
 	return l.take(ctx, userID, provisioning.Source(by), it.Act.How)
 }
 
-// A Refused undoes a change that the guard did not let through. It is a
-// provisioning.Noted: the act becomes an item of a case, and is done once it is approved.
-type Refused struct {
-	Answer guard.Answer
-	act    guard.Act
-	guard  *guard.Guard
-}
-
-func (r *Refused) Error() string { return r.Answer.Code() + ": " + r.Answer.Text }
-
-// Reason is the reason code.
-func (r *Refused) Reason() string { return r.Answer.Code() }
-
-// Note keeps the act.
-func (r *Refused) Note(tx store.Tx) (err error) {
-	r.Answer, err = r.guard.AskTx(tx, r.act) // the case that it is in was undone with the change
-	return err
-}
-
 // Follow is the provisioning.Follower that lets guarded sources disable and
 // delete as many users as the guard lets them, that sees dates, and that
 // forgets what was known of deleted users.
@@ -210,5 +191,5 @@ func (l *Lifecycle) guarded(tx store.Tx, before, after provisioning.User, d prov
 	if err != nil || ans.Go() {
 		return err
 	}
-	return &Refused{ans, a, l.c.Guard}
+	return l.c.Guard.Refuse(a, ans)
 }

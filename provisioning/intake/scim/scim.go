@@ -33,6 +33,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/server"
@@ -101,9 +102,12 @@ var scimNames = map[string]string{"user_name": "userName", "external_id": "exter
 func answer(err error, id string) error {
 	var taken *provisioning.Conflict
 	var invalid *provisioning.Invalid
+	var held *guard.Refused
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &held): // it is kept; the same request succeeds once a person has approved it
+		return rfc.Errorf(http.StatusTooManyRequests, "", "%s", guard.Reasons[held.Reason()])
 	case errors.Is(err, provisioning.ErrNotFound):
 		return rfc.NotFound(id)
 	case errors.As(err, &taken) && taken.Field == "link":
