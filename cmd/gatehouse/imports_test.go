@@ -28,8 +28,7 @@ var floors = map[string]int{
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3,
 	"gateway/lean": 0, "gateway": 4, "web/portal": 4,
 	"provisioning/lifecycle": 3,
-	"gateway":                4, "web/portal": 4,
-	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
+	"cmd/gatehouse":          5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
 
 // helpers hold suites and peers for tests; the demo runs the identity providers.
