@@ -53,7 +53,7 @@ type Harness struct {
 }
 
 // can skips a test of what the connector says it can not do.
-func (h Harness) can(t *testing.T, not func(connector.Caps) bool) {
+func (h Harness) can(t T, not func(connector.Caps) bool) {
 	t.Helper()
 	if not(connector.CapsOf(h.Connector)) {
 		t.Skip("the connector says that its target can not do this")
@@ -66,70 +66,86 @@ func (h Harness) off() bool { return !connector.CapsOf(h.Connector).NoDisable }
 // sink is whether the target is only told, and an ID is what it was last told.
 func (h Harness) sink() bool { return connector.CapsOf(h.Connector).Sink }
 
-// Test runs the suite; open is called for each test.
-func Test(t *testing.T, open func(t *testing.T) Harness) {
-	for _, c := range []struct {
-		name string
-		run  func(*testing.T, Harness)
-	}{
-		{"CreatedAccountIsHeldAsWanted", created},
-		{"SecondSyncChangesNothing", repeated},
-		{"SecondCreationIsTheSameAccount", createdTwice},
-		{"SyncConvergesFromWhateverWasThere", converges},
-		{"EveryChangeArrives", changes},
-		{"ClearedAttributeIsGone", cleared},
-		{"WhatIsNotNamedStays", untouched},
-		{"DisableAndEnable", disable},
-		{"RenameKeepsTheAccount", rename},
-		{"FindSeesByExternalIDThenByName", finds},
-		{"FindAnswersNothingForAStranger", findsNobody},
-		{"TakenNameIsAConflict", conflict},
-		{"SyncOfWhatIsGoneSaysSo", gone},
-		{"RemoveTwiceIsOnce", removed},
-		{"SpecialCharactersArriveUnchanged", special},
-		{"DifferentAccountsAtTheSameTime", concurrent},
-		{"AccountsYieldsEachOnce", walk},
-		{"CancelledContextEndsTheCall", cancelled},
-		{"WhatItCanNotDoIsNeverASuccess", honest},
-		{"OneAccountIsReadByItsID", got},
-		{"TestTellsAndChangesNothing", tested},
-		{"ProbeLeavesNothingBehind", probed},
-		{"GroupIsHeldAsWanted", groupHeld},
-		{"SecondGroupIsTheSame", groupTwice},
-		{"GroupRenameKeepsMembers", groupRenamed},
-		{"GroupIsFoundByExternalIDThenByName", groupFound},
-		{"SyncOfAGroupThatIsGoneSaysSo", groupGone},
-		{"MembersComeAndGoTwiceAsOnce", membersRepeated},
-		{"MembersOfOthersStay", membersUntouched},
-		{"ManyMembersInPieces", membersMany},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			c.run(t, open(t))
-		})
+// T is what a law needs of a *testing.T, so that a program that ships the suite
+// can bring its own. Fatal, Fatalf and Skip do not return.
+type T interface {
+	Helper()
+	Context() context.Context
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skip(args ...any)
+}
+
+// A Law is one thing that every connector must do.
+type Law struct {
+	Name string
+	// OverHTTP: it is about how the target is asked, and needs an Awkward.
+	OverHTTP bool
+	run      func(T, Harness)
+}
+
+// Run tries whether the connector keeps the law, at a target that holds nothing.
+func (l Law) Run(t T, h Harness) {
+	if l.OverHTTP && h.Awkward == nil {
+		t.Skip("this target is not asked over HTTP")
 	}
-	for _, c := range []struct {
-		name string
-		run  func(*testing.T, Harness)
-	}{
-		{"HungTargetIsAmbiguousAndFound", hung},
-		{"B03_LostReplyMakesOneAccount", lostReply},
-		{"ReplyCutInTheMiddleMakesOneAccount", cutReply},
-		{"B07_RetryAfterIsHeardAndBounded", retryAfter},
-		{"B07_AnswersAreClassified", classes},
-		{"B07_HugeAnswerIsRefused", huge},
-		{"B02_RedirectIsNotFollowed", redirect},
-		{"B08_IdentifierStaysOneSegment", injection},
-		{"AnotherAccountThanAskedForIsRefused", impostor},
-		{"ErrorsNameNobody", discreet},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	l.run(t, h)
+}
+
+// Laws are all that there are.
+func Laws() []Law {
+	return []Law{
+		{"CreatedAccountIsHeldAsWanted", false, created},
+		{"SecondSyncChangesNothing", false, repeated},
+		{"SecondCreationIsTheSameAccount", false, createdTwice},
+		{"SyncConvergesFromWhateverWasThere", false, converges},
+		{"EveryChangeArrives", false, changes},
+		{"ClearedAttributeIsGone", false, cleared},
+		{"WhatIsNotNamedStays", false, untouched},
+		{"DisableAndEnable", false, disable},
+		{"RenameKeepsTheAccount", false, rename},
+		{"FindSeesByExternalIDThenByName", false, finds},
+		{"FindAnswersNothingForAStranger", false, findsNobody},
+		{"TakenNameIsAConflict", false, conflict},
+		{"SyncOfWhatIsGoneSaysSo", false, gone},
+		{"RemoveTwiceIsOnce", false, removed},
+		{"SpecialCharactersArriveUnchanged", false, special},
+		{"DifferentAccountsAtTheSameTime", false, concurrent},
+		{"AccountsYieldsEachOnce", false, walk},
+		{"CancelledContextEndsTheCall", false, cancelled},
+		{"WhatItCanNotDoIsNeverASuccess", false, honest},
+		{"OneAccountIsReadByItsID", false, got},
+		{"TestTellsAndChangesNothing", false, tested},
+		{"ProbeLeavesNothingBehind", false, probed},
+		{"GroupIsHeldAsWanted", false, groupHeld},
+		{"SecondGroupIsTheSame", false, groupTwice},
+		{"GroupRenameKeepsMembers", false, groupRenamed},
+		{"GroupIsFoundByExternalIDThenByName", false, groupFound},
+		{"SyncOfAGroupThatIsGoneSaysSo", false, groupGone},
+		{"MembersComeAndGoTwiceAsOnce", false, membersRepeated},
+		{"MembersOfOthersStay", false, membersUntouched},
+		{"ManyMembersInPieces", false, membersMany},
+		{"HungTargetIsAmbiguousAndFound", true, hung},
+		{"B03_LostReplyMakesOneAccount", true, lostReply},
+		{"ReplyCutInTheMiddleMakesOneAccount", true, cutReply},
+		{"B07_RetryAfterIsHeardAndBounded", true, retryAfter},
+		{"B07_AnswersAreClassified", true, classes},
+		{"B07_HugeAnswerIsRefused", true, huge},
+		{"B02_RedirectIsNotFollowed", true, redirect},
+		{"B08_IdentifierStaysOneSegment", true, injection},
+		{"AnotherAccountThanAskedForIsRefused", true, impostor},
+		{"ErrorsNameNobody", true, discreet},
+	}
+}
+
+// Test runs the suite; open is called for each law.
+func Test(t *testing.T, open func(t *testing.T) Harness) {
+	for _, l := range Laws() {
+		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
-			h := open(t)
-			if h.Awkward == nil {
-				t.Skip("this target is not asked over HTTP")
-			}
-			c.run(t, h)
+			l.Run(t, open(t))
 		})
 	}
 }
@@ -146,7 +162,7 @@ func (h Harness) account(n int) connector.Account {
 	}
 }
 
-func (h Harness) sync(t *testing.T, want connector.Account, have string) string {
+func (h Harness) sync(t T, want connector.Account, have string) string {
 	t.Helper()
 	id, err := h.Connector.Sync(t.Context(), want, have)
 	if err != nil {
@@ -159,7 +175,7 @@ func (h Harness) sync(t *testing.T, want connector.Account, have string) string 
 }
 
 // holds fails unless the target holds exactly these accounts.
-func (h Harness) holds(t *testing.T, want ...connector.Account) {
+func (h Harness) holds(t T, want ...connector.Account) {
 	t.Helper()
 	got := h.Held()
 	byName := func(a, b connector.Account) int { return cmp.Compare(a.UserName, b.UserName) }
@@ -182,7 +198,7 @@ func (h Harness) holds(t *testing.T, want ...connector.Account) {
 }
 
 // failure is the error of a call that must fail.
-func failure(t *testing.T, err error) *connector.Error {
+func failure(t T, err error) *connector.Error {
 	t.Helper()
 	var e *connector.Error
 	if !errors.As(err, &e) {
@@ -191,7 +207,7 @@ func failure(t *testing.T, err error) *connector.Error {
 	return e
 }
 
-func created(t *testing.T, h Harness) {
+func created(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	h.holds(t, want)
@@ -204,7 +220,7 @@ func created(t *testing.T, h Harness) {
 	h.holds(t, want, off)
 }
 
-func repeated(t *testing.T, h Harness) {
+func repeated(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	if h.Awkward != nil {
@@ -225,7 +241,7 @@ func repeated(t *testing.T, h Harness) {
 	}
 }
 
-func createdTwice(t *testing.T, h Harness) {
+func createdTwice(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	want.Attributes[h.Title] = []string{"Director"}
@@ -235,7 +251,7 @@ func createdTwice(t *testing.T, h Harness) {
 	h.holds(t, want)
 }
 
-func converges(t *testing.T, h Harness) {
+func converges(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	var all []connector.Account
 	for i, was := range []connector.Account{
@@ -252,7 +268,7 @@ func converges(t *testing.T, h Harness) {
 	}
 }
 
-func changes(t *testing.T, h Harness) {
+func changes(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	for i := range 5 {
@@ -264,7 +280,7 @@ func changes(t *testing.T, h Harness) {
 	}
 }
 
-func cleared(t *testing.T, h Harness) {
+func cleared(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	want.Attributes = map[string][]string{h.Mail: nil, h.Title: {}}
@@ -276,7 +292,7 @@ func cleared(t *testing.T, h Harness) {
 	h.holds(t, back)
 }
 
-func untouched(t *testing.T, h Harness) {
+func untouched(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	want := h.account(1)
 	id := h.sync(t, want, "")
@@ -287,7 +303,7 @@ func untouched(t *testing.T, h Harness) {
 	h.holds(t, want)
 }
 
-func disable(t *testing.T, h Harness) {
+func disable(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.NoDisable })
 	want := h.account(1)
 	id := h.sync(t, want, "")
@@ -298,7 +314,7 @@ func disable(t *testing.T, h Harness) {
 	}
 }
 
-func rename(t *testing.T, h Harness) {
+func rename(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.NoRename })
 	want := h.account(1)
 	id := h.sync(t, want, "")
@@ -307,7 +323,7 @@ func rename(t *testing.T, h Harness) {
 	h.holds(t, want)
 }
 
-func finds(t *testing.T, h Harness) {
+func finds(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.NoFind })
 	find := func(want connector.Account) []connector.Account {
 		t.Helper()
@@ -332,7 +348,7 @@ func finds(t *testing.T, h Harness) {
 	}
 }
 
-func findsNobody(t *testing.T, h Harness) {
+func findsNobody(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.NoFind })
 	h.sync(t, h.account(1), "")
 	got, err := h.Connector.Find(t.Context(), h.account(2))
@@ -341,7 +357,7 @@ func findsNobody(t *testing.T, h Harness) {
 	}
 }
 
-func conflict(t *testing.T, h Harness) {
+func conflict(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	other := h.account(1)
 	other.ExternalID = "somebody else's"
@@ -361,7 +377,7 @@ func conflict(t *testing.T, h Harness) {
 	h.holds(t, other, second)
 }
 
-func gone(t *testing.T, h Harness) {
+func gone(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	h.can(t, func(c connector.Caps) bool { return c.NoRemove })
 	want := h.account(1)
@@ -377,7 +393,7 @@ func gone(t *testing.T, h Harness) {
 	h.holds(t, want)
 }
 
-func removed(t *testing.T, h Harness) {
+func removed(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.NoRemove })
 	stays := h.account(2)
 	h.sync(t, stays, "")
@@ -390,7 +406,7 @@ func removed(t *testing.T, h Harness) {
 	}
 }
 
-func special(t *testing.T, h Harness) {
+func special(t T, h Harness) {
 	noFind := connector.CapsOf(h.Connector).NoFind
 	var all []connector.Account
 	for i, s := range []string{
@@ -414,7 +430,7 @@ func special(t *testing.T, h Harness) {
 	h.holds(t, all...)
 }
 
-func concurrent(t *testing.T, h Harness) {
+func concurrent(t T, h Harness) {
 	const n = 20
 	var all []connector.Account
 	var wg sync.WaitGroup
@@ -438,7 +454,7 @@ func concurrent(t *testing.T, h Harness) {
 	h.holds(t, all...)
 }
 
-func walk(t *testing.T, h Harness) {
+func walk(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.NoList })
 	want := map[string]connector.Account{}
 	for i := range 25 {
@@ -466,7 +482,7 @@ func walk(t *testing.T, h Harness) {
 	}
 }
 
-func cancelled(t *testing.T, h Harness) {
+func cancelled(t T, h Harness) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := h.Connector.Sync(ctx, h.account(1), ""); failure(t, err).Class != connector.Transient {
@@ -477,7 +493,7 @@ func cancelled(t *testing.T, h Harness) {
 
 // unanswered plays a trick on the creation, expects an ambiguous error, and
 // that the account is found and made no second time.
-func unanswered(ctx context.Context, t *testing.T, h Harness, trick Trick) {
+func unanswered(ctx context.Context, t T, h Harness, trick Trick) {
 	t.Helper()
 	want := h.account(1)
 	h.Awkward.Writes(1, trick)
@@ -500,7 +516,7 @@ func unanswered(ctx context.Context, t *testing.T, h Harness, trick Trick) {
 	h.holds(t, want)
 }
 
-func hung(t *testing.T, h Harness) {
+func hung(t T, h Harness) {
 	// The connection is there and the request is on its way before time is up.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -511,10 +527,10 @@ func hung(t *testing.T, h Harness) {
 	})
 }
 
-func lostReply(t *testing.T, h Harness) { unanswered(t.Context(), t, h, DropReply()) }
-func cutReply(t *testing.T, h Harness)  { unanswered(t.Context(), t, h, Cut()) }
+func lostReply(t T, h Harness) { unanswered(t.Context(), t, h, DropReply()) }
+func cutReply(t T, h Harness)  { unanswered(t.Context(), t, h, Cut()) }
 
-func retryAfter(t *testing.T, h Harness) {
+func retryAfter(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	want.Attributes[h.Title] = []string{"Director"}
@@ -544,7 +560,7 @@ func retryAfter(t *testing.T, h Harness) {
 	h.holds(t, want)
 }
 
-func classes(t *testing.T, h Harness) {
+func classes(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	want := h.account(1)
 	id := h.sync(t, want, "")
@@ -605,7 +621,7 @@ func classes(t *testing.T, h Harness) {
 	h.holds(t, moved)
 }
 
-func huge(t *testing.T, h Harness) {
+func huge(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	want := h.account(1)
 	h.Awkward.Writes(1, Huge(10<<20))
@@ -621,7 +637,7 @@ func huge(t *testing.T, h Harness) {
 	}
 }
 
-func redirect(t *testing.T, h Harness) {
+func redirect(t T, h Harness) {
 	var visits atomic.Int32
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		visits.Add(1)
@@ -654,7 +670,7 @@ func redirect(t *testing.T, h Harness) {
 	}
 }
 
-func injection(t *testing.T, h Harness) {
+func injection(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	victim := h.account(9)
 	victimID := h.sync(t, victim, "")
@@ -679,14 +695,14 @@ func injection(t *testing.T, h Harness) {
 }
 
 // oneURI is how the target is asked for one account.
-func (h Harness) oneURI(t *testing.T, want connector.Account, id string) string {
+func (h Harness) oneURI(t T, want connector.Account, id string) string {
 	t.Helper()
 	noted := h.Awkward.Seen()
 	id = h.sync(t, want, id)
 	return h.Awkward.Seen()[len(noted)].URI
 }
 
-func impostor(t *testing.T, h Harness) {
+func impostor(t T, h Harness) {
 	h.can(t, func(c connector.Caps) bool { return c.Sink })
 	want, other := h.account(1), h.account(2)
 	id := h.sync(t, want, "")
@@ -702,7 +718,7 @@ func impostor(t *testing.T, h Harness) {
 	}
 }
 
-func discreet(t *testing.T, h Harness) {
+func discreet(t T, h Harness) {
 	want := h.account(1)
 	id := h.sync(t, want, "")
 	want.Attributes[h.Title] = []string{"Director of Secrets"}

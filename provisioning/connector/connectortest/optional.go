@@ -6,13 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 )
 
 // honest asks for what the connector says that it can not do.
-func honest(t *testing.T, h Harness) {
+func honest(t T, h Harness) {
 	caps := connector.CapsOf(h.Connector)
 	want := h.account(1)
 	id := h.sync(t, want, "")
@@ -59,7 +58,7 @@ func honest(t *testing.T, h Harness) {
 	h.holds(t, want)
 }
 
-func got(t *testing.T, h Harness) {
+func got(t T, h Harness) {
 	g, ok := h.Connector.(connector.Getter)
 	if !ok {
 		t.Skip("the connector reads no single account")
@@ -96,7 +95,7 @@ func got(t *testing.T, h Harness) {
 	}
 }
 
-func tested(t *testing.T, h Harness) {
+func tested(t T, h Harness) {
 	tt, ok := h.Connector.(connector.Tester)
 	if !ok {
 		t.Skip("the connector has no test")
@@ -125,7 +124,7 @@ func tested(t *testing.T, h Harness) {
 	}
 }
 
-func probed(t *testing.T, h Harness) {
+func probed(t T, h Harness) {
 	p, ok := h.Connector.(connector.Prober)
 	if !ok {
 		t.Skip("the connector does not probe")
@@ -160,7 +159,7 @@ func (h Harness) group(n int) connector.Group {
 }
 
 // groups is the part of the connector that keeps groups, if it has one.
-func (h Harness) groups(t *testing.T) connector.Groups {
+func (h Harness) groups(t T) connector.Groups {
 	t.Helper()
 	g, ok := h.Connector.(connector.Groups)
 	if !ok || connector.CapsOf(h.Connector).NoGroups {
@@ -169,7 +168,7 @@ func (h Harness) groups(t *testing.T) connector.Groups {
 	return g
 }
 
-func (h Harness) syncGroup(t *testing.T, want connector.Group, have string) string {
+func (h Harness) syncGroup(t T, want connector.Group, have string) string {
 	t.Helper()
 	id, err := h.groups(t).SyncGroup(t.Context(), want, have)
 	if err != nil {
@@ -181,7 +180,7 @@ func (h Harness) syncGroup(t *testing.T, want connector.Group, have string) stri
 	return id
 }
 
-func (h Harness) members(t *testing.T, group string, add, remove []string) {
+func (h Harness) members(t T, group string, add, remove []string) {
 	t.Helper()
 	if err := h.groups(t).ChangeMembers(t.Context(), group, add, remove); err != nil {
 		t.Fatalf("change members: %v", err)
@@ -190,7 +189,7 @@ func (h Harness) members(t *testing.T, group string, add, remove []string) {
 
 // holdsGroups fails unless the target holds exactly these groups; wanted are
 // their members by the group's ID there.
-func (h Harness) holdsGroups(t *testing.T, want map[string]connector.Group, wanted map[string][]string) {
+func (h Harness) holdsGroups(t T, want map[string]connector.Group, wanted map[string][]string) {
 	t.Helper()
 	held := h.HeldGroups()
 	if len(held) != len(want) {
@@ -220,7 +219,7 @@ func (h Harness) holdsGroups(t *testing.T, want map[string]connector.Group, want
 	}
 }
 
-func groupHeld(t *testing.T, h Harness) {
+func groupHeld(t T, h Harness) {
 	g := h.groups(t)
 	want := map[string]connector.Group{}
 	for i := range 3 {
@@ -251,7 +250,7 @@ func groupHeld(t *testing.T, h Harness) {
 	h.holdsGroups(t, nil, nil)
 }
 
-func groupTwice(t *testing.T, h Harness) {
+func groupTwice(t T, h Harness) {
 	want := h.group(1)
 	id := h.syncGroup(t, want, "")
 	if again := h.syncGroup(t, want, ""); again != id {
@@ -267,7 +266,7 @@ func groupTwice(t *testing.T, h Harness) {
 	h.holdsGroups(t, map[string]connector.Group{id: want}, nil)
 }
 
-func groupRenamed(t *testing.T, h Harness) {
+func groupRenamed(t T, h Harness) {
 	want := h.group(1)
 	id := h.syncGroup(t, want, "")
 	member := h.sync(t, h.account(1), "")
@@ -277,7 +276,7 @@ func groupRenamed(t *testing.T, h Harness) {
 	h.holdsGroups(t, map[string]connector.Group{id: want}, map[string][]string{id: {member}})
 }
 
-func groupFound(t *testing.T, h Harness) {
+func groupFound(t T, h Harness) {
 	g := h.groups(t)
 	want := h.group(1)
 	id := h.syncGroup(t, want, "")
@@ -296,7 +295,7 @@ func groupFound(t *testing.T, h Harness) {
 	}
 }
 
-func groupGone(t *testing.T, h Harness) {
+func groupGone(t T, h Harness) {
 	g := h.groups(t)
 	id := h.syncGroup(t, h.group(1), "")
 	member := h.sync(t, h.account(1), "")
@@ -317,7 +316,7 @@ func groupGone(t *testing.T, h Harness) {
 	h.holds(t, h.account(1))
 }
 
-func membersRepeated(t *testing.T, h Harness) {
+func membersRepeated(t T, h Harness) {
 	want := h.group(1)
 	id := h.syncGroup(t, want, "")
 	a, b := h.sync(t, h.account(1), ""), h.sync(t, h.account(2), "")
@@ -340,7 +339,7 @@ func membersRepeated(t *testing.T, h Harness) {
 
 // membersUntouched: who was put into the group by somebody else stays, and other
 // groups do not change.
-func membersUntouched(t *testing.T, h Harness) {
+func membersUntouched(t T, h Harness) {
 	g1, g2 := h.group(1), h.group(2)
 	first, second := h.syncGroup(t, g1, ""), h.syncGroup(t, g2, "")
 	a, b := h.sync(t, h.account(1), ""), h.sync(t, h.account(2), "")
@@ -351,7 +350,7 @@ func membersUntouched(t *testing.T, h Harness) {
 	h.holdsGroups(t, map[string]connector.Group{first: g1, second: g2}, map[string][]string{first: {a, b}, second: {a}})
 }
 
-func membersMany(t *testing.T, h Harness) {
+func membersMany(t T, h Harness) {
 	want := h.group(1)
 	id := h.syncGroup(t, want, "")
 	var ids []string
