@@ -17,7 +17,7 @@ type scimRows struct {
 	}
 }
 
-var scimTest = regexp.MustCompile(`^(?:Test|Fuzz)((?:SC[0-9]{2})+)_`)
+var scimTest = regexp.MustCompile(`^(?:Test|Fuzz)((?:[A-Z]{1,2}[0-9]{2}_?)+)_`)
 
 func TestDocsSCIMRowsAreCurrent(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 )
 
 // groups are the groups of the Directory that the client of the context
@@ -78,7 +79,11 @@ func (s groups) whole(ctx context.Context, g provisioning.Group) (*rfc.Resource,
 		case err != nil:
 			return nil, err
 		case c.May(u.Store):
-			list = append(list, s.member("User", u.ID, c.Join(u.Store, u.UserName)))
+			display := labelled(u, c.Source(), g.ID)
+			if display == "" {
+				display = c.Join(u.Store, u.UserName)
+			}
+			list = append(list, s.member("User", u.ID, display))
 		}
 	}
 	inside, err := s.Directory.Inside(ctx, g.ID)
@@ -113,6 +118,9 @@ func (s groups) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, err
 	}
 	if g, err = s.Directory.CreateGroup(ctx, g, c.Source(), m); err != nil {
 		return nil, answer(err, "")
+	}
+	if err := s.label(ctx, g.ID, r.List("members")); err != nil {
+		return nil, err
 	}
 	return s.whole(ctx, g)
 }
@@ -184,6 +192,9 @@ func (s groups) change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resour
 	if err != nil {
 		return nil, err
 	}
+	if err := s.label(ctx, id, named(cur, next)); err != nil {
+		return nil, err
+	}
 	g, err := s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
 		switch {
 		case !c.Manages(*g):
@@ -196,6 +207,9 @@ func (s groups) change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resour
 	if err != nil {
 		return nil, answer(err, id)
 	}
+	if err := s.unlabel(ctx, id, m.Leave); err != nil {
+		return nil, err
+	}
 	return s.whole(ctx, g)
 }
 
@@ -206,11 +220,15 @@ func (s groups) ChangeMembers(ctx context.Context, id string, fn rfc.Edit, ms rf
 		return nil, err
 	}
 	var add []string
+	var come []any
 	for _, o := range ms.Add {
-		add = append(add, o.String("value"))
+		add, come = append(add, o.String("value")), append(come, o)
 	}
 	m, err := s.move(ctx, add, ms.Remove)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.label(ctx, id, come); err != nil {
 		return nil, err
 	}
 	g, err := s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
@@ -226,6 +244,9 @@ func (s groups) ChangeMembers(ctx context.Context, id string, fn rfc.Edit, ms rf
 	})
 	if err != nil {
 		return nil, answer(err, id)
+	}
+	if err := s.unlabel(ctx, id, m.Leave); err != nil {
+		return nil, err
 	}
 	return s.bare(ctx, g)
 }
@@ -261,8 +282,10 @@ func without(a, b []string) []string {
 }
 
 // move finds out what is meant by IDs. What the client can not see is not there:
-// who is not there can not come, and need not go.
+// who is not there can not come, and need not go. Clients of a dialect that sends
+// such members have them left out.
 func (s groups) move(ctx context.Context, come, leave []string) (m provisioning.Move, err error) {
+	c := client.From(ctx)
 	for _, id := range come {
 		isUser, isGroup, err := s.what(ctx, id)
 		switch {
@@ -272,6 +295,8 @@ func (s groups) move(ctx context.Context, come, leave []string) (m provisioning.
 			m.Join = append(m.Join, id)
 		case isGroup:
 			m.Nest = append(m.Nest, id)
+		case c.Dialect.Strangers():
+			s.rewritten(c, []dialect.Rewrite{c.Dialect.Stranger()})
 		default:
 			return m, rfc.Errorf(http.StatusBadRequest, rfc.InvalidValue, "members: there is no user and no group %.80q", id)
 		}

@@ -241,9 +241,49 @@ func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource
 	case rest.Len() == 0:
 		u.Say(by, provisioning.Kept)
 	default:
-		u.Say(by, provisioning.Kept, string(rest.AppendJSON(nil)))
+		u.Say(by, provisioning.Kept, string(ordered(rest).AppendJSON(nil)))
 	}
 	return nil
+}
+
+// ordered is what a claim keeps, in the schemas' order, so that the same is kept
+// in the same words however the client said it.
+func ordered(r *rfc.Resource) *rfc.Object {
+	rt := rfc.UserType()
+	out := inOrder(rt.Schema.Attributes, &r.Object)
+	for _, e := range rt.Extensions {
+		if sub := out.Sub(e.Schema.ID); sub != nil {
+			out.Delete(e.Schema.ID)
+			out.Set(e.Schema.ID, inOrder(e.Schema.Attributes, sub))
+		}
+	}
+	return out
+}
+
+func inOrder(attrs []*rfc.Attribute, o *rfc.Object) *rfc.Object {
+	out := rfc.NewObject()
+	for _, a := range attrs {
+		v := o.Get(a.Name)
+		switch x := v.(type) {
+		case *rfc.Object:
+			v = inOrder(a.Sub, x)
+		case []any:
+			list := slices.Clone(x)
+			for i, el := range list {
+				if el, ok := el.(*rfc.Object); ok {
+					list[i] = inOrder(a.Sub, el)
+				}
+			}
+			v = list
+		}
+		out.Set(a.Name, v)
+	}
+	for name, v := range o.All() {
+		if out.Get(name) == nil {
+			out.Set(name, v)
+		}
+	}
+	return out
 }
 
 // writeExternalID gives the user the external ID that rest has, and leaves it
