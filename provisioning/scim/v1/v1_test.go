@@ -160,7 +160,7 @@ func TestSC65_Patch(t *testing.T) {
 
 	g := s.do("POST", "/Groups", `{"schemas":["urn:scim:schemas:core:1.0"],"displayName":"g","members":[{"value":"1"},{"value":"2"}]}`).want(t, 201)
 	g = s.do("PATCH", "/Groups/"+g.obj.String("id"), `{"members":[{"value":"1","operation":"delete"},{"display":"x","value":"3"}]}`).want(t, 200)
-	if got := string(scim.NewObject("m", g.obj.List("members")).AppendJSON(nil)); got != `{"m":[{"value":"2"},{"value":"3"}]}` {
+	if got := string(scim.NewObject("m", g.obj.List("members")).AppendJSON(nil)); got != `{"m":[{"value":"2"},{"display":"x","value":"3"}]}` {
 		t.Error(got)
 	}
 }
