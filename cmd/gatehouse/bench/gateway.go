@@ -117,7 +117,7 @@ func startGateway(ctx context.Context, program, upstream string, n int) (*runnin
 			return nil, err
 		}
 	}
-	g.cmd = exec.CommandContext(ctx, program, "run", "-c", filepath.Join(dir, "gatehouse.yaml"))
+	g.cmd = pinned(ctx, measured, program, "run", "-c", filepath.Join(dir, "gatehouse.yaml"))
 	logFile, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err

@@ -4,7 +4,7 @@
 // The gateway, the bare proxy and the service behind them are processes of
 // their own, so that their CPU time can be read from the operating system
 // (/proc, Linux) and nobody else's is in it: load and identity providers run
-// here. Rounds are interleaved, medians printed, and every answer is checked:
+// here. Where there are two cores, what is measured has one of them. Rounds are interleaved, medians printed, and every answer is checked:
 // status, length, and at the service the identity header. A figure without that
 // check would be no figure.
 package main
@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,6 +113,21 @@ func (b *pool) Get() []byte {
 
 func (b *pool) Put(buf []byte) { b.p.Put(&buf) }
 
+// pinned is a command that runs on one core, where there are two and a program
+// that can say so: what is measured has one for itself, the load and everything
+// else the other. CPU time moves much less then.
+func pinned(ctx context.Context, core int, name string, args ...string) *exec.Cmd {
+	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
+		name, args = taskset, append([]string{"-c", strconv.Itoa(core), name}, args...)
+	}
+	return exec.CommandContext(ctx, name, args...)
+}
+
+const (
+	measured = 0
+	others   = 1
+)
+
 // child starts a process that prints one line when it is ready.
 type child struct {
 	cmd  *exec.Cmd
@@ -119,8 +135,8 @@ type child struct {
 	line string
 }
 
-func start(ctx context.Context, name string, args ...string) (*child, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
+func start(ctx context.Context, core int, name string, args ...string) (*child, error) {
+	cmd := pinned(ctx, core, name, args...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -219,12 +235,12 @@ func measure(ctx context.Context, program string, rounds, requests, logins int) 
 	if err != nil {
 		return err
 	}
-	svc, err := start(ctx, self, "-role", "service")
+	svc, err := start(ctx, others, self, "-role", "service")
 	if err != nil {
 		return err
 	}
 	defer svc.in.Close()
-	plain, err := start(ctx, self, "-role", "bare", "-upstream", svc.line)
+	plain, err := start(ctx, measured, self, "-role", "bare", "-upstream", svc.line)
 	if err != nil {
 		return err
 	}

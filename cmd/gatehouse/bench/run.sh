@@ -6,7 +6,9 @@ cd "$(dirname "$0")/../../.."
 mkdir -p bin
 CGO_ENABLED=0 go build -trimpath -o bin/gatehouse ./cmd/gatehouse
 CGO_ENABLED=0 go build -trimpath -o bin/gatehouse-bench ./cmd/gatehouse/bench
-bin/gatehouse-bench -gatehouse bin/gatehouse "$@"
+pin=
+if command -v taskset >/dev/null && [ "$(nproc)" -gt 1 ]; then pin="taskset -c 1"; fi
+$pin bin/gatehouse-bench -gatehouse bin/gatehouse "$@"
 echo
 go test -run '^$' -bench 'Decide|Release|Explain' -benchmem ./authz
 go test -run '^$' -bench 'Login' -benchmem ./provisioning
