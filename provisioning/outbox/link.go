@@ -23,6 +23,13 @@ type Link struct {
 	Invalid  int       `json:"invalid,omitempty"`   // refusals in a row that trying again will not change
 	Error    string    `json:"error,omitempty"`     // of the last run; empty: it went well
 	At       time.Time `json:"at"`                  // of the last run
+	Digest   string    `json:"digest,omitempty"`    // stands for the account as it was last wanted
+	Since    time.Time `json:"since,omitzero"`      // when the account was created or taken over
+	Left     time.Time `json:"left,omitzero"`       // since when the user should have none
+	Asked    bool      `json:"asked,omitempty"`     // a person took the user's access away
+	Case     bool      `json:"case,omitempty"`      // a Case waits for an answer
+	Answer   Answer    `json:"answer,omitempty"`    // of a person to a Case, until it is carried out; AnswerIgnore stays
+	Runs     int       `json:"runs,omitempty"`      // counted
 }
 
 // begun: there is an account, or there may be one.
@@ -30,7 +37,7 @@ func (l *Link) begun() bool { return l.RemoteID != "" || !l.Intent.IsZero() }
 
 // forget: there is no account, and none is on its way.
 func (l *Link) forget() {
-	*l = Link{Target: l.Target, UserID: l.UserID, Applied: l.Applied, Invalid: l.Invalid}
+	*l = Link{Target: l.Target, UserID: l.UserID, Applied: l.Applied, Invalid: l.Invalid, Runs: l.Runs, Case: l.Case}
 }
 
 var links = store.Table[Link]{

@@ -7,13 +7,16 @@
 // day costs one call a user. What takes access away overtakes the rest.
 //
 //	change ──Follow──▶ task (target, user)
-//	                     │ Handle
+//	                     │ Handle, if the target may be asked (health, Limit, pause)
 //	        load user, scope, what is known of the account (Link)
 //	                     │
 //	   in scope ─────────┼───────── not in scope, or user gone
 //	   account known: Sync          account known: disable, delete or keep
-//	   not known: Find → claim, Sync
+//	   not known: Find → claim, Sync       (if Guard says that it may)
 //	              none → intent, Sync
+//	              somebody's → Case
+//	                     │ the account's ID
+//	              task (target, user): references and memberships ─▶ task (target, group)
 //
 // What is about to be done is noted before it is done, where the doing could not
 // be taken back or found again: an intent before a creation, a claim before
@@ -30,13 +33,16 @@ package outbox
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
@@ -81,8 +87,17 @@ type Target struct {
 	Account func(provisioning.User, authz.Subject) (connector.Account, error)
 	Leave   Leave
 	Adopt   Adopt
-	Timeout time.Duration // of one run; 0: 10 s
-	Wait    bool          // blocking sign-ins wait for it
+	// DeleteAfter is how long an account whose user left stays disabled before
+	// Leave deletes it; 0: it is deleted at once.
+	DeleteAfter time.Duration
+	// Groups chooses those of the directory's groups that the target has too. nil: none.
+	Groups func(provisioning.Group) bool
+	// References are those attributes of Account whose values are IDs or names of
+	// our users, and stand at the target for its own IDs of their accounts.
+	References []string
+	Timeout    time.Duration // of one call; 0: 10 s
+	Rate       int           // calls a second; 0: no limit
+	Wait       bool          // blocking sign-ins wait for it
 	// Form stands for what Scope and Account say: when it is another than it
 	// was, everybody's account is looked at again.
 	Form string
@@ -106,6 +121,8 @@ type Config struct {
 	Skip func(by provisioning.Source, target string) bool
 	// Audit, if not nil, records in the transaction that notes an outcome.
 	Audit func(tx store.Tx, e audit.Event) error
+	// Guard says whether an account may be taken away: guard.Guard.Ask. nil: any may.
+	Guard func(context.Context, guard.Act) (guard.Answer, error)
 	// Run runs one task now: task.Runner.Now.
 	Run func(ctx context.Context, kind, key string) error
 	Now func() time.Time // nil: time.Now
@@ -117,11 +134,28 @@ type Outbox struct {
 	targets map[string]*target
 }
 
-// target is a Target with its breaker.
+// target is a Target and how it does.
 type target struct {
 	Target
-	breaker breaker
+	health health
+	limit  *connector.Limit
+	paused atomic.Pointer[Paused] // nil: it is not
 }
+
+// second: there is a second lane.
+func (t *target) second() bool { return t.Groups != nil || len(t.References) > 0 }
+
+// mayAsk says in how long it is worth another look whether the target may be
+// asked, and why it may not be asked now; zero: it may.
+func (t *target) mayAsk(now time.Time) (time.Duration, string) {
+	if p := t.paused.Load(); p != nil {
+		return pausedLook, "the target is paused: " + p.Why
+	}
+	return t.health.wait(now)
+}
+
+// pausedLook is how often it is looked whether a target is still paused.
+const pausedLook = 5 * time.Second
 
 // New makes an Outbox.
 func New(c Config) *Outbox {
@@ -133,7 +167,7 @@ func New(c Config) *Outbox {
 		if t.Timeout == 0 {
 			t.Timeout = 10 * time.Second
 		}
-		o.targets[t.ID] = &target{Target: t}
+		o.targets[t.ID] = &target{Target: t, limit: connector.NewLimit(t.Rate, c.Now)}
 	}
 	return o
 }
@@ -166,14 +200,31 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 			continue
 		case !wanted || !after.Active:
 			add = task.AddFirst
+			if err := o.asked(tx, link, d); err != nil {
+				return err
+			}
 		case !busy && !link.Disabled && o.c.Skip != nil && o.c.Skip(d.By, t.ID):
 			continue
 		}
 		if err := add(tx, Kind, key, d.At); err != nil {
 			return err
 		}
+		if t.Groups != nil && (d.Deleted || len(d.Joined)+len(d.Left)+len(d.Regrouped) > 0) {
+			if err := task.Add(tx, KindRefs, key, d.At); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// asked notes that a person takes the user's access away: that is not held back.
+func (o *Outbox) asked(tx store.Tx, l Link, d provisioning.Delta) error {
+	if d.By != provisioning.Admin && d.By != provisioning.Self || !l.begun() || l.Asked {
+		return nil
+	}
+	l.Asked = true
+	return links.Put(tx, l)
 }
 
 func (o *Outbox) subject(tx store.Tx, u provisioning.User) (authz.Subject, error) {
@@ -188,15 +239,53 @@ func (o *Outbox) subject(tx store.Tx, u provisioning.User) (authz.Subject, error
 const unknownTarget = time.Hour
 
 // Handle is the task.Handler of Kind.
-func (o *Outbox) Handle(ctx context.Context, key string) error {
+func (o *Outbox) Handle(ctx context.Context, key string) (err error) {
 	id, userID, _ := strings.Cut(key, "/")
+	t, err := o.admit(id)
+	if err != nil {
+		return err
+	}
+	r := &run{o: o, t: t, userID: userID, began: o.c.Now(), trace: new(connector.Trace)}
+	r.step(StepTest, true, "the target may be asked")
+	return o.outcome(context.WithoutCancel(ctx), r, whole(func() error { return r.attempt(ctx) }))
+}
+
+// admit finds a target that may be asked.
+func (o *Outbox) admit(id string) (*target, error) {
 	t := o.targets[id]
 	if t == nil {
-		return &task.Retry{After: unknownTarget, Reason: "target " + id + " is not in the configuration"}
+		return nil, &task.Retry{After: unknownTarget, Reason: "target " + id + " is not in the configuration"}
 	}
-	if wait, why := t.breaker.open(o.c.Now()); wait > 0 {
-		return &task.Retry{After: wait, Reason: bounded("target " + id + " is left alone for a while: " + why)}
+	now := o.c.Now()
+	wait, why := t.mayAsk(now)
+	if wait == 0 {
+		wait, why = t.health.admit(now)
 	}
-	r := run{o: o, t: t, userID: userID}
-	return o.outcome(context.WithoutCancel(ctx), &r, r.attempt(ctx))
+	if wait > 0 {
+		return nil, &task.Retry{After: wait, Reason: bounded("target " + id + " is left alone for a while: " + why)}
+	}
+	return t, nil
+}
+
+// whole makes an error of a panic: what throws must not be taken for what is
+// still out to see how the target does.
+func whole(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &connector.Error{Ambiguous: true, Text: fmt.Sprintf("the connector broke: %T", p)}
+		}
+	}()
+	return fn()
+}
+
+// Closed is how long nothing in a lane of tasks needs to be looked at, because
+// its target is not asked: for task.Config. Who waits for a person is looked at
+// again soon, since the answer comes without notice.
+func (o *Outbox) Closed(kind, lane string) time.Duration {
+	t := o.targets[lane]
+	if t == nil || kind != Kind && kind != KindGroup {
+		return 0
+	}
+	wait, _ := t.mayAsk(o.c.Now())
+	return wait
 }

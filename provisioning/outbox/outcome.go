@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
@@ -21,6 +19,7 @@ const maxInvalid = 3
 // outcome notes what came of a run, and makes of an error what the runner
 // should do.
 func (o *Outbox) outcome(ctx context.Context, r *run, err error) error {
+	o.report(ctx, r.t, err, true)
 	werr := o.write(ctx, r, err)
 	if errors.Is(werr, store.ErrConflict) {
 		// The target made an account under an ID that another user's has.
@@ -37,6 +36,15 @@ func (o *Outbox) outcome(ctx context.Context, r *run, err error) error {
 func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 	l := r.link
 	l.At = o.c.Now()
+	if l.RemoteID != r.had && l.RemoteID != "" && l.Since.IsZero() {
+		l.Since = l.At
+	}
+	var dispute *disputed
+	errors.As(err, &dispute)
+	op := r.operation(err)
+	op.Slot, l.Runs = l.Runs%slots, (l.Runs+1)%slots
+	was := l.Case
+	l.Case = dispute != nil || was && err != nil
 	switch {
 	case err == nil:
 		l.Error, l.Invalid, l.Applied = "", 0, r.user.Version
@@ -47,15 +55,52 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 		l.Error = bounded(err.Error())
 	}
 	return o.c.Store.Update(ctx, func(tx store.Tx) error {
-		if !l.begun() && l.Error == "" {
+		if !l.begun() && l.Error == "" && l.Answer == "" {
 			if err := links.Delete(tx, Key(r.t.ID, r.userID)); err != nil {
 				return err
 			}
 		} else if err := links.Put(tx, l); err != nil {
 			return err
 		}
+		switch {
+		case dispute != nil:
+			c, err := dispute.of(tx, r)
+			if err == nil {
+				err = cases.Put(tx, c)
+			}
+			if err != nil {
+				return err
+			}
+		case was && !l.Case:
+			if err := cases.Delete(tx, Key(r.t.ID, r.userID)); err != nil {
+				return err
+			}
+		}
+		if err := r.next(tx, l); err != nil {
+			return err
+		}
+		if err := operations.Put(tx, op); err != nil {
+			return err
+		}
 		return r.record(tx, r.did)
 	})
+}
+
+// next adds what follows from a run: references and memberships wait for the
+// account's ID, and a deletion for its time.
+func (r *run) next(tx store.Tx, l Link) error {
+	if err := r.keepRefs(tx); err != nil {
+		return err
+	}
+	if r.t.second() && (l.RemoteID != r.had || r.did == "disabled" || r.did == "created" || r.did == "adopted") {
+		if err := task.Add(tx, KindRefs, Key(r.t.ID, r.userID), l.At); err != nil {
+			return err
+		}
+	}
+	if r.t.Leave == Delete && !l.Left.IsZero() {
+		return task.Add(tx, KindLater, Key(r.t.ID, r.userID), l.Left.Add(r.t.DeleteAfter))
+	}
+	return nil
 }
 
 // record writes into the audit log what was done; empty: nothing was.
@@ -74,23 +119,17 @@ func (r *run) record(tx store.Tx, did string) error {
 //	invalid          parked after some refusals, until the user changes
 //	conflict         parked, until the user changes or a person has looked
 func (o *Outbox) instruct(r *run, err error) error {
-	if err == nil {
-		r.t.breaker.shut()
-		return nil
-	}
 	var ce *connector.Error
 	if !errors.As(err, &ce) {
 		return err
 	}
-	now, why := o.c.Now(), bounded(err.Error())
+	why := bounded(err.Error())
 	switch {
-	case ce.Class == connector.Auth, ce.Class == connector.Route:
-		return &task.Retry{After: r.t.breaker.trip(now, why), Reason: why}
 	case ce.Class == connector.Conflict, ce.Class == connector.Invalid && r.link.Invalid+1 >= maxInvalid:
 		return &task.Park{Reason: why}
-	case ce.After > 0:
-		r.t.breaker.pause(now.Add(ce.After), why)
-		return &task.Retry{After: ce.After, Reason: why}
+	case ce.Class == connector.Auth, ce.Class == connector.Route, ce.Throttled, ce.After > 0:
+		wait, _ := r.t.health.wait(o.c.Now())
+		return &task.Retry{After: wait, Reason: why}
 	}
 	return err
 }
@@ -103,53 +142,4 @@ func bounded(s string) string {
 		return strings.ToValidUTF8(s[:maxText], "") + "…"
 	}
 	return s
-}
-
-// A breaker keeps a target from being asked once for every user when its
-// credentials or its address are wrong, or it asked to be left alone. The zero
-// breaker lets everything through.
-type breaker struct {
-	mu    sync.Mutex
-	until time.Time     // left alone
-	last  time.Duration // the time that it was tripped for; doubles until something succeeds
-	why   string
-}
-
-const (
-	tripFirst = 30 * time.Second
-	tripMost  = 15 * time.Minute
-)
-
-// open is how long the target is still to be left alone, and why.
-func (b *breaker) open(now time.Time) (time.Duration, string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.until.Sub(now), b.why
-}
-
-// trip opens the breaker, if it is not open, longer each time.
-func (b *breaker) trip(now time.Time, why string) time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.until.After(now) {
-		b.last = min(max(2*b.last, tripFirst), tripMost)
-		b.until, b.why = now.Add(b.last), why
-	}
-	return b.until.Sub(now)
-}
-
-// pause opens the breaker until a time that the target asked for.
-func (b *breaker) pause(until time.Time, why string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if until.After(b.until) {
-		b.until, b.why = until, why
-	}
-}
-
-// shut lets everything through.
-func (b *breaker) shut() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.until, b.last, b.why = time.Time{}, 0, ""
 }

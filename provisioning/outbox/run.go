@@ -1,13 +1,19 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
@@ -17,58 +23,123 @@ type run struct {
 	o      *Outbox
 	t      *target
 	userID string
+	began  time.Time
 	user   provisioning.User // zero: there is none any more
 	want   bool              // in scope
 	acct   connector.Account // what should be, if want
 	link   Link
+	had    string // the account's ID when the run began
 	did    string // "created", "adopted", "updated", "disabled", "deleted"; empty: nothing
+	steps  []Step
+	refs   []reference // of the account that was wanted
+	trace  *connector.Trace
 }
 
 func (r *run) attempt(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.t.Timeout)
-	defer cancel()
 	if err := r.load(ctx); err != nil {
 		return err
 	}
 	switch {
+	case r.link.Answer == AnswerIgnore:
+		r.step(StepMatch, true, "a person said that the user has no account there")
+		return nil
 	case r.want && (r.link.begun() || r.user.Active):
 		return r.agree(ctx)
 	case r.link.begun() && r.t.Leave != Keep:
 		return r.leave(ctx)
 	}
-	return nil // no account, and none should be; or nobody is to touch it
+	r.step(StepChange, true, "nothing is to be done")
+	return nil
+}
+
+// call makes one call of the target: at its rate, and with time of its own.
+func (r *run) call(ctx context.Context, fn func(context.Context) error) error {
+	return r.t.call(connector.WithTrace(ctx, r.trace), fn)
+}
+
+func (t *target) call(ctx context.Context, fn func(context.Context) error) error {
+	if err := t.limit.Wait(ctx); err != nil {
+		return &task.Retry{After: time.Second, Reason: "the target gets no more calls at the moment"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.Timeout)
+	defer cancel()
+	err := fn(ctx)
+	var ce *connector.Error
+	if errors.As(err, &ce) && ce.Throttled {
+		t.limit.Slow()
+	}
+	return err
 }
 
 // load reads everything in one snapshot.
 func (r *run) load(ctx context.Context) error {
-	return r.o.c.Store.View(ctx, func(tx store.Tx) error {
-		r.user, r.want, r.acct = provisioning.User{}, false, connector.Account{}
-		link, ok, err := links.Get(tx, Key(r.t.ID, r.userID))
-		if err != nil {
-			return err
-		}
-		if r.link = link; !ok {
-			r.link = Link{Target: r.t.ID, UserID: r.userID}
-		}
-		u, ok, err := r.o.c.Directory.UserTx(tx, r.userID)
-		if err != nil || !ok {
-			return err
-		}
-		r.user = u
-		s, err := r.o.subject(tx, u)
-		if err != nil {
-			return err
-		}
-		if r.want = r.t.wants(u, s); !r.want {
-			return nil
-		}
-		if r.acct, err = r.t.Account(u, s); err != nil {
-			return &connector.Error{Class: connector.Invalid, Text: "the account can not be worked out", Err: err}
-		}
-		r.acct.ExternalID, r.acct.Active, r.acct.Version = u.ID, u.Active, u.Version
-		r.acct.Attributes = cleared(r.acct.Attributes, r.link.Sent)
+	err := r.o.c.Store.View(ctx, r.loadTx)
+	if err != nil {
+		r.step(StepLoad, false, "%v", err)
+		return err
+	}
+	switch {
+	case r.user.ID == "":
+		r.step(StepLoad, true, "the user is deleted")
+	case !r.user.Active:
+		r.step(StepLoad, true, "the user is not active; version %d", r.user.Version)
+	default:
+		r.step(StepLoad, true, "the user is active; version %d", r.user.Version)
+	}
+	if r.want {
+		r.step(StepScope, true, "the user is among those who have an account")
+	} else {
+		r.step(StepScope, true, "the user is not among those who have an account; %s", cmp.Or(r.t.Leave, Disable))
+	}
+	return nil
+}
+
+func (r *run) loadTx(tx store.Tx) error {
+	r.user, r.want, r.acct, r.refs = provisioning.User{}, false, connector.Account{}, nil
+	link, ok, err := links.Get(tx, Key(r.t.ID, r.userID))
+	if err != nil {
+		return err
+	}
+	if r.link = link; !ok {
+		r.link = Link{Target: r.t.ID, UserID: r.userID}
+	}
+	r.had = r.link.RemoteID
+	u, ok, err := r.o.c.Directory.UserTx(tx, r.userID)
+	if err != nil || !ok {
+		return err
+	}
+	r.user = u
+	s, err := r.o.subject(tx, u)
+	if err != nil {
+		return err
+	}
+	if r.want = r.t.wants(u, s); !r.want {
 		return nil
-	})
+	}
+	if r.acct, err = r.t.Account(u, s); err != nil {
+		return &connector.Error{Class: connector.Invalid, Text: "the account can not be worked out", Err: err}
+	}
+	r.acct.ExternalID, r.acct.Active, r.acct.Version = u.ID, u.Active, u.Version
+	if err := r.refer(tx); err != nil {
+		return err
+	}
+	r.acct.Attributes = cleared(r.acct.Attributes, r.link.Sent)
+	return nil
+}
+
+// digest stands for what an account says: equal accounts have equal digests.
+func digest(a connector.Account) string {
+	a.ID, a.Version = "", 0
+	attrs := make(map[string][]string, len(a.Attributes))
+	for name, values := range a.Attributes {
+		if len(values) > 0 {
+			attrs[name] = values
+		}
+	}
+	a.Attributes = attrs
+	raw, _ := json.Marshal(a) // texts can always be encoded
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:12])
 }
 
 // cleared are the attributes, and without values those that were sent before.
@@ -85,6 +156,11 @@ func cleared(attrs map[string][]string, sent []string) map[string][]string {
 
 // agree makes the account be as it should.
 func (r *run) agree(ctx context.Context) error {
+	if !r.user.Active && !r.link.Disabled {
+		if err := r.allowed(ctx, "disable", "the user is not active any more"); err != nil {
+			return err
+		}
+	}
 	if r.link.RemoteID == "" {
 		return r.find(ctx)
 	}
@@ -101,22 +177,31 @@ func (r *run) find(ctx context.Context) error {
 	there, err := r.mine(ctx)
 	switch {
 	case err != nil:
+		r.step(StepMatch, false, "%v", err)
 		return err
 	case there != "":
+		r.step(StepMatch, true, "an account is there and is taken over")
 		return r.adopt(ctx, there)
 	case !r.user.Active: // nobody makes an account in order to disable it
+		r.step(StepMatch, true, "no account is there, and none is made for a user who is not active")
 		return r.nothingYet()
 	}
+	r.step(StepMatch, true, "no account is there: one is made")
 	return r.create(ctx)
 }
 
 // mine is the ID of an account that is there and is, or may become, this
-// user's; empty if there is none.
-func (r *run) mine(ctx context.Context) (string, error) {
+// user's; empty if there is none. An answer of a person to the case says that
+// nothing but what is proven may.
+func (r *run) mine(ctx context.Context) (id string, err error) {
 	if connector.CapsOf(r.t.Connector).NoFind {
-		return "", nil // a second creation is for the target to see through
+		return "", nil // Sync itself knows what it made
 	}
-	there, err := r.t.Connector.Find(ctx, r.acct)
+	var there []connector.Account
+	err = r.call(ctx, func(ctx context.Context) (err error) {
+		there, err = r.t.Connector.Find(ctx, r.acct)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -125,18 +210,20 @@ func (r *run) mine(ctx context.Context) (string, error) {
 		if a.ExternalID == r.user.ID && (r.t.Adopt != Never || !r.link.Intent.IsZero()) {
 			return a.ID, nil
 		}
-		if a.ExternalID == r.user.ID || provisioning.Fold(a.UserName) == provisioning.Fold(r.acct.UserName) {
+		if a.ExternalID == r.user.ID || sameName(a.UserName, r.acct.UserName) {
 			named = append(named, a)
 		}
 	}
 	switch {
-	case len(named) == 0:
+	case len(named) == 0, r.link.Answer == AnswerCreate:
 		return "", nil
 	case len(named) == 1 && named[0].ExternalID == "" && r.t.Adopt == ByUserName:
 		return named[0].ID, nil
 	}
-	return "", &connector.Error{Class: connector.Conflict, Text: "an account with this user name or external ID is there already and is not known to be this person's"}
+	return "", &disputed{named}
 }
+
+func sameName(a, b string) bool { return provisioning.Fold(a) == provisioning.Fold(b) }
 
 // adopt makes an account that is there already this user's: first with us, so
 // that it can not be two users', then at the target. That it was taken over is
@@ -155,16 +242,21 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.note(ctx, ""); err != nil {
 		return err
 	}
-	id, err := r.t.Connector.Sync(ctx, r.acct, "")
+	var id string
+	err := r.call(ctx, func(ctx context.Context) (err error) {
+		id, err = r.t.Connector.Sync(ctx, r.acct, "")
+		return err
+	})
 	var ce *connector.Error
 	switch {
 	case err == nil:
 		r.link.RemoteID = id
 		r.done("created")
+		return nil
 	case is(err, connector.Conflict):
 		// It appeared between our look and our creation, or a search does not
 		// find what has the name.
-		r.link.Intent = time.Time{}
+		r.link.Intent, r.link.Answer = time.Time{}, ""
 		there, ferr := r.mine(ctx)
 		if ferr != nil {
 			return ferr
@@ -177,6 +269,7 @@ func (r *run) create(ctx context.Context) error {
 	case errors.As(err, &ce) && !ce.Ambiguous: // it surely did not happen
 		r.link.Intent = time.Time{}
 	}
+	r.step(StepChange, false, "%v", err)
 	return err
 }
 
@@ -187,8 +280,13 @@ func (r *run) sync(ctx context.Context, did string) error {
 			return err
 		}
 	}
-	id, err := r.t.Connector.Sync(ctx, r.acct, r.link.RemoteID)
+	var id string
+	err := r.call(ctx, func(ctx context.Context) (err error) {
+		id, err = r.t.Connector.Sync(ctx, r.acct, r.link.RemoteID)
+		return err
+	})
 	if err != nil {
+		r.step(StepChange, false, "%v", err)
 		return err
 	}
 	r.link.RemoteID = id
@@ -230,30 +328,69 @@ func (r *run) note(ctx context.Context, did string) error {
 // done: the target has the account as it was wanted.
 func (r *run) done(did string) {
 	r.did, r.link.Intent, r.link.Disabled, r.link.UserName, r.link.Sent = did, time.Time{}, !r.acct.Active, r.acct.UserName, nil
+	r.link.Answer, r.link.Left, r.link.Digest = "", time.Time{}, digest(r.acct)
 	for name, values := range r.acct.Attributes {
 		if len(values) > 0 {
 			r.link.Sent = append(r.link.Sent, name)
 		}
 	}
 	slices.Sort(r.link.Sent)
+	state := "active"
+	if !r.acct.Active {
+		state = "disabled"
+	}
+	r.step(StepChange, true, "the account is as wanted: %s, with %s", state, cmp.Or(strings.Join(r.link.Sent, ", "), "no attributes"))
+}
+
+// allowed asks whether the account may be taken away. Whoever is asked may keep a
+// mistake from taking everybody's account at once: then the run is parked until a
+// person has looked.
+func (r *run) allowed(ctx context.Context, how, reason string) error {
+	if r.o.c.Guard == nil {
+		return nil
+	}
+	a, err := r.o.c.Guard(ctx, guard.Act{
+		Scope: guard.Target(r.t.ID), Kind: guard.Removal, Subject: r.userID, How: how, Reason: reason, Since: r.link.Since, Asked: r.link.Asked,
+	})
+	switch {
+	case err != nil:
+		return err
+	case !a.Go():
+		r.step(StepChange, false, "%s: %s", a.Code(), a.Text)
+		return &task.Park{Reason: a.Code() + ": " + a.Text}
+	}
+	return nil
 }
 
 // leave does what the target's policy says about an account whose user is out
-// of scope or gone. Whether it is disabled already is for the target to say: the
-// answer to an earlier attempt to enable it may have been lost.
+// of scope or gone: it is disabled, and where it is to be deleted, that is done
+// when its time has come. Whether it is disabled already is for the target to
+// say: the answer to an earlier attempt to enable it may have been lost.
 func (r *run) leave(ctx context.Context) error {
+	caps := connector.CapsOf(r.t.Connector)
 	gone := connector.Account{ExternalID: r.userID, UserName: r.link.UserName, Version: r.user.Version}
-	if r.link.RemoteID == "" && connector.CapsOf(r.t.Connector).NoFind {
+	if r.link.RemoteID == "" && caps.NoFind {
 		// What was begun may have arrived: it is told that it is over.
-		id, err := r.t.Connector.Sync(ctx, gone, "")
+		err := r.call(ctx, func(ctx context.Context) error {
+			id, err := r.t.Connector.Sync(ctx, gone, "")
+			if err == nil {
+				r.link.RemoteID, r.link.Intent = id, time.Time{}
+			}
+			return err
+		})
 		if err != nil {
+			r.step(StepChange, false, "%v", err)
 			return err
 		}
-		r.link.RemoteID, r.link.Intent = id, time.Time{}
 	}
 	if r.link.RemoteID == "" {
-		there, err := r.t.Connector.Find(ctx, gone)
+		var there []connector.Account
+		err := r.call(ctx, func(ctx context.Context) (err error) {
+			there, err = r.t.Connector.Find(ctx, gone)
+			return err
+		})
 		if err != nil {
+			r.step(StepMatch, false, "%v", err)
 			return err
 		}
 		for _, a := range there {
@@ -262,29 +399,56 @@ func (r *run) leave(ctx context.Context) error {
 			}
 		}
 		if r.link.RemoteID == "" {
+			r.step(StepMatch, true, "no account is there")
 			return r.nothingYet()
 		}
 	}
-	if r.t.Leave == Delete {
-		err := r.t.Connector.Remove(ctx, r.link.RemoteID)
-		if err == nil {
-			r.did = "deleted"
-			r.link.forget()
-		}
-		return err
+	now := r.o.c.Now()
+	if r.link.Left.IsZero() {
+		r.link.Left = now
 	}
-	id, err := r.t.Connector.Sync(ctx, gone, r.link.RemoteID)
+	if r.t.Leave == Delete && (r.t.DeleteAfter == 0 || !now.Before(r.link.Left.Add(r.t.DeleteAfter))) {
+		if err := r.allowed(ctx, "delete", "the user has left the scope of the target"); err != nil {
+			return err
+		}
+		err := r.call(ctx, func(ctx context.Context) error { return r.t.Connector.Remove(ctx, r.link.RemoteID) })
+		if err != nil {
+			r.step(StepChange, false, "%v", err)
+			return err
+		}
+		r.did = "deleted"
+		r.step(StepChange, true, "the account is deleted")
+		r.link.forget()
+		return nil
+	}
+	if r.t.Leave == Delete && caps.NoDisable { // what can not be disabled waits for its time
+		r.step(StepChange, true, "the account can not be disabled and stays until it is deleted")
+		return nil
+	}
+	if !r.link.Disabled {
+		if err := r.allowed(ctx, "disable", "the user has left the scope of the target"); err != nil {
+			return err
+		}
+	}
+	var id string
+	err := r.call(ctx, func(ctx context.Context) (err error) {
+		id, err = r.t.Connector.Sync(ctx, gone, r.link.RemoteID)
+		return err
+	})
 	switch {
 	case is(err, connector.Gone):
+		r.step(StepChange, true, "the account is not there any more")
 		r.link.forget()
 		return nil
 	case err != nil:
+		r.step(StepChange, false, "%v", err)
 		return err
 	}
 	if !r.link.Disabled {
 		r.did = "disabled"
 	}
-	r.link.RemoteID, r.link.Disabled = id, true
+	r.step(StepChange, true, "the account is disabled")
+	r.link.RemoteID, r.link.Disabled, r.link.Digest = id, true, ""
 	return nil
 }
 

@@ -1,0 +1,231 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Call is one request to a target and its answer, as it may be kept and shown:
+// names are there, values are not.
+type Call struct {
+	Method string        `json:"method"`
+	Path   string        `json:"path"` // without identifiers and query values
+	Status int           `json:"status,omitempty"`
+	Sent   string        `json:"sent,omitempty"` // names in the request
+	Got    string        `json:"got,omitempty"`  // names in the answer
+	Took   time.Duration `json:"took"`
+}
+
+// A Trace collects the calls that are made under its context.
+type Trace struct {
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Bounds of a Trace.
+const (
+	maxCalls  = 8
+	maxNames  = 512      // bytes of Sent and Got
+	readAhead = 64 << 10 // bytes of a body that are looked at
+)
+
+type traceKey struct{}
+
+// WithTrace makes calls under the context that it returns be collected in t.
+func WithTrace(ctx context.Context, t *Trace) context.Context {
+	return context.WithValue(ctx, traceKey{}, t)
+}
+
+// Calls are those that were made, the first of them if there are many.
+func (t *Trace) Calls() []Call {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]Call(nil), t.calls...)
+}
+
+// Add is for connectors that are not asked over HTTP.
+func Add(ctx context.Context, c Call) {
+	if t, ok := ctx.Value(traceKey{}).(*Trace); ok {
+		t.add(c)
+	}
+}
+
+func (t *Trace) add(c Call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.calls) < maxCalls {
+		t.calls = append(t.calls, c)
+	}
+}
+
+// Traced is a transport whose requests are collected by the Trace of their
+// context, if it has one.
+func Traced(rt http.RoundTripper) http.RoundTripper { return traced{rt} }
+
+type traced struct{ rt http.RoundTripper }
+
+func (t traced) RoundTrip(r *http.Request) (*http.Response, error) {
+	tr, ok := r.Context().Value(traceKey{}).(*Trace)
+	if !ok {
+		return t.rt.RoundTrip(r)
+	}
+	c := Call{Method: r.Method, Path: pathNames(r)}
+	if r.GetBody != nil {
+		if b, err := r.GetBody(); err == nil {
+			c.Sent = Names(head(b))
+			_ = b.Close() // it is only read
+		}
+	}
+	began := time.Now()
+	resp, err := t.rt.RoundTrip(r)
+	c.Took = time.Since(began)
+	if err != nil {
+		tr.add(c)
+		return resp, err
+	}
+	c.Status = resp.StatusCode
+	resp.Body = &heard{ReadCloser: resp.Body, done: func(b []byte) { c.Got = Names(b); tr.add(c) }}
+	return resp, nil
+}
+
+// heard keeps the beginning of what is read from a body, for when it is closed.
+type heard struct {
+	io.ReadCloser
+	kept []byte
+	done func([]byte)
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	h.kept = append(h.kept, p[:min(n, readAhead-len(h.kept))]...)
+	return n, err
+}
+
+func (h *heard) Close() error {
+	if h.done != nil {
+		h.done(h.kept)
+		h.done = nil
+	}
+	return h.ReadCloser.Close()
+}
+
+func head(r io.Reader) []byte {
+	b, _ := io.ReadAll(io.LimitReader(r, readAhead)) // what can be read of it
+	return b
+}
+
+// pathNames is the path without what may identify somebody: a segment that is no
+// plain word is left out, and of the query only the names stay.
+func pathNames(r *http.Request) string {
+	segs := strings.Split(r.URL.EscapedPath(), "/")
+	for i, s := range segs {
+		if !word(s) {
+			segs[i] = "…"
+		}
+	}
+	path := strings.Join(segs, "/")
+	sep := "?"
+	for _, part := range strings.Split(r.URL.RawQuery, "&") {
+		if name, _, _ := strings.Cut(part, "="); word(name) && name != "" {
+			path += sep + name
+			sep = "&"
+		}
+	}
+	return cut(path)
+}
+
+// word: letters, or a version such as v2.
+func word(s string) bool {
+	if len(s) > 32 {
+		return false
+	}
+	digits := 0
+	for _, r := range s {
+		switch {
+		case r >= '0' && r <= '9':
+			digits++
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r == '.', r == '-', r == '_':
+		default:
+			return false
+		}
+	}
+	return digits <= 1
+}
+
+// Names is what a JSON document looks like without its values, cut to a few
+// hundred bytes: its members' names in order, in the operations of a SCIM patch
+// also what they do and where. Of anything else it is empty.
+func Names(doc []byte) string {
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.UseNumber()
+	var out strings.Builder
+	type level struct {
+		object, key bool
+		name        string
+		n           int
+	}
+	var stack []level
+	for out.Len() < maxNames {
+		t, err := d.Token()
+		if err != nil {
+			break
+		}
+		top := func() *level {
+			if len(stack) == 0 {
+				return &level{}
+			}
+			return &stack[len(stack)-1]
+		}
+		if del, ok := t.(json.Delim); ok && (del == '}' || del == ']') {
+			stack = stack[:len(stack)-1]
+			out.WriteRune(rune(del))
+			continue
+		}
+		in := top()
+		if in.object && in.key { // the name of a member
+			in.key, in.name = false, t.(string)
+			if in.n++; in.n > 1 {
+				out.WriteByte(' ')
+			}
+			out.WriteString(in.name)
+			continue
+		}
+		if in.object {
+			in.key = true
+		} else if in.n++; in.n > 1 {
+			out.WriteByte(' ')
+		}
+		switch v := t.(type) {
+		case json.Delim:
+			out.WriteRune(rune(v))
+			stack = append(stack, level{object: v == '{', key: v == '{'})
+		case string:
+			if in.object && (in.name == "op" || in.name == "path") {
+				out.WriteString("=" + unquoted(v))
+			}
+		}
+	}
+	return cut(out.String())
+}
+
+// unquoted is a SCIM path without the values that its filter compares with.
+func unquoted(path string) string {
+	parts := strings.Split(path, `"`)
+	for i := 1; i < len(parts); i += 2 {
+		parts[i] = "…"
+	}
+	return strings.Join(parts, `"`)
+}
+
+func cut(s string) string {
+	if len(s) > maxNames {
+		return strings.ToValidUTF8(s[:maxNames], "") + "…"
+	}
+	return s
+}
