@@ -395,12 +395,17 @@ func (d *Directory) UserTx(tx store.Tx, id string) (User, bool, error) {
 // folds to the same, or ErrNotFound.
 func (d *Directory) ByName(ctx context.Context, userStore, name string) (User, error) {
 	return view(ctx, d, fmt.Sprintf("user %q in %s", name, userStore), func(tx store.Tx) (User, bool, error) {
-		r, ok, err := users.Lookup(tx, "name", pair(userStore, Fold(name)))
-		if err != nil || !ok {
-			return User{}, false, err
-		}
-		return d.userOf(r), true, nil
+		return d.ByNameTx(tx, userStore, name)
 	})
+}
+
+// ByNameTx is ByName inside a transaction.
+func (d *Directory) ByNameTx(tx store.Tx, userStore, name string) (User, bool, error) {
+	r, ok, err := users.Lookup(tx, "name", pair(userStore, Fold(name)))
+	if err != nil || !ok {
+		return User{}, false, err
+	}
+	return d.userOf(r), true, nil
 }
 
 // ByExternalID yields the users of a store whom a client calls so, byte for

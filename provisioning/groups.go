@@ -430,6 +430,17 @@ func viewGroups(ctx context.Context, d *Directory, fn func(store.Tx) ([]Group, e
 	return all, err
 }
 
+// GroupsOfTx is GroupsOf inside a transaction, in no order.
+func (d *Directory) GroupsOfTx(tx store.Tx, userID string) ([]Group, error) {
+	return d.groupsOf(tx, userID)
+}
+
+// GroupTx is Group inside a transaction.
+func (d *Directory) GroupTx(tx store.Tx, id string) (Group, bool, error) {
+	r, ok, err := groups.Get(tx, id)
+	return groupOf(r), ok, err
+}
+
 func (d *Directory) groupsOf(tx store.Tx, userID string) ([]Group, error) {
 	direct, err := directOf(tx, userID)
 	if err != nil {

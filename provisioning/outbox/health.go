@@ -24,8 +24,10 @@ type health struct {
 	until   time.Time     // left alone; zero: closed
 	last    time.Duration // what it was last opened for
 	why     string
-	failing int  // transient failures in a row
-	trying  bool // half open, and one run is out to see
+	failing int       // transient failures in a row
+	trying  bool      // half open, and one run is out to see
+	soft    bool      // open by transient failures alone: who waits may look
+	looked  time.Time // when somebody who waits last did
 
 	window      [60]minute // by minute of the hour
 	quarantined time.Time  // since when; zero: it is not
@@ -52,6 +54,21 @@ const (
 func (h *health) admit(now time.Time) (wait time.Duration, why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if wait, why = h.closedFor(now); wait == 0 && !h.until.IsZero() {
+		h.trying = true
+	}
+	return wait, why
+}
+
+// look is admit for a person who waits for the account: a target that seems to
+// be down is looked at once a second as long as somebody does, so that they need
+// not wait until its time has come.
+func (h *health) look(now time.Time) (wait time.Duration, why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.soft && !h.trying && h.until.After(now) && now.Sub(h.looked) >= peek {
+		h.until, h.looked = now, now
+	}
 	if wait, why = h.closedFor(now); wait == 0 && !h.until.IsZero() {
 		h.trying = true
 	}
@@ -111,7 +128,7 @@ func (h *health) report(now time.Time, err error, why string, counted bool) turn
 			after = h.last
 		}
 		if now.Add(after).After(h.until) {
-			h.until, h.why = now.Add(after), why
+			h.until, h.why, h.soft = now.Add(after), why, false
 		}
 		return same
 	case ce != nil && ce.Class == connector.Transient && !probe:
@@ -121,6 +138,7 @@ func (h *health) report(now time.Time, err error, why string, counted bool) turn
 		fallthrough
 	case bad:
 		was := h.until
+		h.soft = ce.Class == connector.Transient
 		h.open(now, why)
 		if was.IsZero() {
 			return opened
@@ -143,7 +161,9 @@ func (h *health) report(now time.Time, err error, why string, counted bool) turn
 // open leaves the target alone, longer each time.
 func (h *health) open(now time.Time, why string) {
 	if !h.until.After(now) {
-		h.last = min(max(2*h.last, openFirst), openMost)
+		if now.Sub(h.looked) >= peek || h.last == 0 { // what a waiting person's look finds makes it no longer
+			h.last = min(max(2*h.last, openFirst), openMost)
+		}
 		h.until = now.Add(h.last)
 	}
 	h.why, h.failing = why, 0

@@ -27,6 +27,7 @@ type Link struct {
 	Since    time.Time `json:"since,omitzero"`      // when the account was created or taken over
 	Left     time.Time `json:"left,omitzero"`       // since when the user should have none
 	Asked    bool      `json:"asked,omitempty"`     // a person took the user's access away
+	Held     bool      `json:"held,omitempty"`      // the account is to be taken away, and a person has to say yes
 	Case     bool      `json:"case,omitempty"`      // a Case waits for an answer
 	Answer   Answer    `json:"answer,omitempty"`    // of a person to a Case, until it is carried out; AnswerIgnore stays
 	Runs     int       `json:"runs,omitempty"`      // counted

@@ -121,8 +121,8 @@ type Config struct {
 	Skip func(by provisioning.Source, target string) bool
 	// Audit, if not nil, records in the transaction that notes an outcome.
 	Audit func(tx store.Tx, e audit.Event) error
-	// Guard says whether an account may be taken away: guard.Guard.Ask. nil: any may.
-	Guard func(context.Context, guard.Act) (guard.Answer, error)
+	// Guard says whether an account may be taken away. nil: any may.
+	Guard *guard.Guard
 	// Run runs one task now: task.Runner.Now.
 	Run func(ctx context.Context, kind, key string) error
 	Now func() time.Time // nil: time.Now
@@ -241,7 +241,7 @@ const unknownTarget = time.Hour
 // Handle is the task.Handler of Kind.
 func (o *Outbox) Handle(ctx context.Context, key string) (err error) {
 	id, userID, _ := strings.Cut(key, "/")
-	t, err := o.admit(id)
+	t, err := o.admit(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -251,14 +251,20 @@ func (o *Outbox) Handle(ctx context.Context, key string) (err error) {
 }
 
 // admit finds a target that may be asked.
-func (o *Outbox) admit(id string) (*target, error) {
+func (o *Outbox) admit(ctx context.Context, id string) (*target, error) {
 	t := o.targets[id]
 	if t == nil {
 		return nil, &task.Retry{After: unknownTarget, Reason: "target " + id + " is not in the configuration"}
 	}
 	now := o.c.Now()
-	wait, why := t.mayAsk(now)
-	if wait == 0 {
+	var wait time.Duration
+	var why string
+	switch p := t.paused.Load(); {
+	case p != nil:
+		wait, why = pausedLook, "it is paused: "+p.Why
+	case ctx.Value(waiting{}) != nil:
+		wait, why = t.health.look(now)
+	default:
 		wait, why = t.health.admit(now)
 	}
 	if wait > 0 {
@@ -266,6 +272,9 @@ func (o *Outbox) admit(id string) (*target, error) {
 	}
 	return t, nil
 }
+
+// waiting marks the context of a run that a person waits for.
+type waiting struct{}
 
 // whole makes an error of a panic: what throws must not be taken for what is
 // still out to see how the target does.

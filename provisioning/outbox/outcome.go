@@ -43,7 +43,8 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 	errors.As(err, &dispute)
 	op := r.operation(err)
 	op.Slot, l.Runs = l.Runs%slots, (l.Runs+1)%slots
-	was := l.Case
+	was, held := l.Case, l.Held
+	l.Held = held && err != nil
 	l.Case = dispute != nil || was && err != nil
 	switch {
 	case err == nil:
@@ -73,6 +74,11 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 			}
 		case was && !l.Case:
 			if err := cases.Delete(tx, Key(r.t.ID, r.userID)); err != nil {
+				return err
+			}
+		}
+		if held && !l.Held && r.o.c.Guard != nil { // the user is back: nobody needs to say anything
+			if err := r.o.c.Guard.WithdrawTx(tx, r.removal("", "")); err != nil {
 				return err
 			}
 		}

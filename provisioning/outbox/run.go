@@ -329,6 +329,7 @@ func (r *run) note(ctx context.Context, did string) error {
 func (r *run) done(did string) {
 	r.did, r.link.Intent, r.link.Disabled, r.link.UserName, r.link.Sent = did, time.Time{}, !r.acct.Active, r.acct.UserName, nil
 	r.link.Answer, r.link.Left, r.link.Digest = "", time.Time{}, digest(r.acct)
+	r.link.Asked = r.link.Asked && !r.acct.Active
 	for name, values := range r.acct.Attributes {
 		if len(values) > 0 {
 			r.link.Sent = append(r.link.Sent, name)
@@ -349,17 +350,19 @@ func (r *run) allowed(ctx context.Context, how, reason string) error {
 	if r.o.c.Guard == nil {
 		return nil
 	}
-	a, err := r.o.c.Guard(ctx, guard.Act{
-		Scope: guard.Target(r.t.ID), Kind: guard.Removal, Subject: r.userID, How: how, Reason: reason, Since: r.link.Since, Asked: r.link.Asked,
-	})
-	switch {
-	case err != nil:
+	a, err := r.o.c.Guard.Ask(ctx, r.removal(how, reason))
+	if err != nil {
 		return err
-	case !a.Go():
+	}
+	if r.link.Held = !a.Go(); r.link.Held {
 		r.step(StepChange, false, "%s: %s", a.Code(), a.Text)
 		return &task.Park{Reason: a.Code() + ": " + a.Text}
 	}
 	return nil
+}
+
+func (r *run) removal(how, reason string) guard.Act {
+	return guard.Act{Scope: guard.Target(r.t.ID), Kind: guard.Removal, Subject: r.userID, How: how, Reason: reason, Since: r.link.Since, Asked: r.link.Asked}
 }
 
 // leave does what the target's policy says about an account whose user is out

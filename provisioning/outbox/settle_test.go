@@ -91,6 +91,7 @@ func TestALookAtAFailedTargetTriesIt(t *testing.T) {
 			t.Errorf("states %+v", s)
 		}
 		crm.awkward.Behave()
+		time.Sleep(time.Second) // it is left alone, and who waits looks once a second
 		if got, _ := w.task(ana.ID); !got.Due.After(time.Now()) {
 			t.Fatalf("the task is due already, so this shows nothing: %+v", got)
 		}

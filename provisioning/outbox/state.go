@@ -63,6 +63,7 @@ func (o *Outbox) Settle(ctx context.Context, userID string) (done bool, err erro
 	if err != nil {
 		return false, err
 	}
+	ctx = context.WithValue(ctx, waiting{}, true)
 	var wg sync.WaitGroup
 	for _, s := range states {
 		if s.Wait && s.Status != Done {

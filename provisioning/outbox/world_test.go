@@ -222,6 +222,9 @@ func worldOver(t testing.TB, st, background store.Store, targets ...outbox.Targe
 		Followers: []provisioning.Follower{func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 			return w.box.Follow(tx, before, after, d)
 		}},
+		GroupFollowers: []provisioning.GroupFollower{func(tx store.Tx, before, after provisioning.Group, by provisioning.Source) error {
+			return w.box.FollowGroup(tx, before, after, by)
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -230,8 +233,9 @@ func worldOver(t testing.TB, st, background store.Store, targets ...outbox.Targe
 		Store: background, Directory: w.dir, Roles: func(s authz.Subject) authz.Subject { return s }, Targets: targets, Audit: log.Append,
 		Run: func(ctx context.Context, kind, key string) error { return w.runner.Now(ctx, kind, key) },
 	})
-	w.runner = task.NewRunner(task.Config{Store: background, Workers: 16, PerLane: 4, Alone: true, Handlers: map[string]task.Handler{
+	w.runner = task.NewRunner(task.Config{Store: background, Workers: 16, PerLane: 4, Alone: true, Closed: w.box.Closed, Handlers: map[string]task.Handler{
 		outbox.Kind: w.box.Handle, outbox.KindEverybody: w.box.HandleEverybody, provisioning.TaskClear: w.dir.Clear,
+		outbox.KindRefs: w.box.HandleRefs, outbox.KindGroup: w.box.HandleGroup, outbox.KindLater: w.box.HandleLater,
 	}})
 	return w
 }

@@ -36,7 +36,11 @@ type Config struct {
 	// PerLane is how many of the workers may be busy in one lane of a kind;
 	// what is due beyond that is not touched. 0: all of them.
 	PerLane int
-	Owner   string           // this process, in leases; empty: random
+	// Closed is for how long nothing in a lane of a kind is worth a look, as when
+	// what it works on can not be reached; what is due there stays as it is. Now
+	// does not ask it. nil: every lane is open.
+	Closed func(kind, lane string) time.Duration
+	Owner  string           // this process, in leases; empty: random
 	Now     func() time.Time // nil: time.Now
 	// Alone: no other process can have the store, so what is running when Run
 	// begins was left by a crash.
@@ -221,6 +225,11 @@ func (r *Runner) lookIn(tx store.Tx, kind, lane string, free int, now time.Time)
 	room := min(free, r.c.PerLane-busy)
 	if room == 0 {
 		return nil, idle, nil
+	}
+	if r.c.Closed != nil {
+		if wait := r.c.Closed(kind, lane); wait > 0 {
+			return nil, min(wait, idle), nil
+		}
 	}
 	wait = idle
 	for _, rank := range []string{rankFirst, rankOther} {
