@@ -368,6 +368,8 @@ type Service struct {
 	KeepAuthorization bool `yaml:"keep_authorization"`
 	// ProvisionedBy are targets that must hold the person's account before the service can work for them.
 	ProvisionedBy Some[string] `yaml:"provisioned_by"`
+	// ProvisionedWithin is how long the first request of somebody is held while a target of `provisioned_by` has no account of theirs yet; then they see how far it is. `0s` holds nobody: the service is told in X-Gatehouse-Provisioned.
+	ProvisionedWithin time.Duration `yaml:"provisioned_within" jsonschema:"default=5s"`
 	// IdentityProviders that people may sign in at for this service. Left out: all.
 	IdentityProviders Some[string] `yaml:"identity_provider"`
 	// Websocket lets WebSocket connections through.
@@ -432,6 +434,8 @@ type Release struct {
 	Transform string `yaml:"transform"`
 	// When is an expression over `user` and `login`; only then it goes out.
 	When string `yaml:"when"`
+	// Reference: the values are users of the directory, by name or ID, such as somebody's manager; the target gets its own IDs of their accounts instead. For targets alone.
+	Reference bool `yaml:"reference"`
 	// Purpose, as people read it on their data page.
 	Purpose string `yaml:"purpose"`
 	// Basis in law.
@@ -460,8 +464,12 @@ type Target struct {
 	Release []Release `yaml:"release"`
 	// Wait makes blocking sign-ins wait for this target.
 	Wait bool `yaml:"wait"`
+	// Groups of the directory that the target has too, with those of their members who have an account there: by name, or with `*` for any text. Left out: none.
+	Groups Some[string] `yaml:"groups"`
 	// Leave says what becomes of the account of somebody who is no longer among the users.
 	Leave string `yaml:"leave" jsonschema:"enum=disable,enum=delete,enum=keep,default=disable"`
+	// DeleteAfter is how long an account that is to be deleted is disabled before; `0s` deletes it at once.
+	DeleteAfter time.Duration `yaml:"delete_after" jsonschema:"default=30d"`
 	// Adopt says by what an account that is already there is taken over.
 	Adopt string `yaml:"adopt" jsonschema:"enum=external_id,enum=user_name,enum=never,default=external_id"`
 	// Guard limits what the target may lose. Left out: as `guard.limits` says.

@@ -49,6 +49,7 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("GET /v1/tasks", a.tasks)
 	a.route("GET /v1/task", a.task)
 	a.route("POST /v1/task/{what}", a.turnTask)
+	a.targetRoutes()
 	a.route("GET /v1/audit", a.events)
 	a.route("GET /v1/audit/verify", a.verify)
 	a.route("GET /v1/explain", a.explain)

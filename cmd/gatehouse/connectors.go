@@ -98,8 +98,17 @@ func (s *site) http(t configs.HTTP) (connection, error) {
 	return connection{external.New(carrier), t.URL.String(), t.Timeout, t.Rate}, nil
 }
 
-// caller is what calls a target, and what adds to a request who we are.
+// caller is what calls a target, and what adds to a request who we are. What is
+// asked and answered can be seen in the record of an operation, without values.
 func (s *site) caller(a configs.Auth, ca configs.File, timeout time.Duration) (*http.Client, func(*http.Request), error) {
+	client, auth, err := s.plainCaller(a, ca, timeout)
+	if err == nil {
+		client.Transport = connector.Traced(client.Transport)
+	}
+	return client, auth, err
+}
+
+func (s *site) plainCaller(a configs.Auth, ca configs.File, timeout time.Duration) (*http.Client, func(*http.Request), error) {
 	roots, err := rootsFrom(string(ca))
 	if err != nil {
 		return nil, nil, err

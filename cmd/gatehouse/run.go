@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,7 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
@@ -35,7 +31,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
-	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
@@ -109,9 +104,12 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	p.recorder = newRecorder(st, p.audit, log, now)
 	// One process at a time can have a bbolt file: what a crash left running is
 	// nobody's. A target that never answers has its share of the workers, no more.
-	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Handlers: map[string]task.Handler{
+	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Closed: p.closed, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
+		outbox.KindRefs:        func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleRefs(ctx, key) },
+		outbox.KindGroup:       func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleGroup(ctx, key) },
+		outbox.KindLater:       func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleLater(ctx, key) },
 		provisioning.TaskClear: func(ctx context.Context, key string) error { return p.site.Load().directory.Clear(ctx, key) },
 		guard.TaskCase:         func(ctx context.Context, key string) error { return p.site.Load().guard.HandleCase(ctx, key) },
 		lifecycle.TaskApproved: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleApproved(ctx, key) },
@@ -207,6 +205,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 				return s.lifecycle.Follow(tx, before, after, d)
 			},
 		},
+		GroupFollowers: []provisioning.GroupFollower{func(tx store.Tx, before, after provisioning.Group, by provisioning.Source) error {
+			return s.outbox.FollowGroup(tx, before, after, by)
+		}},
 		SignedIn: []func(store.Tx, provisioning.User, federation.Identity, string) error{
 			func(tx store.Tx, u provisioning.User, id federation.Identity, flow string) error {
 				return p.audit.Append(tx, audit.Event{Kind: "login", UserID: u.ID, Provider: id.Provider, Flow: flow})
@@ -219,22 +220,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		return nil, err
 	}
 	s.lifecycle = p.newLifecycle(s)
-	var targets []outbox.Target
-	for _, t := range cfg.Targets {
-		made, err := s.target(t)
-		if err != nil {
-			return nil, fmt.Errorf("target %s: %w", t.ID, err)
-		}
-		targets = append(targets, made)
+	if s.outbox, err = p.newOutbox(ctx, s, clients); err != nil {
+		return nil, err
 	}
-	s.outbox = outbox.New(outbox.Config{
-		Store: p.store, Directory: s.directory, Roles: r.policy.Roles, Targets: targets, Audit: p.audit.Append, Now: p.now,
-		Run: func(ctx context.Context, kind, key string) error { return p.runner.Now(ctx, kind, key) },
-		Skip: func(by provisioning.Source, target string) bool {
-			c := clients.Of(by)
-			return c != nil && !c.Pushes(target)
-		},
-	})
 	cookie := session.Cookie{}
 	if cfg.Server.PublicURL.Scheme == "http" {
 		cookie = session.Cookie{Insecure: true, Port: cfg.Server.PublicURL.Port()}
@@ -377,61 +365,6 @@ func providerTitle(cfg *configs.Config, id string) string {
 		}
 	}
 	return id
-}
-
-// target makes a target: its connector, and what its accounts hold: the user
-// name, and what the release policy lets it have.
-func (s *site) target(t configs.Target) (outbox.Target, error) {
-	c, err := s.connector(t)
-	if err != nil {
-		return outbox.Target{}, err
-	}
-	form, err := formOf(s.cfg, t, c.address)
-	if err != nil {
-		return outbox.Target{}, err
-	}
-	names := namesOf(t)
-	return outbox.Target{
-		ID: t.ID, Title: t.Title, Connector: connector.Limited(c.Connector, c.rate), Scope: s.rules.scopes[t.ID], Leave: outbox.Leave(t.Leave), Adopt: outbox.Adopt(t.Adopt),
-		Timeout: 2 * c.timeout, Wait: t.Wait, Form: form,
-		Account: func(u provisioning.User, sub authz.Subject) (connector.Account, error) {
-			return account(s.rules.release.Release("target:"+t.ID, sub), names, s.directory.FullName(u.Store, u.UserName)), nil
-		},
-	}, nil
-}
-
-// formOf stands for what the configuration says of who has an account at a target
-// and what it holds.
-func formOf(cfg *configs.Config, t configs.Target, address string) (string, error) {
-	raw, err := json.Marshal(struct {
-		URL     string
-		Users   configs.Scope
-		Release []configs.Release
-		Roles   []configs.Role
-		Types   []configs.AttributeType
-	}{address, t.Users, t.Release, cfg.Roles, cfg.AttributeTypes()})
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
-}
-
-// account is what a target may know, under the target's own names. An attribute
-// that it may know in principle and that the person has not is cleared there.
-func account(rel authz.Release, n names, userName string) connector.Account {
-	a := connector.Account{UserName: userName, Attributes: map[string][]string{}}
-	for _, v := range rel.Sent {
-		if path := n.place(v.Attribute, v.Name); path != "" {
-			a.Attributes[path] = v.Values
-		}
-	}
-	for _, name := range rel.Missing() {
-		if path := n.place(name, name); path != "" {
-			a.Attributes[path] = nil
-		}
-	}
-	return a
 }
 
 // provider makes one identity provider.
