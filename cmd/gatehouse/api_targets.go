@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
-	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 )
 
@@ -27,13 +25,11 @@ func (a *api) targetRoutes() {
 	a.route("POST /v1/target/resume", a.resumeTarget)
 	a.route("GET /v1/target/cases", a.cases)
 	a.route("POST /v1/target/case", a.resolveCase)
-	a.route("GET /v1/target/held", a.held)
-	a.route("POST /v1/target/held", a.decideHeld)
 	a.route("GET /v1/operations", a.operations)
 }
 
-// said turns what outbox says into an answer of no, with the cure.
-func said(err error, target string) error {
+// targetSays turns what outbox says into an answer of no, with the cure.
+func targetSays(err error, target string) error {
 	switch {
 	case errors.Is(err, outbox.ErrNoTarget):
 		return errNo(fmt.Sprintf("there is no target %q — `gatehouse targets list` shows those there are", target))
@@ -53,7 +49,7 @@ func said(err error, target string) error {
 
 func (a *api) testTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
-	return map[string]bool{"ok": true}, said(a.s.outbox.Test(r.Context(), id), id)
+	return map[string]bool{"ok": true}, targetSays(a.s.outbox.Test(r.Context(), id), id)
 }
 
 // probeView is what a probe found.
@@ -65,7 +61,7 @@ type probeView struct {
 func (a *api) probeTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
 	rep, err := a.s.outbox.Probe(r.Context(), id)
-	return probeView{rep.Caps, append([]connector.Finding{}, rep.Findings...)}, said(err, id)
+	return probeView{rep.Caps, append([]connector.Finding{}, rep.Findings...)}, targetSays(err, id)
 }
 
 // preview is one page of what would become of people's accounts.
@@ -98,7 +94,7 @@ func (a *api) previewTarget(r *http.Request) (any, error) {
 		return nil
 	})
 	v.Next = next
-	return v, said(err, id)
+	return v, targetSays(err, id)
 }
 
 func (a *api) provision(r *http.Request) (any, error) {
@@ -116,7 +112,7 @@ func (a *api) provision(r *http.Request) (any, error) {
 	for _, id := range targets {
 		op, err := a.s.outbox.Provision(r.Context(), id, u.ID)
 		if err != nil {
-			return nil, said(err, id)
+			return nil, targetSays(err, id)
 		}
 		list = append(list, op)
 	}
@@ -126,12 +122,12 @@ func (a *api) provision(r *http.Request) (any, error) {
 func (a *api) pauseTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
 	err := a.s.outbox.Pause(r.Context(), id, string(provisioning.Admin), r.FormValue("why"))
-	return map[string]string{"id": id}, said(err, id)
+	return map[string]string{"id": id}, targetSays(err, id)
 }
 
 func (a *api) resumeTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
-	return map[string]string{"id": id}, said(a.s.outbox.Resume(r.Context(), id, string(provisioning.Admin)), id)
+	return map[string]string{"id": id}, targetSays(a.s.outbox.Resume(r.Context(), id, string(provisioning.Admin)), id)
 }
 
 // caseView is a case with the user's name.
@@ -168,66 +164,7 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 		return nil, errNo("the answer must be adopt, create or ignore")
 	}
 	err = a.s.outbox.Resolve(r.Context(), id, u.ID, answer, r.FormValue("account"), string(provisioning.Admin))
-	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, said(err, id)
-}
-
-// heldView is what a target would lose, and a person has to approve.
-type heldView struct {
-	Case  *guard.Case `json:"case,omitempty"`
-	Items []heldItem  `json:"items"`
-}
-
-type heldItem struct {
-	Name   string `json:"name"`
-	UserID string `json:"user"`
-	How    string `json:"how"`
-	Reason string `json:"reason"`
-}
-
-func (a *api) heldAt(ctx context.Context, id string) (heldView, error) {
-	v := heldView{Items: []heldItem{}}
-	if !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }) {
-		return v, said(outbox.ErrNoTarget, id)
-	}
-	list, err := a.s.guard.Cases(ctx, guard.Target(id), "", true, 1)
-	if err != nil || len(list) == 0 {
-		return v, err
-	}
-	v.Case = &list[0]
-	items, err := a.s.guard.Items(ctx, list[0].ID, guard.ItemHeld, guard.Item{}, 10*pageOf)
-	for _, it := range items {
-		v.Items = append(v.Items, heldItem{a.nameOf(ctx, it.Act.Subject), it.Act.Subject, it.Act.How, it.Act.Reason})
-	}
-	return v, err
-}
-
-func (a *api) held(r *http.Request) (any, error) { return a.heldAt(r.Context(), r.FormValue("id")) }
-
-// decideHeld approves or rejects what is held at a target: of the people named,
-// or of all.
-func (a *api) decideHeld(r *http.Request) (any, error) {
-	id := r.FormValue("id")
-	v, err := a.heldAt(r.Context(), id)
-	if err != nil {
-		return nil, err
-	}
-	if v.Case == nil {
-		return nil, errNo("nothing is held at " + id)
-	}
-	var users []string
-	for _, name := range r.Form["name"] {
-		i := slices.IndexFunc(v.Items, func(it heldItem) bool { return it.Name == name || it.UserID == name })
-		if i < 0 {
-			return nil, errNo(fmt.Sprintf("nothing of %q is held at %s", name, id))
-		}
-		users = append(users, v.Items[i].UserID)
-	}
-	decide := a.s.guard.Approve
-	if r.FormValue("answer") == "reject" {
-		decide = a.s.guard.Reject
-	}
-	n := cmp.Or(len(users), v.Case.Held)
-	return map[string]int{"decided": n}, decide(r.Context(), v.Case.ID, string(provisioning.Admin), users...)
+	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, targetSays(err, id)
 }
 
 // operations lists what was tried: of a user, at a target, or because of the

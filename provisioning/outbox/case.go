@@ -30,7 +30,7 @@ type Candidate struct {
 	Owner    string `json:"owner,omitempty"`   // our user whose account it is known to be
 }
 
-var cases = store.Table[Case]{Name: "case", Key: func(c Case) string { return Key(c.Target, c.UserID) }}
+var cases = store.Table[Case]{Name: "account_case", Key: func(c Case) string { return Key(c.Target, c.UserID) }}
 
 // An Answer to a Case.
 type Answer string

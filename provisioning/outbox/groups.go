@@ -22,13 +22,13 @@ const KindGroup = "sync.group"
 // A GroupLink is what is known of one of our groups at a target.
 type GroupLink struct {
 	Target   string    `json:"target"`
-	GroupID  string    `json:"group"`
-	RemoteID string    `json:"remote,omitempty"`
-	Name     string    `json:"name,omitempty"` // as last sent
-	Made     bool      `json:"made,omitempty"` // by us, and so ours to delete
-	Intent   time.Time `json:"intent,omitzero"`
-	Error    string    `json:"error,omitempty"`
-	At       time.Time `json:"at"`
+	GroupID  string    `json:"group"`            // ours
+	RemoteID string    `json:"remote,omitempty"` // the target's; no two groups have the same at one target
+	Name     string    `json:"name,omitempty"`   // as last sent
+	Made     bool      `json:"made,omitempty"`   // by us, and so ours to delete
+	Intent   time.Time `json:"intent,omitzero"`  // a creation was begun and its end is not known
+	Error    string    `json:"error,omitempty"`  // of the last run; empty: it went well
+	At       time.Time `json:"at"`               // of the last change
 }
 
 var groupLinks = store.Table[GroupLink]{

@@ -41,7 +41,7 @@ type reference struct {
 }
 
 var references = store.Table[reference]{
-	Name: "reference",
+	Name: "account_reference",
 	Key:  func(r reference) string { return string(store.Key(r.Target, r.From, r.To)) },
 	Index: map[string]func(reference) []string{
 		"from": func(r reference) []string { return []string{Key(r.Target, r.From)} },
