@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 )
 
@@ -25,6 +27,8 @@ func (a *api) targetRoutes() {
 	a.route("POST /v1/target/resume", a.resumeTarget)
 	a.route("GET /v1/target/cases", a.cases)
 	a.route("POST /v1/target/case", a.resolveCase)
+	a.route("GET /v1/target/held", a.held)
+	a.route("POST /v1/target/held", a.decideHeld)
 	a.route("GET /v1/operations", a.operations)
 }
 
@@ -165,6 +169,65 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 	}
 	err = a.s.outbox.Resolve(r.Context(), id, u.ID, answer, r.FormValue("account"), string(provisioning.Admin))
 	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, targetSays(err, id)
+}
+
+// heldView is what a target would lose, and a person has to approve.
+type heldView struct {
+	Case  *guard.Case `json:"case,omitempty"`
+	Items []heldItem  `json:"items"`
+}
+
+type heldItem struct {
+	Name   string `json:"name"`
+	UserID string `json:"user"`
+	How    string `json:"how"`
+	Reason string `json:"reason"`
+}
+
+func (a *api) heldAt(ctx context.Context, id string) (heldView, error) {
+	v := heldView{Items: []heldItem{}}
+	if !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }) {
+		return v, targetSays(outbox.ErrNoTarget, id)
+	}
+	list, err := a.s.guard.Cases(ctx, guard.Target(id), "", true, 1)
+	if err != nil || len(list) == 0 {
+		return v, err
+	}
+	v.Case = &list[0]
+	items, err := a.s.guard.Items(ctx, list[0].ID, guard.ItemHeld, guard.Item{}, 10*pageOf)
+	for _, it := range items {
+		v.Items = append(v.Items, heldItem{a.nameOf(ctx, it.Act.Subject), it.Act.Subject, it.Act.How, it.Act.Reason})
+	}
+	return v, err
+}
+
+func (a *api) held(r *http.Request) (any, error) { return a.heldAt(r.Context(), r.FormValue("id")) }
+
+// decideHeld approves or rejects what is held at a target: of the people named,
+// or of all.
+func (a *api) decideHeld(r *http.Request) (any, error) {
+	id := r.FormValue("id")
+	v, err := a.heldAt(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	if v.Case == nil {
+		return nil, errNo("nothing is held at " + id)
+	}
+	var users []string
+	for _, name := range r.Form["name"] {
+		i := slices.IndexFunc(v.Items, func(it heldItem) bool { return it.Name == name || it.UserID == name })
+		if i < 0 {
+			return nil, errNo(fmt.Sprintf("nothing of %q is held at %s", name, id))
+		}
+		users = append(users, v.Items[i].UserID)
+	}
+	decide := a.s.guard.Approve
+	if r.FormValue("answer") == "reject" {
+		decide = a.s.guard.Reject
+	}
+	n := cmp.Or(len(users), v.Case.Held)
+	return map[string]int{"decided": n}, decide(r.Context(), v.Case.ID, string(provisioning.Admin), users...)
 }
 
 // operations lists what was tried: of a user, at a target, or because of the

@@ -24,7 +24,7 @@ func targetsCommand() *cobra.Command {
 			return "POST", "target/pause", url.Values{"id": {a[0]}, "why": {cmd.Flags().Lookup("why").Value.String()}}
 		}, func(w io.Writer, v map[string]string) { fmt.Fprintf(w, "%s is paused\n", v["id"]) })
 	pause.Flags().String("why", "", "why, for whoever looks at it")
-	return group("targets", "Systems that hold accounts: list, test, probe, preview, provision, pause, resume, cases, resolve, operations",
+	return group("targets", "Systems that hold accounts: list, test, probe, preview, provision, pause, resume, cases, resolve, held, approve, reject, operations",
 		adminVerb("list", "List targets and how they do", cobra.NoArgs,
 			func(*cobra.Command, []string) (string, string, url.Values) { return "GET", "targets", nil }, showTargets),
 		adminVerb("test TARGET", "Ask whether the address and our credentials are right; changes nothing", cobra.ExactArgs(1), one("POST", "target/test"),
@@ -50,6 +50,9 @@ func targetsCommand() *cobra.Command {
 				}
 				return "POST", "target/case", q
 			}, func(w io.Writer, _ map[string]string) { fmt.Fprintln(w, "is answered and will be carried out now") }),
+		adminVerb("held TARGET", "List accounts that would be taken away, beyond what may be at once", cobra.ExactArgs(1), one("GET", "target/held"), showHeld),
+		decideCommand("approve", "Let accounts be taken away that are held: all, or those of the users named", "approved"),
+		decideCommand("reject", "Keep accounts that are held: all, or those of the users named", "rejected"),
 		operationsCommand(),
 	)
 }
@@ -144,6 +147,26 @@ func showCases(w io.Writer, list []caseView) {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Target, c.Name, c.At.Format(time.DateTime), x.RemoteID, why)
 		}
 	}
+}
+
+func showHeld(w io.Writer, v heldView) {
+	if v.Case == nil {
+		fmt.Fprintln(w, "nothing is held")
+		return
+	}
+	fmt.Fprintf(w, "%s\nuntil %s\n\nWOULD\tUSER\tWHY\n", v.Case.Text, v.Case.Expires.Format(time.DateTime))
+	for _, it := range v.Items {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", it.How, it.Name, it.Reason)
+	}
+}
+
+func decideCommand(answer, short, done string) *cobra.Command {
+	return adminVerb(answer+" TARGET [USER…]", short, cobra.MinimumNArgs(1),
+		func(_ *cobra.Command, a []string) (string, string, url.Values) {
+			return "POST", "target/held", url.Values{"id": {a[0]}, "name": a[1:], "answer": {answer}}
+		}, func(w io.Writer, v map[string]int) {
+			fmt.Fprintf(w, "%d %s\n", v["decided"], done)
+		})
 }
 
 func operationsCommand() *cobra.Command {

@@ -41,7 +41,7 @@ type Config struct {
 	// does not ask it. nil: every lane is open.
 	Closed func(kind, lane string) time.Duration
 	Owner  string           // this process, in leases; empty: random
-	Now     func() time.Time // nil: time.Now
+	Now    func() time.Time // nil: time.Now
 	// Alone: no other process can have the store, so what is running when Run
 	// begins was left by a crash.
 	Alone bool
