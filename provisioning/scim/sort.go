@@ -10,8 +10,9 @@ import (
 
 // A Sort is an order of resources (RFC 7644 section 3.4.2.3). The zero Sort is
 // the order of creation, which also decides between those that are otherwise
-// equal, and the id between those created in the same millisecond: the order
-// is total, and nobody changes place because others come and go.
+// equal, and the id between those created in the same millisecond (ids that
+// sort by age make that exact): the order is total, and nobody changes place
+// because others come and go.
 type Sort struct {
 	Path       Path
 	Descending bool

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,12 +27,17 @@ type Store struct {
 	now    func() time.Time
 	unique []*scim.Attribute
 
-	mu       sync.RWMutex
+	mu       *sync.RWMutex
 	byID     map[string]*row
 	order    []*row                       // as they were created
 	byValue  map[string]map[string]string // unique attribute, then value: id
 	external map[string][]*row            // by externalId
 	seq      uint64
+
+	// prepare completes the members of a group, or refuses them. changed is told
+	// of what was written; nil stands for what is not there. See Directory.
+	prepare func(id string, members []any) ([]any, error)
+	changed func(old, next *scim.Resource)
 }
 
 type row struct {
@@ -46,7 +52,9 @@ func New(rt *scim.ResourceType, now func() time.Time) *Store {
 	if now == nil {
 		now = time.Now
 	}
-	s := &Store{rt: rt, now: now, byID: map[string]*row{}, byValue: map[string]map[string]string{}, external: map[string][]*row{}}
+	s := &Store{rt: rt, now: now, mu: new(sync.RWMutex), byID: map[string]*row{}, byValue: map[string]map[string]string{}, external: map[string][]*row{}}
+	s.prepare = func(_ string, members []any) ([]any, error) { return members, nil }
+	s.changed = func(_, _ *scim.Resource) {}
 	for _, a := range rt.Schema.Attributes {
 		if a.Uniqueness != scim.NotUnique && a.Type == scim.String && !a.MultiValued {
 			s.unique = append(s.unique, a)
@@ -169,21 +177,30 @@ func (s *Store) candidates(f scim.Filter) []*row {
 	return s.order
 }
 
-// Create keeps a resource under a random id.
+// Create keeps a resource under an id that can not be guessed, and that sorts
+// as the resources were created.
 func (s *Store) Create(_ context.Context, r *scim.Resource) (*scim.Resource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.checkUnique(r, ""); err != nil {
 		return nil, err
 	}
+	members, err := s.prepare("", r.List("members"))
+	if err != nil {
+		return nil, err
+	}
 	now := s.now()
 	s.seq++
 	made := &row{seq: s.seq, created: now, resource: r.Clone()}
-	s.stamp(made, rand.Text(), now)
+	if len(members) > 0 {
+		made.resource.Set("members", members)
+	}
+	s.stamp(made, fmt.Sprintf("%08x-%s", s.seq, rand.Text()), now)
 	s.byID[made.resource.ID()] = made
 	s.order = append(s.order, made)
 	s.index(made)
-	return made.resource, nil
+	s.changed(nil, made.resource)
+	return s.byID[made.resource.ID()].resource, nil
 }
 
 // Change replaces a resource by what fn makes of it.
@@ -198,16 +215,30 @@ func (s *Store) Change(_ context.Context, id string, fn scim.Edit) (*scim.Resour
 	if err != nil {
 		return nil, err
 	}
+	next = next.Clone()
+	if members := next.List("members"); len(members) > 0 {
+		if members, err = s.prepare(id, members); err != nil {
+			return nil, err
+		}
+		next.Set("members", members)
+	}
 	if next.Equal(r.resource) {
 		return r.resource, nil
 	}
+	return s.put(r, next)
+}
+
+// put replaces what a row holds.
+func (s *Store) put(r *row, next *scim.Resource) (*scim.Resource, error) {
+	id, old := r.resource.ID(), r.resource
 	if err := s.checkUnique(next, id); err != nil {
 		return nil, err
 	}
 	s.unindex(r)
-	r.resource = next.Clone()
+	r.resource = next
 	s.stamp(r, id, s.now())
 	s.index(r)
+	s.changed(old, next)
 	return r.resource, nil
 }
 
@@ -224,19 +255,23 @@ func (s *Store) ChangeMembers(_ context.Context, id string, fn scim.Edit, m scim
 	if err != nil {
 		return nil, err
 	}
-	members, changed := edit(r.resource.List("members"), m)
+	add := make([]any, len(m.Add))
+	for i, el := range m.Add {
+		add[i] = el
+	}
+	if add, err = s.prepare(id, add); err != nil {
+		return nil, err
+	}
+	members, changed := edit(r.resource.List("members"), add, m.Remove)
 	if !changed && next.Equal(cur) {
 		return cur, nil
 	}
-	if err := s.checkUnique(next, id); err != nil {
+	next = next.Clone()
+	next.Set("members", members)
+	if next, err = s.put(r, next); err != nil {
 		return nil, err
 	}
-	s.unindex(r)
-	r.resource = next.Clone()
-	r.resource.Set("members", members)
-	s.stamp(r, id, s.now())
-	s.index(r)
-	return without(r.resource), nil
+	return without(next), nil
 }
 
 func without(r *scim.Resource) *scim.Resource {
@@ -250,9 +285,9 @@ func without(r *scim.Resource) *scim.Resource {
 }
 
 // edit makes another list of old, whose elements it shares.
-func edit(old []any, m scim.Members) (members []any, changed bool) {
+func edit(old, add []any, remove []string) (members []any, changed bool) {
 	leave, there := map[string]bool{}, map[string]bool{}
-	for _, id := range m.Remove {
+	for _, id := range remove {
 		leave[id] = true
 	}
 	for _, v := range old {
@@ -264,8 +299,8 @@ func edit(old []any, m scim.Members) (members []any, changed bool) {
 		there[id] = true
 		members = append(members, v)
 	}
-	for _, el := range m.Add {
-		if !there[el.String("value")] {
+	for _, el := range add {
+		if !there[el.(*scim.Object).String("value")] {
 			changed = true
 			members = append(members, el)
 		}
@@ -288,6 +323,7 @@ func (s *Store) Delete(_ context.Context, id string, check func(*scim.Resource) 
 	delete(s.byID, id)
 	at, _ := slices.BinarySearchFunc(s.order, r, bySeq)
 	s.order = slices.Delete(s.order, at, at+1)
+	s.changed(r.resource, nil)
 	return nil
 }
 
