@@ -967,17 +967,23 @@ func threatTests(t *testing.T) map[string][]string { return testsOf(t, threatTes
 func testsOf(t *testing.T, name, row *regexp.Regexp) map[string][]string {
 	t.Helper()
 	tests := map[string][]string{}
-	everyFile(t, "_test.go", parser.SkipObjectResolution, func(dir string, f *ast.File) {
+	note := func(dir, prefix string, f *ast.File) {
 		for _, decl := range f.Decls {
 			fn, ok := decl.(*ast.FuncDecl)
 			if !ok || fn.Recv != nil {
 				continue
 			}
-			if m := name.FindStringSubmatch(fn.Name.Name); m != nil {
+			if m := name.FindStringSubmatch(prefix + fn.Name.Name); m != nil {
 				for _, id := range row.FindAllString(m[1], -1) {
 					tests[id] = append(tests[id], fmt.Sprintf("`%s` in `%s`", fn.Name.Name, dir))
 				}
 			}
+		}
+	}
+	everyFile(t, "_test.go", parser.SkipObjectResolution, func(dir string, f *ast.File) { note(dir, "", f) })
+	everyFile(t, ".go", parser.SkipObjectResolution, func(dir string, f *ast.File) {
+		if dir == "provisioning/scim/scimtest" { // a suite, whose rows are functions
+			note(dir, "Test", f)
 		}
 	})
 	for _, list := range tests {
