@@ -1,0 +1,4 @@
+package ldapconn
+
+// Message is message, for the fuzzer.
+var Message = message
