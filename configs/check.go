@@ -600,6 +600,9 @@ func (k *checker) target(at where, t Target) {
 	if c := t.CSV; c != nil {
 		k.drop(at.key("csv"), c.SFTP)
 	}
+	if l := t.LDAP; l != nil {
+		k.ldapTarget(at.key("ldap"), *l)
+	}
 	users := at.key("users")
 	k.refers(users.key("roles"), "role", t.Users.Roles, k.roles, "roles")
 	k.refers(users.key("user_store"), "user store", t.Users.UserStores, k.userStores, "user_stores")
@@ -699,6 +702,14 @@ func (k *checker) basic(at where, b *Basic) {
 	}
 }
 
+// linkedTo checks an identity provider whose people somebody else knows.
+func (k *checker) linkedTo(at where, provider string) {
+	k.refer(at, "identity provider", provider, k.providers, "identity_providers")
+	if i := slices.IndexFunc(k.IdentityProviders, func(p IdentityProvider) bool { return p.ID == provider }); i >= 0 && k.IdentityProviders[i].OIDC == nil {
+		k.say(at, "links to people of a SAML identity provider are not built yet", "remove links, or name one that speaks OpenID Connect")
+	}
+}
+
 func (k *checker) client(at where, c Client) {
 	k.refers(at.key("user_store"), "user store", c.UserStores, k.userStores, "user_stores")
 	k.refers(at.key("targets"), "target", c.Targets, k.targets, "targets")
@@ -707,12 +718,9 @@ func (k *checker) client(at where, c Client) {
 		k.say(at.key("targets"), "a client that persists pushes to no target", "write mode: persist-and-push, or remove the line")
 	}
 	if l := c.Links; l != nil {
-		p := at.key("links").key("identity_provider")
-		k.refer(p, "identity provider", l.IdentityProvider, k.providers, "identity_providers")
-		if i := slices.IndexFunc(k.IdentityProviders, func(p IdentityProvider) bool { return p.ID == l.IdentityProvider }); i >= 0 && k.IdentityProviders[i].OIDC == nil {
-			k.say(p, "links to people of a SAML identity provider are not built yet", "remove links, or name one that speaks OpenID Connect")
-		}
+		k.linkedTo(at.key("links").key("identity_provider"), l.IdentityProvider)
 	}
+
 	if len(c.Credentials) == 0 && k.has(at.key("credentials")) {
 		k.say(at.key("credentials"), "a client without a credential can not prove who it is", "add bearer: { file: PATH }")
 	}
@@ -727,11 +735,11 @@ func (k *checker) client(at where, c Client) {
 }
 
 // waysIn are all there are of a source.
-var waysIn = []string{"csv"}
+var waysIn = []string{"csv", "ldap"}
 
 func (k *checker) source(at where, s Source) {
 	if len(k.among(at, waysIn)) == 0 {
-		k.say(at, "a source has nothing to read", "add csv: { folder: … }")
+		k.say(at, "a source has nothing to read", "add csv: { folder: … } or ldap: { server: …, base: … }")
 	} else {
 		k.exactlyOne(at, "a source", waysIn...)
 	}
@@ -741,6 +749,12 @@ func (k *checker) source(at where, s Source) {
 		k.columns(at.key("csv").key("columns"), c.Columns)
 		if strings.Contains(c.Files, "/") {
 			k.say(at.key("csv").key("files"), "a file is right in the folder", "name the folder with folder, and here only the file")
+		}
+	}
+	if l := s.LDAP; l != nil {
+		k.ldapSource(at.key("ldap"), *l)
+		if len(s.UserStores) > 1 {
+			k.say(at.key("user_store"), "the people of one directory are in one user store", "name one, and make a source for each other")
 		}
 	}
 }

@@ -458,6 +458,8 @@ type Target struct {
 	HTTP *HTTP `yaml:"http"`
 	// CSV writes files.
 	CSV *CSVTarget `yaml:"csv"`
+	// LDAP keeps entries in a directory.
+	LDAP *LDAPTarget `yaml:"ldap"`
 	// Users who have an account there. Left out: nobody.
 	Users Scope `yaml:"users"`
 	// Release is what the target may learn about them, besides user name and whether they are active.
@@ -721,6 +723,126 @@ type Source struct {
 	Missing string `yaml:"missing" jsonschema:"enum=disable,enum=keep,default=disable"`
 	// CSV reads files.
 	CSV *CSVSource `yaml:"csv"`
+	// LDAP reads a directory.
+	LDAP *LDAPSource `yaml:"ldap"`
+}
+
+// LDAPServer is where a directory is, and who the gateway is there.
+type LDAPServer struct {
+	// URL of the server, `ldaps://HOST` or `ldap://HOST`.
+	URL LDAPAddress `yaml:"url" jsonschema:"required"`
+	// StartTLS speaks TLS over an `ldap` address before anything else is said.
+	StartTLS bool `yaml:"start_tls"`
+	// CA is a PEM file with the authorities to trust. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// Bind is the distinguished name, or in Active Directory the user principal name, to sign in with. Left out: anonymous.
+	Bind string `yaml:"bind"`
+	// Password of that entry.
+	Password Secret `yaml:"password"`
+	// Timeout of one operation.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
+	// InsecurePlain allows to send the password without TLS to a server that is not on loopback.
+	InsecurePlain bool `yaml:"insecure_plain"`
+}
+
+// LDAPTarget is a directory that holds accounts: OpenLDAP and its like, or Active Directory. Names of attributes that are left out are those that its kind usually has.
+type LDAPTarget struct {
+	// Server is where it is.
+	Server LDAPServer `yaml:"server" jsonschema:"required"`
+	// Kind of directory.
+	Kind string `yaml:"kind" jsonschema:"enum=openldap,enum=active-directory,default=openldap"`
+	// Base is the entry below which accounts are made and looked for.
+	Base string `yaml:"base" jsonschema:"required"`
+	// Classes of an account that is made; by the last one accounts are told from other entries. Left out: `inetOrgPerson`, or those of a user of Active Directory.
+	Classes Some[string] `yaml:"classes"`
+	// Naming is the attribute that names an entry in its place; it has the user name. Left out: `uid`, or `cn`.
+	Naming string `yaml:"naming"`
+	// UserName is the attribute with the user name. Left out: `uid`, or `userPrincipalName`.
+	UserName string `yaml:"user_name"`
+	// UPNSuffix follows the @ of a userPrincipalName whose user name has none.
+	UPNSuffix string `yaml:"upn_suffix"`
+	// ExternalID is the attribute with our user's ID, by which an account is found again; it has one value and is used for nothing else.
+	ExternalID string `yaml:"external_id" jsonschema:"default=employeeNumber"`
+	// Disable is how an account is disabled. Left out: it can not be, except in Active Directory, which has its own way.
+	Disable LDAPDisable `yaml:"disable"`
+	// Groups are kept there too. Left out: none.
+	Groups *LDAPTargetGroups `yaml:"groups"`
+	// Rate is how many calls a second it may get. Left out: as many as it takes.
+	Rate int `yaml:"rate" jsonschema:"minimum=1"`
+}
+
+// LDAPDisable is how an account of a directory is disabled: by an attribute, or by moving it elsewhere.
+type LDAPDisable struct {
+	// Attribute that says it, such as `pwdAccountLockedTime`.
+	Attribute string `yaml:"attribute"`
+	// Off is its value while the account is disabled, such as `000001010000Z`.
+	Off string `yaml:"off"`
+	// On is its value while the account is not. Left out: it has none.
+	On string `yaml:"on"`
+	// MoveTo is the entry below which disabled accounts are.
+	MoveTo string `yaml:"move_to"`
+}
+
+// LDAPTargetGroups says where groups are.
+type LDAPTargetGroups struct {
+	// Base is the entry below which groups are made and looked for.
+	Base string `yaml:"base" jsonschema:"required"`
+	// Classes of a group that is made. Left out: `groupOfNames`, or `group`.
+	Classes Some[string] `yaml:"classes"`
+	// ExternalID is the attribute with our group's ID; it is used for nothing else.
+	ExternalID string `yaml:"external_id" jsonschema:"default=description"`
+	// Placeholder is the member of a group that has nobody, where the schema wants somebody. Left out: `base`.
+	Placeholder string `yaml:"placeholder"`
+}
+
+// LDAPSource reads people, and groups if wanted, from a directory: everything at first and then now and again, and in between what changed.
+type LDAPSource struct {
+	// Server is where it is.
+	Server LDAPServer `yaml:"server" jsonschema:"required"`
+	// Kind of directory.
+	Kind string `yaml:"kind" jsonschema:"enum=openldap,enum=active-directory,default=openldap"`
+	// Base is the entry below which people are.
+	Base string `yaml:"base" jsonschema:"required"`
+	// Filter that people match. Left out: `(objectClass=inetOrgPerson)`, or `(&(objectCategory=person)(objectClass=user))`.
+	Filter string `yaml:"filter"`
+	// UserName is the name of an attribute there, or an expression over `claims`. Left out: `uid`, or `sAMAccountName`.
+	UserName string `yaml:"user_name"`
+	// Attributes of ours, each the name of one there, or an expression over `claims`. What an entry has not is taken back.
+	Attributes map[string]Mapped `yaml:"attributes"`
+	// Active is an expression over `claims` that says whether a person may use anything. Left out: everybody whom the filter finds, but in Active Directory nobody who is disabled there.
+	Active string `yaml:"active"`
+	// Groups are read too and become groups of the directory. Left out: none.
+	Groups *LDAPSourceGroups `yaml:"groups"`
+	// Links makes the source the authority on who the people of an identity provider are.
+	Links *LDAPLinks `yaml:"links"`
+	// Every is how often it is asked what changed.
+	Every time.Duration `yaml:"every" jsonschema:"default=5m"`
+	// FullEvery is how often everything is read.
+	FullEvery time.Duration `yaml:"full_every" jsonschema:"default=24h"`
+	// Changes is how it says what changed: `auto` takes the best that it knows, `none` reads everything each time.
+	Changes string `yaml:"changes" jsonschema:"enum=auto,enum=syncrepl,enum=dirsync,enum=timestamp,enum=none,default=auto"`
+	// DeleteAfter is how long after somebody went missing their user is deleted. Left out: never.
+	DeleteAfter time.Duration `yaml:"delete_after"`
+}
+
+// LDAPSourceGroups says which groups are read.
+type LDAPSourceGroups struct {
+	// Base is the entry below which they are.
+	Base string `yaml:"base" jsonschema:"required"`
+	// Filter that they match. Left out: `(objectClass=groupOfNames)`, or `(objectClass=group)`.
+	Filter string `yaml:"filter"`
+	// Name is the attribute with the group's name.
+	Name string `yaml:"name" jsonschema:"default=cn"`
+	// Member is the attribute with the members' distinguished names.
+	Member string `yaml:"member" jsonschema:"default=member"`
+}
+
+// LDAPLinks bind each user whom a source creates to a person of an identity provider, so that the first sign-in finds that user.
+type LDAPLinks struct {
+	// IdentityProvider whose people they are; one that speaks OpenID Connect.
+	IdentityProvider string `yaml:"identity_provider" jsonschema:"required"`
+	// Subject is where the directory has what the provider calls the person, the claim `sub`: the name of an attribute, or an expression over `claims`.
+	Subject string `yaml:"subject" jsonschema:"required"`
 }
 
 // CSVSource reads CSV files from a folder; exactly one of `folder` and `sftp` says where.

@@ -18,7 +18,6 @@ var notYet = []struct{ path, what, cure string }{
 	{"targets[].soap", "the connector soap is not built yet", "use scim2"},
 	{"targets[].google", "the connector google is not built yet", "use scim2"},
 	{"targets[].salesforce", "the connector salesforce is not built yet", "use scim2, which Salesforce speaks too"},
-	{"targets[].ldap", "the connector ldap is not built yet", "use scim2"},
 }
 
 var index = regexp.MustCompile(`\[[0-9]+\]`)

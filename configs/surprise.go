@@ -70,7 +70,18 @@ func (s *surprises) insecure() {
 			s.say(at.key("saml").key("metadata").key("insecure_no_valid_until"), "metadata of "+p.ID+" need not say until when it is valid: where it can not be fetched, a key that was taken back stays trusted", "have the provider publish validUntil, or pin the metadata in a file")
 		}
 	}
+	for i, src := range s.Sources {
+		if src.LDAP != nil && src.LDAP.Server.InsecurePlain {
+			s.say(where("sources").index(i).key("ldap").key("server").key("insecure_plain"), "the password for "+src.ID+" goes over the network in the clear", "write an ldaps address, or add start_tls: true")
+		}
+	}
 	for i, t := range s.Targets {
+		if t.LDAP != nil && t.LDAP.Server.InsecurePlain {
+			s.say(where("targets").index(i).key("ldap").key("server").key("insecure_plain"), "the password for "+t.ID+" goes over the network in the clear", "write an ldaps address, or add start_tls: true")
+		}
+		if l := t.LDAP; l != nil && l.Kind == "openldap" && l.Disable == (LDAPDisable{}) && t.Leave == "disable" {
+			s.say(where("targets").index(i).key("ldap"), "nothing says how an account of "+t.ID+" is disabled, so who leaves keeps it as it is", "add disable, or write leave: delete")
+		}
 		for name, insecure := range map[string]bool{
 			"scim2": t.SCIM2 != nil && t.SCIM2.InsecureHTTP, "webhook": t.Webhook != nil && t.Webhook.InsecureHTTP, "http": t.HTTP != nil && t.HTTP.InsecureHTTP,
 		} {

@@ -26,6 +26,18 @@ type File string
 // there when the configuration is read.
 type Folder string
 
+// An LDAPAddress is the server of a directory: "ldaps://ldap.example", "ldap://127.0.0.1:3389".
+type LDAPAddress string
+
+// URL of the address.
+func (a LDAPAddress) URL() *url.URL {
+	u, err := url.Parse(string(a))
+	if err != nil {
+		return &url.URL{}
+	}
+	return u
+}
+
 // A Listen is a host and a port: ":443", "127.0.0.1:9090", "[::1]:8443".
 type Listen string
 
@@ -53,6 +65,7 @@ type kind struct {
 var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[time.Duration](): {"a duration such as 30m, 8h or 90d", `^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$`, duration},
 	reflect.TypeFor[*url.URL]():      {"an address such as https://host.example/path", `^https?://`, address},
+	reflect.TypeFor[LDAPAddress]():   {"the address of a directory such as ldaps://ldap.example", `^ldaps?://`, ldapAddress},
 	reflect.TypeFor[netip.Prefix]():  {"a network such as 10.0.0.0/8, or one address", `^[0-9a-fA-F:.]+(/[0-9]+)?$`, network},
 	reflect.TypeFor[Listen]():        {"an address to listen at such as :443 or 127.0.0.1:9090", `^.*:[0-9]+$`, listen},
 	reflect.TypeFor[Size]():          {"a size such as 512KiB or 1MiB", `^[0-9]+(B|KiB|MiB|GiB)?$`, size},
@@ -110,6 +123,20 @@ func address(_ *decoder, s string) (any, *problem) {
 		return nil, &problem{fmt.Sprintf("%q is an unusual way to write an address", s), "write " + u.String()}
 	}
 	return u, nil
+}
+
+// ldapAddress reads ldap:// or ldaps:// and a host, and nothing behind it.
+func ldapAddress(_ *decoder, s string) (any, *problem) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "ldap" && u.Scheme != "ldaps" || u.Hostname() == "":
+		return nil, &problem{fmt.Sprintf("%q is no address of a directory", hideUser(s)), "write it as in ldaps://ldap.example"}
+	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, &problem{"the address of a directory has more than a host in it", fmt.Sprintf("write %s://%s; what is read there goes in base and filter", u.Scheme, u.Host)}
+	case u.Port() != "" && !isPort(u.Port()):
+		return nil, &problem{fmt.Sprintf("%q has a port that does not exist", s), "write a port from 1 to 65535"}
+	}
+	return LDAPAddress(s), nil
 }
 
 // hideUser takes what may be a password out of something that should have been

@@ -88,6 +88,8 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		}
 	}
 
+	out = append(out, ldapMistakes(cfg)...)
+
 	r := rules{scopes: map[string]func(authz.Subject) bool{}, jit: map[string]provisioning.JIT{}}
 	var ms []authz.Mistake
 	r.policy, ms = authz.Compile(roles, services, known)

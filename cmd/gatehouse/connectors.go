@@ -40,6 +40,8 @@ func (s *site) connector(t configs.Target) (connection, error) {
 		return s.exec(*t.Exec)
 	case t.HTTP != nil:
 		return s.http(*t.HTTP)
+	case t.LDAP != nil:
+		return s.ldap(*t.LDAP)
 	}
 	return connection{}, errors.New("it has no connector")
 }
@@ -177,6 +179,9 @@ func (n names) place(attribute, as string) string {
 func namesOf(t configs.Target) names {
 	if t.Exec != nil || t.HTTP != nil {
 		return ownNames
+	}
+	if t.LDAP != nil {
+		return ldapNames(*t.LDAP)
 	}
 	return scimNames
 }

@@ -21,10 +21,10 @@ var floors = map[string]int{
 
 	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
 	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "provisioning/scim/dialect": 1, "gateway/session": 1,
-	"provisioning/connector/scimuser": 1, "provisioning/connector/post": 1,
+	"provisioning/connector/scimuser": 1, "provisioning/connector/post": 1, "provisioning/ldapconn": 1,
 
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
-	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2,
+	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3,
 	"gateway/lean": 0, "gateway": 4, "web/portal": 4,
 	"provisioning/lifecycle": 3,
@@ -39,6 +39,7 @@ var helpers = map[string][]string{
 	"provisioning/connector/connectortest": {"provisioning/connector"},
 	"provisioning/folder/foldertest":       {"provisioning/folder"},
 	"provisioning/scim/scimtest":           {"provisioning/scim"},
+	"provisioning/ldapconn/ldaptest":       {"provisioning/ldapconn"},
 	"web/webtest":                          {"web"},
 }
 
@@ -64,6 +65,8 @@ var outside = []struct {
 	{"github.com/coreos/go-oidc", []string{"federation/oidc"}, "it knows OpenID Connect"},
 	{"golang.org/x/oauth2", []string{"federation/oidc"}, "it knows OAuth 2.0"},
 	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest", "provisioning/connector/oauth"}, "tokens are signed and checked by who makes or receives them"},
+	{"github.com/go-ldap/ldap", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest", "provisioning/connector/ldap"}, "who speaks LDAP escapes what it says and bounds what it hears"},
+	{"github.com/go-asn1-ber/asn1-ber", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest"}, "the bytes of LDAP are made and bounded in one place"},
 	{"go.etcd.io/bbolt", []string{"provisioning/store/boltstore"}, "an engine is behind the contract of store"},
 	{"cel.dev/cel-go", []string{"authz/expr"}, "there is one expression language"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, "configuration becomes values once"},
@@ -75,6 +78,9 @@ var outside = []struct {
 	{"golang.org/x/net", []string{"gateway", "gateway/lean"}, "tokens in headers are parsed as net/http does"},
 	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
 	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
+	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
+	{"golang.org/x/net", []string{"gateway"}, "tokens in headers are parsed as net/http does"},
+	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
 }
 
 // banned must not be linked into the program.

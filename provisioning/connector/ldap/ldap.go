@@ -83,7 +83,7 @@ type Connector struct {
 	// required are attributes that an account can not be without, and that have the
 	// user name where nothing else is known.
 	required []string
-	own      map[string]bool // attributes that the connector itself sets, in lower case
+	own      []string // Config.own
 }
 
 var (
@@ -109,8 +109,8 @@ const (
 	flagNormal   = 0x200
 )
 
-// New makes a Connector. It asks the directory nothing yet.
-func New(c Config) (*Connector, error) {
+// withDefaults fills in what is left out.
+func (c Config) withDefaults() Config {
 	ad := c.Dialect == ldapconn.ActiveDirectory
 	pick := func(have, rfc, active string) string {
 		if have == "" && ad {
@@ -120,7 +120,7 @@ func New(c Config) (*Connector, error) {
 	}
 	c.Naming = pick(c.Naming, "uid", "cn")
 	c.UserName = pick(c.UserName, "uid", "userPrincipalName")
-	c.ExternalID = pick(c.ExternalID, "employeeNumber", "employeeNumber")
+	c.ExternalID = cmp.Or(c.ExternalID, "employeeNumber")
 	if len(c.Classes) == 0 {
 		c.Classes = []string{"inetOrgPerson"}
 		if ad {
@@ -135,16 +135,28 @@ func New(c Config) (*Connector, error) {
 	if !ad {
 		g.Placeholder = cmp.Or(g.Placeholder, g.Base)
 	}
-	k := &Connector{c: c, own: map[string]bool{}}
-	if !ad && slices.ContainsFunc(c.Classes, func(s string) bool { return strings.EqualFold(s, "inetOrgPerson") || strings.EqualFold(s, "person") }) {
+	return c
+}
+
+// own are the attributes that the connector itself sets, in lower case.
+func (c Config) own() []string {
+	list := []string{"objectClass", "entryUUID", "objectGUID", "memberOf", "userPassword", password, c.Naming, c.UserName, c.ExternalID, c.Disable.Attribute}
+	if c.Dialect == ldapconn.ActiveDirectory {
+		list = append(list, accountControl, passwordSet)
+	}
+	for i, name := range list {
+		list[i] = strings.ToLower(name)
+	}
+	return list
+}
+
+// New makes a Connector. It asks the directory nothing yet.
+func New(c Config) (*Connector, error) {
+	k := &Connector{c: c.withDefaults()}
+	if !k.ad() && slices.ContainsFunc(k.c.Classes, func(s string) bool { return strings.EqualFold(s, "inetOrgPerson") || strings.EqualFold(s, "person") }) {
 		k.required = []string{"cn", "sn"}
 	}
-	for _, a := range []string{"objectClass", "entryUUID", "objectGUID", "memberOf", "userPassword", password, c.Naming, c.UserName, c.ExternalID, c.Disable.Attribute} {
-		k.own[strings.ToLower(a)] = true
-	}
-	if ad {
-		k.own[strings.ToLower(accountControl)], k.own[strings.ToLower(passwordSet)] = true, true
-	}
+	k.own = k.c.own()
 	if err := k.check(); err != nil {
 		return nil, err
 	}
@@ -202,12 +214,16 @@ var activeAttributes = map[string]string{
 }
 
 // CheckAttribute reports why an attribute can not be one of an Account.
-func (k *Connector) CheckAttribute(name string) error {
+func CheckAttribute(c Config, name string) error {
+	return checkAttribute(c.withDefaults().own(), name)
+}
+
+func checkAttribute(own []string, name string) error {
 	base, _, _ := strings.Cut(strings.ToLower(name), ";")
 	switch {
 	case !ldapconn.IsAttribute(name):
 		return fmt.Errorf("%q is no name of an attribute", name)
-	case k.own[base]:
+	case slices.Contains(own, base):
 		return fmt.Errorf("%s is set by the connector itself", name)
 	}
 	return nil
@@ -345,7 +361,7 @@ func (k *Connector) wanted(want connector.Account) (map[string][]string, error) 
 	}
 	attrs := map[string][]string{}
 	for name, values := range want.Attributes {
-		if err := k.CheckAttribute(name); err != nil {
+		if err := checkAttribute(k.own, name); err != nil {
 			return nil, invalid(err)
 		}
 		attrs[name] = distinct(values)
@@ -695,7 +711,7 @@ func (k *Connector) account(e *goldap.Entry) connector.Account {
 	a := connector.Account{ID: ldapconn.ID(e, k.c.Dialect), ExternalID: ldapconn.Value(e, k.c.ExternalID), UserName: k.userName(e), Active: k.active(e), Attributes: map[string][]string{}}
 	for _, attr := range e.Attributes {
 		text := !slices.ContainsFunc(attr.Values, func(v string) bool { return !utf8.ValidString(v) })
-		if text && k.CheckAttribute(attr.Name) == nil {
+		if text && checkAttribute(k.own, attr.Name) == nil {
 			a.Attributes[attr.Name] = attr.Values
 		}
 	}

@@ -249,16 +249,16 @@ func TestWhatCanNotBeDoneIsSaid(t *testing.T) {
 
 func TestAttributesThatAreTheConnectorsOwnAreRefused(t *testing.T) {
 	t.Parallel()
-	l := open(t, ldaptest.Options{AD: true}, nil)
+	l, ad := open(t, ldaptest.Options{AD: true}, nil), ldap.Config{Dialect: ldapconn.ActiveDirectory}
 	for _, name := range []string{"", "a b", "uid)(x", "objectClass", "CN", "userPrincipalName", "employeeNumber", "unicodePwd", "userPassword", "useraccountcontrol", "objectGUID", "memberOf", "cn;lang-de"} {
-		if l.CheckAttribute(name) == nil {
+		if ldap.CheckAttribute(ad, name) == nil {
 			t.Errorf("%q was taken", name)
 		}
 		if _, err := l.Sync(t.Context(), ana(map[string][]string{name: {"x"}}), ""); connector.ClassOf(err) != connector.Invalid {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if err := l.CheckAttribute("description;lang-de"); err != nil {
+	if err := ldap.CheckAttribute(ad, "description;lang-de"); err != nil {
 		t.Error(err)
 	}
 	if ops := l.ops(); len(ops) > 0 {
