@@ -73,6 +73,26 @@ func (l lab) harness(t *testing.T, read func(ldaptest.Entry) connector.Account, 
 			}
 			return l.Put(dn, attrs)
 		},
+		HeldGroups: func() map[connector.Group][]string {
+			out := map[connector.Group][]string{}
+			for _, e := range l.Entries(ldaptest.Groups) {
+				g := connector.Group{ID: l.ID(e.DN), ExternalID: first(e.Attrs["description"]), Name: first(e.Attrs["cn"])}
+				out[g] = []string{}
+				for _, dn := range e.Attrs["member"] {
+					if dn != ldaptest.Groups { // the placeholder
+						out[g] = append(out[g], l.ID(dn))
+					}
+				}
+			}
+			return out
+		},
+		PlantGroup: func(g connector.Group) string {
+			attrs := map[string][]string{"objectClass": {"groupOfNames", "group"}, "member": {ldaptest.Groups}}
+			if g.ExternalID != "" {
+				attrs["description"] = []string{g.ExternalID}
+			}
+			return l.Put(ldapconn.RDN("cn", g.Name)+","+ldaptest.Groups, attrs)
+		},
 	}
 }
 
