@@ -77,10 +77,7 @@ var outside = []struct {
 	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SSH, which SFTP is carried by"},
 	{"golang.org/x/net", []string{"gateway", "gateway/lean"}, "tokens in headers are parsed as net/http does"},
 	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
-	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
-	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
-	{"golang.org/x/net", []string{"gateway"}, "tokens in headers are parsed as net/http does"},
-	{"testing", []string{"federation/federationtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
+	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
 }
 
 // banned must not be linked into the program.
