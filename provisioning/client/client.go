@@ -2,13 +2,24 @@
 // and as what.
 //
 //	request ──Registry.Authenticate──▶ Client: its source, its user stores,
-//	                                   whether its users are linked to a provider
+//	            ▲                      what it may read and write, and how fast
+//	            │ access token
+//	secret or signed assertion ──Registry.Token──
 //
 // A [Client] is a system, not a person: it proves itself at each request by a
 // header, never by a cookie or a parameter of the address, and every way not
-// to be known looks the same from outside. Of a credential only a keyed hash
-// is kept in memory, and all of them are compared, each in constant time, so
-// that neither a dump nor a clock gives one away.
+// to be known looks the same from outside. It may do so by
+//
+//   - a bearer token of the configuration, or one that was made here: shown once,
+//     kept as a hash, with an end, several at a time so that one can follow another
+//   - an access token, which lives for minutes, got for a client secret or an
+//     assertion that it signed (RFC 6749 section 4.4, RFC 7523); it ends with the
+//     credential that it was got for
+//   - Basic, which only the client resident can have
+//
+// Of credentials only keyed hashes are kept in memory, and all of them are
+// compared, each in constant time, so that neither a dump nor a clock gives one
+// away. Who guesses is slowed down, by address and by whom they claim to be.
 //
 // A name that a client uses may begin with a user store: mysql/kim. Which
 // stores there are for it is the client's own: all others do not exist for it,
@@ -19,20 +30,13 @@ package client
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
-	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
-	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
 // Resident is the ID of the only client that Basic authentication can mean.
@@ -56,6 +60,8 @@ type Client struct {
 	Mode       Mode
 	// Targets to which its changes are pushed; empty: all.
 	Targets []string
+	// Rate is how many requests it may make in a second; 0: any number.
+	Rate int
 	// Groups are those of its stores that it may see and change, by name or
 	// with * for any text; empty: none. Groups open doors.
 	Groups []string
@@ -158,134 +164,6 @@ func (c *Client) Join(userStore, name string) string {
 		return name
 	}
 	return userStore + "/" + name
-}
-
-// A Credential is a bearer token, or a user name and a password for Basic.
-type Credential struct{ Bearer, User, Password string }
-
-// Reason codes.
-const ReasonUnauthorized = "client.unauthorized"
-
-// Reasons says each code in one sentence for an administrator.
-var Reasons = map[string]string{
-	ReasonUnauthorized: "The request bears no credential of any client, or more than one.",
-}
-
-// ErrUnauthorized is every failure to authenticate.
-var ErrUnauthorized error = unauthorized{}
-
-type unauthorized struct{}
-
-func (unauthorized) Error() string { return "the request bears no valid credential of a client" }
-
-// Reason is the reason code.
-func (unauthorized) Reason() string { return ReasonUnauthorized }
-
-// A Registry knows the clients and their credentials. It does not change.
-type Registry struct {
-	key   [32]byte // of this process: a hash that leaks can not be tried elsewhere
-	known []known
-	basic bool
-	byID  map[string]*Client
-}
-
-type known struct {
-	sum    [sha256.Size]byte
-	client *Client
-}
-
-// NewRegistry makes an empty Registry, which refuses everybody.
-func NewRegistry() *Registry {
-	r := &Registry{byID: map[string]*Client{}}
-	rand.Read(r.key[:])
-	return r
-}
-
-// Add makes a client known with its credentials; several serve at a time, so
-// that one can be exchanged for another without a gap.
-func (r *Registry) Add(c Client, credentials ...Credential) error {
-	switch {
-	case c.ID == "" || r.byID[c.ID] != nil:
-		return fmt.Errorf("client %q: the ID is empty or taken", c.ID)
-	case len(c.UserStores) == 0:
-		return fmt.Errorf("client %s has no user store", c.ID)
-	case len(credentials) == 0:
-		return fmt.Errorf("client %s has no credential", c.ID)
-	}
-	var more []known
-	for _, cr := range credentials {
-		basic := cr.User != "" || cr.Password != ""
-		switch {
-		case basic == (cr.Bearer != ""):
-			return fmt.Errorf("client %s: a credential is a bearer token, or a user name and a password", c.ID)
-		case basic && c.ID != Resident:
-			return fmt.Errorf("client %s: Basic authentication is for the client %s alone", c.ID, Resident)
-		case basic && (cr.User == "" || cr.Password == "" || strings.Contains(cr.User, ":")):
-			return fmt.Errorf("client %s: Basic needs a user name without a colon and a password", c.ID)
-		}
-		k := known{r.sum(cr), &c}
-		for _, o := range append(r.known, more...) {
-			if o.sum == k.sum {
-				return fmt.Errorf("client %s has a credential that %s has too", c.ID, o.client.ID)
-			}
-		}
-		more = append(more, k)
-		r.basic = r.basic || basic
-	}
-	r.known = append(r.known, more...)
-	r.byID[c.ID] = &c
-	return nil
-}
-
-// Basic reports whether some client can use Basic authentication.
-func (r *Registry) Basic() bool { return r.basic }
-
-// Of is the client that a source stands for; nil: it is none of these.
-func (r *Registry) Of(by provisioning.Source) *Client {
-	id, ok := strings.CutPrefix(string(by), string(provisioning.SourceClient("")))
-	if !ok {
-		return nil
-	}
-	return r.byID[id]
-}
-
-// Authenticate finds the client that makes a request: by its one Authorization
-// header. Any other is ErrUnauthorized.
-func (r *Registry) Authenticate(req *http.Request) (*Client, error) {
-	sum := r.sum(offered(req))
-	var who *Client
-	for _, k := range r.known {
-		if subtle.ConstantTimeCompare(sum[:], k.sum[:]) == 1 {
-			who = k.client
-		}
-	}
-	if who == nil {
-		return nil, ErrUnauthorized
-	}
-	return who, nil
-}
-
-// offered is the credential of a request. What is none is the empty one, which
-// nobody has.
-func offered(req *http.Request) Credential {
-	lines := req.Header.Values("Authorization")
-	if len(lines) != 1 {
-		return Credential{}
-	}
-	if user, password, ok := req.BasicAuth(); ok {
-		return Credential{User: user, Password: password}
-	}
-	scheme, token, _ := strings.Cut(lines[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return Credential{}
-	}
-	return Credential{Bearer: strings.TrimLeft(token, " ")}
-}
-
-func (r *Registry) sum(c Credential) (sum [sha256.Size]byte) {
-	m := hmac.New(sha256.New, r.key[:])
-	m.Write(store.Key(c.Bearer, c.User, c.Password))
-	return [sha256.Size]byte(m.Sum(nil))
 }
 
 type contextKey struct{}

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"crypto/rsa"
 	"errors"
+	"math/big"
 	"net/http"
 	"testing"
 
@@ -26,7 +28,7 @@ func ask(headers ...string) *http.Request {
 
 func TestC01_OnlyOneHeaderWithAKnownCredentialIsSomebody(t *testing.T) {
 	t.Parallel()
-	r := NewRegistry()
+	r := NewRegistry(Config{})
 	if _, err := r.Authenticate(ask("Bearer ")); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("an empty registry says %v", err)
 	}
@@ -60,16 +62,20 @@ func TestRegistryRefusesWhatIsAmbiguousOrOpen(t *testing.T) {
 		"no ID":                  {Client{UserStores: stores}, []Credential{{Bearer: "x"}}},
 		"the same ID":            {Client{ID: "hr", UserStores: stores}, []Credential{{Bearer: "x"}}},
 		"no store":               {Client{ID: "a"}, []Credential{{Bearer: "x"}}},
-		"no credential":          {Client{ID: "a", UserStores: stores}, nil},
 		"an empty credential":    {Client{ID: "a", UserStores: stores}, []Credential{{}}},
 		"another's credential":   {Client{ID: "a", UserStores: stores}, []Credential{{Bearer: "good"}}},
 		"one twice":              {Client{ID: "a", UserStores: stores}, []Credential{{Bearer: "x"}, {Bearer: "x"}}},
 		"two in one":             {Client{ID: Resident, UserStores: stores}, []Credential{{Bearer: "x", User: "a", Password: "b"}}},
+		"a secret and a bearer":  {Client{ID: "a", UserStores: stores}, []Credential{{Bearer: "x", Secret: "y"}}},
+		"one of our tokens":      {Client{ID: "a", UserStores: stores}, []Credential{{Bearer: "gh_token_x"}}},
+		"one of our grants":      {Client{ID: "a", UserStores: stores}, []Credential{{Bearer: "gh_access_x"}}},
+		"a short key":            {Client{ID: "a", UserStores: stores}, []Credential{{Key: &rsa.PublicKey{N: big.NewInt(77), E: 3}}}},
+		"a key that signs not":   {Client{ID: "a", UserStores: stores}, []Credential{{Key: "text"}}},
 		"Basic for another":      {Client{ID: "a", UserStores: stores}, []Credential{{User: "a", Password: "b"}}},
 		"Basic with a colon":     {Client{ID: Resident, UserStores: stores}, []Credential{{User: "a:b", Password: "b"}}},
 		"Basic with no password": {Client{ID: Resident, UserStores: stores}, []Credential{{User: "a"}}},
 	} {
-		r := NewRegistry()
+		r := NewRegistry(Config{})
 		add(t, r, Client{ID: "hr", UserStores: stores}, Credential{Bearer: "good"})
 		if err := r.Add(c.Client, c.cred...); err == nil {
 			t.Errorf("%s was taken", name)
