@@ -722,7 +722,7 @@ func (k *checker) client(at where, c Client) {
 	}
 
 	if len(c.Credentials) == 0 && k.has(at.key("credentials")) {
-		k.say(at.key("credentials"), "a client without a credential can not prove who it is", "add bearer: { file: PATH }")
+		k.say(at.key("credentials"), "a client without a credential can not prove who it is", "add bearer: { file: PATH }, or remove the line and make it a token with gatehouse clients token add")
 	}
 	for i, cred := range c.Credentials {
 		p := at.key("credentials").index(i)
@@ -731,6 +731,12 @@ func (k *checker) client(at where, c Client) {
 			k.say(p.key("basic"), "Basic authentication is for the client resident alone", "use bearer")
 		}
 		k.basic(p.key("basic"), cred.Basic)
+		if cred.OAuth2 != nil {
+			k.exactlyOne(p.key("oauth2"), "oauth2", "secret", "keys")
+		}
+		if b := cred.Bearer; strings.HasPrefix(b.Value(), "gh_") {
+			k.say(p.key("bearer"), "a token that begins with gh_ can only be made by the gateway", "make it with gatehouse clients token add, or choose another")
+		}
 	}
 }
 

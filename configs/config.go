@@ -631,8 +631,8 @@ type Client struct {
 	ID string `yaml:"id" jsonschema:"required"`
 	// Title for people.
 	Title string `yaml:"title"`
-	// Credentials that it may use.
-	Credentials []Credential `yaml:"credentials" jsonschema:"required"`
+	// Credentials that it may use. Left out: only tokens that `gatehouse clients token add` makes.
+	Credentials []Credential `yaml:"credentials"`
 	// UserStores it may use; others, and who is in them, do not exist for it. Names without a store are in the first. Left out: the first user store there is, for `resident` all.
 	UserStores Some[string] `yaml:"user_store"`
 	// Mode says where its users go: into the directory, or from there to targets too. That somebody loses access is told to targets in any case.
@@ -643,6 +643,12 @@ type Client struct {
 	Profile string `yaml:"profile" jsonschema:"enum=rfc,enum=entra,enum=okta,enum=wso2,default=rfc"`
 	// Groups of these stores that it may see and change, by name or with `*` for any text. Left out: none, since a group can open doors.
 	Groups Some[string] `yaml:"groups"`
+	// Read are the attributes of users, by their names in SCIM, that it may see; `id` and `meta` it sees always. Left out: all. `none`: no other.
+	Read Some[string] `yaml:"read"`
+	// Write are those that it may change. Without `userName` it neither creates nor deletes users. Left out: all. `none`: it changes nothing.
+	Write Some[string] `yaml:"write"`
+	// Rate is how many requests it may make in a second, twice as many after a pause. Left out: any number.
+	Rate int `yaml:"rate"`
 	// Links makes the client the authority on who the people of an identity provider are.
 	Links *Links `yaml:"links"`
 	// Guard limits what the client may take away. Left out: as `guard.limits` says.
@@ -659,18 +665,22 @@ type Links struct {
 
 // Credential of a client; exactly one kind.
 type Credential struct {
-	// OAuth2 gets short-lived tokens for a secret.
-	OAuth2 *ClientSecret `yaml:"oauth2"`
+	// OAuth2 gets access tokens, which live ten minutes, at `/.gatehouse/oauth2/token`.
+	OAuth2 *ClientOAuth2 `yaml:"oauth2"`
 	// Bearer token.
 	Bearer Secret `yaml:"bearer"`
 	// Basic is for the client `resident` alone.
 	Basic *Basic `yaml:"basic"`
+	// Expires is the day at whose end, in UTC, it is taken no more. Left out: never.
+	Expires Date `yaml:"expires"`
 }
 
-// ClientSecret of OAuth 2.0.
-type ClientSecret struct {
-	// Secret itself.
-	Secret Secret `yaml:"secret" jsonschema:"required"`
+// ClientOAuth2 is how a client proves itself where it asks for access tokens; exactly one.
+type ClientOAuth2 struct {
+	// Secret for `client_secret_basic` and `client_secret_post`.
+	Secret Secret `yaml:"secret"`
+	// Keys is a file with the public keys for `private_key_jwt`: PEM, or a JWK set.
+	Keys File `yaml:"keys"`
 }
 
 // CSVTarget writes the accounts into CSV files, for a system that reads those; exactly one of `folder` and `sftp` says where.

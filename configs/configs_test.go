@@ -58,7 +58,6 @@ func TestContractExampleDecodes(t *testing.T) {
 		"testdata/contract.yaml:32:5: scopes of attribute values, and from-metadata, are not built yet — remove the line; drop foreign values with an expression in attributes",
 		`testdata/contract.yaml:39:26: there is no role "finance-lead" — add it under roles`,
 		`testdata/contract.yaml:61:22: there is no role "sales" — add it under roles`,
-		"testdata/contract.yaml:68:22: OAuth 2.0 for clients is not built yet — use bearer",
 		`testdata/contract.yaml:73:19: there is no role "gatehouse-admin" — add it under roles`,
 	}
 	if d := cmp.Diff(want, lines(mistakes)); d != "" {

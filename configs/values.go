@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -44,6 +45,17 @@ type Listen string
 // A Size is a number of bytes: 512, 32KiB, 1MiB, 2GiB.
 type Size int64
 
+// A Date is a day: 2027-01-31. It holds until its end in UTC; the zero Date has none.
+type Date struct{ time.Time }
+
+// End is the moment after the day, zero for no day.
+func (d Date) End() time.Time {
+	if d.IsZero() {
+		return time.Time{}
+	}
+	return d.AddDate(0, 0, 1)
+}
+
 // A Store names an engine and what it opens: "bolt:/var/lib/gatehouse/gatehouse.db".
 type Store string
 
@@ -71,10 +83,20 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[Size]():          {"a size such as 512KiB or 1MiB", `^[0-9]+(B|KiB|MiB|GiB)?$`, size},
 	reflect.TypeFor[File]():          {"the path of a file", "", file},
 	reflect.TypeFor[Folder]():        {"the path of a folder", "", folder},
+	reflect.TypeFor[Date]():          {"a day such as 2027-01-31", `^[0-9]{4}-[0-9]{2}-[0-9]{2}$`, date},
 	reflect.TypeFor[Store]():         {"an engine and its file such as bolt:./data/gatehouse.db", `^bolt:.+$`, storeURL},
 }
 
 var days = regexp.MustCompile(`^([0-9]{1,6})d`)
+
+// Duration reads a duration as the configuration has it: 30m, 8h, 90d.
+func Duration(s string) (time.Duration, error) {
+	d, p := duration(nil, s)
+	if p != nil {
+		return 0, errors.New(p.what + " — " + p.cure)
+	}
+	return d.(time.Duration), nil
+}
 
 // duration reads what time.ParseDuration reads, and days of 24 hours in front.
 func duration(_ *decoder, s string) (any, *problem) {
@@ -101,6 +123,14 @@ func duration(_ *decoder, s string) (any, *problem) {
 		return nil, &problem{"a duration of zero means nothing here", "write one that is more than zero, or remove the line"}
 	}
 	return sum, nil
+}
+
+func date(_ *decoder, s string) (any, *problem) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return nil, &problem{fmt.Sprintf("%q is no day", s), "write year, month and day: 2027-01-31"}
+	}
+	return Date{t}, nil
 }
 
 // address reads an absolute http or https URL without user, query or fragment.

@@ -53,6 +53,10 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("GET /v1/audit", a.events)
 	a.route("GET /v1/audit/verify", a.verify)
 	a.route("GET /v1/explain", a.explain)
+	a.route("GET /v1/clients", a.clients)
+	a.route("GET /v1/client/tokens", a.clientTokens)
+	a.route("POST /v1/client/tokens", a.makeToken)
+	a.route("DELETE /v1/client/tokens", a.revokeToken)
 	return a
 }
 

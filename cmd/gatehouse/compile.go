@@ -35,6 +35,7 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 			out = append(out, configs.At(m.Pos, m.Text, m.Cure))
 		}
 	}
+	out = append(out, mayMistakes(cfg)...)
 	known := authz.Known{UserStores: storeIDs(cfg)}
 	for _, p := range cfg.IdentityProviders {
 		known.IdentityProviders = append(known.IdentityProviders, p.ID)

@@ -757,7 +757,7 @@ var tableText = map[string]string{
 	"built":          "How far the rows of a table have the indexes of this program; `after` is the key of the last row done. The key is the table's name.",
 	"flip":           "Which large change of a group's members is in force, until its shifts are edges. The key is the group's ID.",
 	"evidence":       "A sign that somebody has left, or is about to: what says so, since when, and what came of it. The key is the tuple (user, kind, source).",
-	"gateway_key":    "The gateway's own secrets: `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
+	"gateway_key":    "The gateway's own secrets: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
 	"group":          "The directory's own groups. The key is the group's ID.",
 	"guard_case":     "What a person has to decide: everything that would be taken away in one scope since a limit was passed. The key is the case's ID.",
 	"guard_item":     "What somebody wanted to take away, and what the mass-change guard said. The key is the tuple (scope, kind, subject, object). Kept for 32 days, or as long as it waits for a decision.",
@@ -786,6 +786,9 @@ var tableText = map[string]string{
 	"account_member":    "An account that is in a group at a target, or is to be. The key is the tuple (target, group, user).",
 	"account_reference": "That the account of one user names another user, such as a manager. The key is the tuple (target, whose account it is, whom it names).",
 	"operation":         "One attempt to make a target agree about a user, without values. The key is the tuple (target, user, slot): the last few of each account are kept.",
+
+	"client_assertion": "Assertions by which clients got access tokens, until they are too old to be used again. The key is SHA-256 over client and `jti`.",
+	"client_token":     "Bearer tokens that were made for clients. The key is the token's first part, which is no secret; of the token itself only the hash is kept.",
 }
 
 func TestDocsStoredFormIsCurrent(t *testing.T) {
@@ -793,7 +796,7 @@ func TestDocsStoredFormIsCurrent(t *testing.T) {
 	type table struct{ name, dir, fields, unique, index string }
 	var tables []table
 	for _, dir := range []string{
-		"gateway", "gateway/session", "provisioning",
+		"gateway", "gateway/session", "provisioning", "provisioning/client",
 		"provisioning/audit",
 		"provisioning/guard",
 		"provisioning/lifecycle",
@@ -861,7 +864,8 @@ func TestDocsAddressesAreThoseThereAre(t *testing.T) {
 	for _, m := range regexp.MustCompile(`"(/callback|/acs|/metadata)"`).FindAllStringSubmatch(run, -1) {
 		want = append(want, map[string]string{"/callback": "oidc/ID/callback", "/acs": "saml/ID/acs", "/metadata": "saml/ID/metadata"}[m[1]])
 	}
-	for _, m := range regexp.MustCompile(`Own:\s+map\[string\]http.Handler\{"([^"]+)"`).FindAllStringSubmatch(run, -1) {
+	own := regexp.MustCompile(`Own:\s+map\[string\]http.Handler\{([^}]+)\}`).FindStringSubmatch(run)
+	for _, m := range regexp.MustCompile(`"([^"]+)":`).FindAllStringSubmatch(own[1], -1) {
 		want = append(want, m[1])
 	}
 	var got []string

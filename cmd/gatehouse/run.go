@@ -32,7 +32,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
-	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
@@ -57,6 +56,9 @@ type process struct {
 	audit    *audit.Log
 	recorder *recorder
 	dialects dialect.Tally
+	limits   *client.Limits
+	access   []byte // signs access tokens of clients
+	cursors  []byte // seals cursors of SCIM
 	runner   *task.Runner
 	streams  gateway.Streams
 	site     atomic.Pointer[site]
@@ -72,6 +74,7 @@ type site struct {
 	lifecycle *lifecycle.Lifecycle
 	sessions  *session.Store
 	outbox    *outbox.Outbox
+	inbound   inbound
 	gateway   *gateway.Gateway
 }
 
@@ -90,7 +93,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	if err != nil {
 		return nil, err
 	}
-	p := &process{log: log, now: now, store: st, sealer: sealer, audit: audit.New(now)}
+	p := &process{log: log, now: now, store: st, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
 	if err := provisioning.Build(ctx, st, func(rows int) {
 		if rows%10_000 < 1000 {
 			log.Info("building indexes of users, once", "done", rows)
@@ -100,6 +103,11 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	}
 	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, now()); err != nil {
 		return nil, errors.Join(err, st.Close())
+	}
+	for id, key := range map[string]*[]byte{"access": &p.access, "cursor": &p.cursors} {
+		if *key, err = gateway.Secret(ctx, st, sealer, id, now(), random32); err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
 	}
 	p.recorder = newRecorder(st, p.audit, log, now)
 	// One process at a time can have a bbolt file: what a crash left running is
@@ -146,8 +154,8 @@ func (p *process) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// sweep forgets used assertions that are too old to be used again anyway, and
-// what the guard let through long ago.
+// sweep forgets what was used and is too old to be used again anyway, what is left
+// of changes that came to nothing, and what the guard let through long ago.
 func (p *process) sweep(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -157,19 +165,15 @@ func (p *process) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for more := true; more && ctx.Err() == nil; {
-			var err error
-			site := p.site.Load()
-			moreActs := false
-			more, err = site.directory.Sweep(ctx)
-			if err == nil {
-				moreActs, err = site.guard.Sweep(ctx)
+		site := p.site.Load()
+		for _, sweep := range []func(context.Context) (bool, error){site.directory.Sweep, site.clients.Sweep, site.guard.Sweep} {
+			for more := true; more && ctx.Err() == nil; {
+				var err error
+				if more, err = sweep(ctx); err != nil {
+					p.log.Error("sweep", "error", err)
+					break
+				}
 			}
-			if err != nil {
-				p.log.Error("sweep", "error", err)
-				break
-			}
-			more = more || moreActs
 		}
 	}
 }
@@ -179,11 +183,11 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	s := &site{log: p.log, cfg: cfg, rules: r}
 	s.rules.release = r.release.With(p.keys.Pairwise())
 	multi := multi(cfg)
-	clients, err := clients(cfg)
-	if err != nil {
+	var err error
+	if s.clients, err = p.clients(cfg); err != nil {
 		return nil, err
 	}
-	s.clients, s.guard = clients, p.newGuard(s)
+	s.guard = p.newGuard(s)
 	// Who keeps people's data counts before what a provider says at a sign-in.
 	precedence := []provisioning.Source{}
 	for _, c := range cfg.Clients {
@@ -220,7 +224,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		return nil, err
 	}
 	s.lifecycle = p.newLifecycle(s)
-	if s.outbox, err = p.newOutbox(ctx, s, clients); err != nil {
+	if s.outbox, err = p.newOutbox(ctx, s, s.clients); err != nil {
 		return nil, err
 	}
 	cookie := session.Cookie{}
@@ -255,15 +259,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		made.JIT = r.jit[idp.ID]
 		providers = append(providers, made)
 	}
-	inbound, err := scim.New(scim.Config{
-		Base: cfg.Server.PublicURL.String() + "/.gatehouse/scim/v2", Directory: s.directory, Clients: clients, Log: p.log,
-		EndSessions: s.endSessions,
-		Rewritten:   func(client string, made []dialect.Rewrite) { p.dialects.Add(client, p.now(), made) },
-		Refused: func(code, from string) {
-			p.recorder.Record(audit.Event{Kind: "client.refused", Code: code, From: from})
-		},
-	})
-	if err != nil {
+	if s.inbound, err = s.takeIn(p); err != nil {
 		return nil, err
 	}
 	s.gateway, err = gateway.New(gateway.Config{
@@ -272,40 +268,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
 		Log: p.log, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] },
-		Own:   map[string]http.Handler{"scim/v2/": inbound}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
+		Own:   map[string]http.Handler{"scim/v2/": s.inbound.v2, "scim/v1/": s.inbound.v1, "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})
 	return s, err
-}
-
-// clients are those of the configuration, with what they may.
-func clients(cfg *configs.Config) (*client.Registry, error) {
-	r := client.NewRegistry()
-	for _, c := range cfg.Clients {
-		made := client.Client{ID: c.ID, Title: c.Title, UserStores: c.UserStores, Mode: client.Mode(c.Mode), Targets: c.Targets, Groups: c.Groups}
-		made.Dialect, _ = dialect.Named(c.Profile) // check knows no other
-		if len(made.UserStores) == 0 {
-			made.UserStores = storeIDs(cfg)
-			if c.ID != client.Resident {
-				made.UserStores = made.UserStores[:1]
-			}
-		}
-		if l := c.Links; l != nil {
-			i := slices.IndexFunc(cfg.IdentityProviders, func(p configs.IdentityProvider) bool { return p.ID == l.IdentityProvider })
-			made.Links = &client.Links{Provider: l.IdentityProvider, Issuer: cfg.IdentityProviders[i].OIDC.Issuer.String(), UserName: l.Subject == "userName"}
-		}
-		var creds []client.Credential
-		for _, cr := range c.Credentials {
-			if b := cr.Basic; b != nil {
-				creds = append(creds, client.Credential{User: b.User, Password: b.Password.Value()})
-			} else {
-				creds = append(creds, client.Credential{Bearer: cr.Bearer.Value()})
-			}
-		}
-		if err := r.Add(made, creds...); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
 }
 
 // run keeps what the site remembers true, until ctx ends.

@@ -34,10 +34,6 @@ func (a *api) dialect(r *http.Request) (any, error) {
 	return list, nil
 }
 
-func clientsCommand() *cobra.Command {
-	return group("clients", "Systems that provision users: dialect", clientsDialectCommand())
-}
-
 func clientsDialectCommand() *cobra.Command {
 	return adminVerb("dialect CLIENT", "Show what a client sends that is not SCIM, and how often it was put right since the gateway started", cobra.ExactArgs(1),
 		func(_ *cobra.Command, argv []string) (string, string, url.Values) {

@@ -29,7 +29,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -50,6 +52,12 @@ type Config struct {
 	// Refused is told of requests of nobody: a reason code, and from where. It
 	// must not block. nil: nobody is told.
 	Refused func(code, from string)
+	// Settle brings the targets that a client pushes to up to date with a user, until
+	// ctx ends, and says how far each is. It is asked where a client prefers to wait
+	// (RFC 7240). nil: nobody waits.
+	Settle func(ctx context.Context, c *client.Client, userID string) []Target
+	// Key seals cursors; nil: they end with the process.
+	Key []byte
 	// Rewritten is told what of a client's messages was put right, as its Dialect
 	// says. It must not block. nil: nobody is told.
 	Rewritten func(clientID string, made []dialect.Rewrite)
@@ -73,16 +81,14 @@ func New(c Config) (http.Handler, error) {
 			{Type: rfc.UserType(), Store: users{&c}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
-		Dialect: c.speaks,
+		Dialect: c.speaks, Key: c.Key, Async: maxAsync,
+		Who: func(ctx context.Context) string { return client.From(ctx).ID },
 		Authenticate: func(r *http.Request) (context.Context, error) {
-			who, err := c.Clients.Authenticate(r)
-			if err != nil {
-				from := r.Header.Get("X-Forwarded-For") // the gateway's own word
-				c.Log.InfoContext(r.Context(), "client refused", "code", client.ReasonUnauthorized, "from", from, "method", r.Method, "path", r.URL.Path)
-				c.Refused(client.ReasonUnauthorized, from)
-				return nil, err
+			v := r.Context().Value(visitKey{}).(*visit) // put there below
+			if v.err != nil {
+				return nil, v.err
 			}
-			return client.With(r.Context(), who), nil
+			return client.With(r.Context(), v.who), nil
 		},
 	})
 	if err != nil {
@@ -91,8 +97,47 @@ func New(c Config) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		srv.ServeHTTP(w, r)
+		v := &visit{patience: patience(r.Header.Values("Prefer"))}
+		v.who, v.err = c.admit(w, r)
+		srv.ServeHTTP(&answering{w, v}, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
 	}), nil
+}
+
+// maxAsync changes at a time may go on after they were answered.
+const maxAsync = 64
+
+// A visit is one request.
+type visit struct {
+	who      *client.Client
+	err      error
+	patience time.Duration // how long it prefers to wait for targets
+
+	mu      sync.Mutex
+	targets []Target
+}
+
+type visitKey struct{}
+
+// admit finds out who asks. Who is refused is told to Refused.
+func (c *Config) admit(w http.ResponseWriter, r *http.Request) (*client.Client, error) {
+	who, err := c.Clients.Authenticate(r)
+	if err == nil {
+		return who, nil
+	}
+	var known interface{ Reason() string }
+	if !errors.As(err, &known) {
+		c.Log.ErrorContext(r.Context(), "clients can not be told apart", "error", err)
+		return nil, rfc.Errorf(http.StatusServiceUnavailable, "", "it can not be found out now who asks: try again later")
+	}
+	from := r.Header.Get("X-Forwarded-For") // the gateway's own word
+	c.Log.InfoContext(r.Context(), "client refused", "code", known.Reason(), "from", from, "method", r.Method, "path", r.URL.Path)
+	c.Refused(known.Reason(), from)
+	var later *client.Throttled
+	if errors.As(err, &later) {
+		w.Header().Set("Retry-After", strconv.Itoa(int(later.After/time.Second)))
+		return nil, rfc.Errorf(http.StatusTooManyRequests, "", "%v", later)
+	}
+	return nil, err
 }
 
 // scimNames are what SCIM calls the fields of a user or group.

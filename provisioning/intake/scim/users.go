@@ -89,6 +89,7 @@ func (s users) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, erro
 	if err != nil {
 		return nil, answer(err, "")
 	}
+	s.settle(ctx, u.ID)
 	return s.whole(ctx, u)
 }
 
@@ -149,6 +150,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 			return nil, err
 		}
 	}
+	s.settle(ctx, u.ID)
 	return s.whole(ctx, u)
 }
 
@@ -221,7 +223,11 @@ func (s users) Delete(ctx context.Context, id string, check func(*rfc.Resource) 
 	if err != nil {
 		return answer(err, id)
 	}
-	return s.EndSessions(ctx, id)
+	if err := s.EndSessions(ctx, id); err != nil {
+		return err
+	}
+	s.settle(ctx, id)
+	return nil
 }
 
 // List returns a page, in the order of creation.

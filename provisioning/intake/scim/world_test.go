@@ -67,7 +67,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := client.NewRegistry(Config{})
+	reg := client.NewRegistry(client.Config{})
 	for _, c := range []struct {
 		client.Client
 		cred []client.Credential

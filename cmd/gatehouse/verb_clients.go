@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// clientView is a client as the tools show it.
+type clientView struct {
+	ID         string   `json:"id"`
+	Title      string   `json:"title,omitempty"`
+	Mode       string   `json:"mode"`
+	Profile    string   `json:"profile"`
+	UserStores []string `json:"user_stores"`
+	Targets    []string `json:"targets,omitempty"`
+	Groups     []string `json:"groups,omitempty"`
+	Ways       []string `json:"credentials"` // of what kinds those of the configuration are
+	Tokens     int      `json:"tokens"`      // that were made, those that have ended included
+}
+
+func (a *api) clients(r *http.Request) (any, error) {
+	tokens, err := a.s.clients.Tokens(r.Context(), "")
+	if err != nil {
+		return nil, err
+	}
+	list := []clientView{}
+	for i, c := range a.s.clients.Clients() {
+		cfg := a.s.cfg.Clients[i]
+		v := clientView{ID: c.ID, Title: c.Title, Mode: string(c.Mode), Profile: cfg.Profile, UserStores: c.UserStores, Targets: c.Targets, Groups: c.Groups, Ways: []string{}}
+		for _, cr := range cfg.Credentials {
+			v.Ways = append(v.Ways, wayOf(cr))
+		}
+		for _, t := range tokens {
+			if t.Client == c.ID {
+				v.Tokens++
+			}
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func wayOf(c configs.Credential) string {
+	switch {
+	case c.Basic != nil:
+		return "basic"
+	case c.OAuth2 != nil && c.OAuth2.Keys != "":
+		return "private_key_jwt"
+	case c.OAuth2 != nil:
+		return "client_secret"
+	}
+	return "bearer"
+}
+
+func (a *api) clientTokens(r *http.Request) (any, error) {
+	list, err := a.s.clients.Tokens(r.Context(), r.FormValue("client"))
+	return append([]client.Token{}, list...), err
+}
+
+// madeToken is the only answer that ever holds a token.
+type madeToken struct {
+	client.Token
+	Text string `json:"token"`
+}
+
+func (a *api) makeToken(r *http.Request) (any, error) {
+	var life time.Duration
+	if text := r.FormValue("expires"); text != "" {
+		var err error
+		if life, err = configs.Duration(text); err != nil {
+			return nil, errNo(err.Error())
+		}
+	}
+	t, text, err := a.s.clients.Make(r.Context(), r.FormValue("client"), life, a.tokenEvent("client.token_made"))
+	if errors.Is(err, client.ErrNotFound) {
+		err = errNo(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", r.FormValue("client")))
+	}
+	return madeToken{t, text}, err
+}
+
+func (a *api) revokeToken(r *http.Request) (any, error) {
+	t, err := a.s.clients.Revoke(r.Context(), r.FormValue("id"), a.tokenEvent("client.token_revoked"))
+	if errors.Is(err, client.ErrNotFound) {
+		err = errNo(fmt.Sprintf("there is no token %q — `gatehouse clients token list` shows those there are", r.FormValue("id")))
+	}
+	return t, err
+}
+
+// tokenEvent records who may use a token, and which; never the token.
+func (a *api) tokenEvent(kind string) func(store.Tx, client.Token) error {
+	return func(tx store.Tx, t client.Token) error {
+		return a.p.audit.Append(tx, audit.Event{Kind: kind, By: "admin", Text: "token " + t.ID + " of client " + t.Client})
+	}
+}
+
+func clientsCommand() *cobra.Command {
+	none := func(method, path string) func(*cobra.Command, []string) (string, string, url.Values) {
+		return func(_ *cobra.Command, argv []string) (string, string, url.Values) { return method, path, nil }
+	}
+	add := adminVerb("add CLIENT", "Make a bearer token for a client, and show it this once", cobra.ExactArgs(1),
+		func(cmd *cobra.Command, argv []string) (string, string, url.Values) {
+			return "POST", "client/tokens", url.Values{"client": {argv[0]}, "expires": {cmd.Flags().Lookup("expires").Value.String()}}
+		}, func(w io.Writer, t madeToken) {
+			fmt.Fprintf(w, "%s\n\nThis is shown once and kept nowhere. It %s; `gatehouse clients token revoke %s` ends it at once.\n", t.Text, until(t.Token), t.ID)
+		})
+	add.Flags().String("expires", "", "after how long it ends, such as 90d; empty: never")
+	return group("clients", "Systems that provision users: list, token, dialect",
+		adminVerb("list", "List the clients of the configuration", cobra.NoArgs, none("GET", "clients"), func(w io.Writer, list []clientView) {
+			fmt.Fprintln(w, "CLIENT\tMODE\tPROFILE\tUSER STORES\tCREDENTIALS\tTOKENS")
+			for _, c := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", c.ID, c.Mode, c.Profile, strings.Join(c.UserStores, ", "), strings.Join(slices.Compact(c.Ways), ", "), c.Tokens)
+			}
+		}),
+		group("token", "Bearer tokens of clients: add, list, revoke", add,
+			adminVerb("list [CLIENT]", "List the tokens that were made, of one client or all", cobra.MaximumNArgs(1),
+				func(_ *cobra.Command, argv []string) (string, string, url.Values) {
+					q := url.Values{}
+					if len(argv) > 0 {
+						q.Set("client", argv[0])
+					}
+					return "GET", "client/tokens", q
+				}, func(w io.Writer, list []client.Token) {
+					fmt.Fprintln(w, "TOKEN\tCLIENT\tMADE\tLAST USED\tENDS")
+					for _, t := range list {
+						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Client, t.Created.Format(time.DateTime), day(t.Used), day(t.Until))
+					}
+				}),
+			adminVerb("revoke TOKEN", "End a token at once; TOKEN is its first part, as list shows it", cobra.ExactArgs(1),
+				func(_ *cobra.Command, argv []string) (string, string, url.Values) {
+					return "DELETE", "client/tokens", url.Values{"id": {argv[0]}}
+				}, func(w io.Writer, t client.Token) { fmt.Fprintf(w, "token %s of %s is ended\n", t.ID, t.Client) }),
+		),
+		clientsDialectCommand())
+}
+
+func until(t client.Token) string {
+	if t.Until.IsZero() {
+		return "has no end"
+	}
+	return "ends on " + t.Until.Format(time.DateTime)
+}
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Format(time.DateTime)
+}
