@@ -67,6 +67,7 @@ var outside = []struct {
 	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest", "provisioning/connector/oauth"}, "tokens are signed and checked by who makes or receives them"},
 	{"github.com/go-ldap/ldap", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest", "provisioning/connector/ldap"}, "who speaks LDAP escapes what it says and bounds what it hears"},
 	{"github.com/go-asn1-ber/asn1-ber", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest"}, "the bytes of LDAP are made and bounded in one place"},
+	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest", "provisioning/connector/oauth", "provisioning/client"}, "tokens are signed and checked by who makes or receives them"},
 	{"go.etcd.io/bbolt", []string{"provisioning/store/boltstore"}, "an engine is behind the contract of store"},
 	{"cel.dev/cel-go", []string{"authz/expr"}, "there is one expression language"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, "configuration becomes values once"},
