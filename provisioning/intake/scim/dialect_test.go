@@ -46,7 +46,7 @@ func newBabel(t testing.TB) *babel {
 		b.deltas = append(b.deltas, d)
 		return nil
 	}}}
-	reg := client.NewRegistry()
+	reg := client.NewRegistry(client.Config{})
 	for id, d := range speakers {
 		conf.UserStores = append(conf.UserStores, id)
 		conf.Precedence = append(conf.Precedence, provisioning.SourceClient(id))

@@ -1,6 +1,7 @@
 package scim_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type world struct {
 	dir    *provisioning.Directory
 	file   string
 	deltas []provisioning.Delta
+	from   string // where requests come from
 
 	mu      sync.Mutex
 	refused []string
@@ -107,7 +109,7 @@ func (w *world) do(who, method, path, body string, headers ...string) answer {
 	} else if who != "" {
 		r.Header.Set("Authorization", "Bearer "+who)
 	}
-	r.Header.Set("X-Forwarded-For", "192.0.2.7")
+	r.Header.Set("X-Forwarded-For", cmp.Or(w.from, "192.0.2.7"))
 	if body != "" {
 		r.Header.Set("Content-Type", scim.MediaType)
 	}
