@@ -582,10 +582,13 @@ func (k *checker) target(at where, t Target) {
 		k.exactlyOne(at, "a target", connectors...)
 	}
 	if s := t.SCIM2; s != nil {
-		k.scim2(at.key("scim2"), *s)
+		k.scim(at.key("scim2"), s.URL, s.InsecureHTTP, s.Auth, s.Domain)
 		if t.Leave == "delete" && (s.Profile == "salesforce" || s.Profile == "slack") {
 			k.say(at.key("leave"), s.Profile+" never deletes accounts, it only disables them", "write leave: disable")
 		}
+	}
+	if s := t.SCIM11; s != nil {
+		k.scim(at.key("scim11"), s.URL, s.InsecureHTTP, s.Auth, s.Domain)
 	}
 	if w := t.Webhook; w != nil {
 		k.webhook(at.key("webhook"), *w)
@@ -624,17 +627,16 @@ func (k *checker) callee(at where, u *url.URL, insecure bool) {
 	k.allowed(at.key("url"), u)
 }
 
-func (k *checker) scim2(at where, s SCIM2) {
-	k.callee(at, s.URL, s.InsecureHTTP)
-	if u := s.URL; u != nil {
-		if u.RawQuery != "" || u.ForceQuery || strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/Users") {
-			k.say(at.key("url"), "the address goes too far", "write it up to what stands before /Users")
-		}
+// scim checks what is the same for both versions of SCIM.
+func (k *checker) scim(at where, u *url.URL, insecure bool, auth Auth, domain string) {
+	k.callee(at, u, insecure)
+	if u != nil && (u.RawQuery != "" || u.ForceQuery || strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/Users")) {
+		k.say(at.key("url"), "the address goes too far", "write it up to what stands before /Users")
 	}
-	if s.Domain != "" && !domainForm.MatchString(s.Domain) {
-		k.say(at.key("domain"), fmt.Sprintf("%q can not be the name of a user store", s.Domain), "write its name alone, without a slash, such as AD")
+	if domain != "" && !domainForm.MatchString(domain) {
+		k.say(at.key("domain"), fmt.Sprintf("%q can not be the name of a user store", domain), "write its name alone, without a slash, such as AD")
 	}
-	k.auth(at.key("auth"), s.Auth)
+	k.auth(at.key("auth"), auth)
 }
 
 var domainForm = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)

@@ -450,6 +450,8 @@ type Target struct {
 	Title string `yaml:"title"`
 	// SCIM2 speaks SCIM 2.0.
 	SCIM2 *SCIM2 `yaml:"scim2"`
+	// SCIM11 speaks SCIM 1.1.
+	SCIM11 *SCIM11 `yaml:"scim11"`
 	// Webhook tells an address of each change; it holds no accounts that could be read.
 	Webhook *Webhook `yaml:"webhook"`
 	// Exec asks a program on this machine that people wrote themselves.
@@ -506,6 +508,28 @@ type SCIM2 struct {
 	PageSize int `yaml:"page_size" jsonschema:"minimum=1"`
 	// Domain is a user store at the server that user names have before them there, as `AD` in `AD/ana` (WSO2). Left out: none.
 	Domain string `yaml:"domain"`
+	// Timeout of one request.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
+	// CA is a PEM file with the authorities to trust. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// Rate is how many requests a second it may get. Left out: as many as it takes.
+	Rate int `yaml:"rate" jsonschema:"minimum=1"`
+	// InsecureHTTP allows an http URL that is not on loopback.
+	InsecureHTTP bool `yaml:"insecure_http"`
+}
+
+// SCIM11 is a SCIM 1.1 server.
+type SCIM11 struct {
+	// URL of the server, up to but without `/Users`.
+	URL *url.URL `yaml:"url" jsonschema:"required"`
+	// Auth is how the gateway proves itself.
+	Auth Auth `yaml:"auth" jsonschema:"required"`
+	// Patch: changes go by PATCH where it can say them, or by PUT of the whole account; `auto` asks the server what it can.
+	Patch string `yaml:"patch" jsonschema:"enum=auto,enum=patch,enum=put,default=auto"`
+	// Domain is a user store at the server that user names have before them there, as `AD` in `AD/ana` (WSO2). Left out: none.
+	Domain string `yaml:"domain"`
+	// NewPassword creates accounts with a random password, which nobody gets to know, for servers that make none without.
+	NewPassword bool `yaml:"new_password"`
 	// Timeout of one request.
 	Timeout time.Duration `yaml:"timeout" jsonschema:"default=10s"`
 	// CA is a PEM file with the authorities to trust. Left out: those of the system.

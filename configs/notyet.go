@@ -12,7 +12,6 @@ var notYet = []struct{ path, what, cure string }{
 	{"branding.logo", "images of one's own on the pages are not built yet", "remove the line"},
 	{"identity_providers[].icon", "images of one's own on the pages are not built yet", "remove the line"},
 	{"services[].logo", "images of one's own on the pages are not built yet", "remove the line"},
-	{"targets[].scim11", "the connector scim11 is not built yet", "use scim2"},
 	{"targets[].spml", "the connector spml is not built yet", "use scim2"},
 	{"targets[].soap", "the connector soap is not built yet", "use scim2"},
 	{"targets[].google", "the connector google is not built yet", "use scim2"},

@@ -83,7 +83,7 @@ func (s *surprises) insecure() {
 			s.say(where("targets").index(i).key("ldap"), "nothing says how an account of "+t.ID+" is disabled, so who leaves keeps it as it is", "add disable, or write leave: delete")
 		}
 		for name, insecure := range map[string]bool{
-			"scim2": t.SCIM2 != nil && t.SCIM2.InsecureHTTP, "webhook": t.Webhook != nil && t.Webhook.InsecureHTTP, "http": t.HTTP != nil && t.HTTP.InsecureHTTP,
+			"scim2": t.SCIM2 != nil && t.SCIM2.InsecureHTTP, "scim11": t.SCIM11 != nil && t.SCIM11.InsecureHTTP, "webhook": t.Webhook != nil && t.Webhook.InsecureHTTP, "http": t.HTTP != nil && t.HTTP.InsecureHTTP,
 		} {
 			if insecure {
 				s.say(where("targets").index(i).key(name).key("insecure_http"), "accounts go to "+t.ID+" by http: whoever is on the way can read and change them", "give the target https")

@@ -34,6 +34,8 @@ func (s *site) connector(t configs.Target) (connection, error) {
 	switch {
 	case t.SCIM2 != nil:
 		return s.scim2(*t.SCIM2)
+	case t.SCIM11 != nil:
+		return s.scim11(*t.SCIM11)
 	case t.Webhook != nil:
 		return s.webhook(t.ID, *t.Webhook)
 	case t.Exec != nil:
@@ -53,7 +55,23 @@ func (s *site) scim2(t configs.SCIM2) (connection, error) {
 	}
 	c := scim2.Config{
 		URL: t.URL.String(), Client: client, Auth: auth, Profile: scim2.Profiles[t.Profile], PageSize: t.PageSize, Domain: t.Domain,
-		Update: map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}[t.Patch],
+		Update: updates[t.Patch],
+	}
+	conn, err := scim2.New(c)
+	return connection{conn, c.URL, t.Timeout, t.Rate}, err
+}
+
+// updates are ways to change an account, by their words; auto has none.
+var updates = map[string]scim2.Update{"patch": scim2.Patch, "put": scim2.Put}
+
+func (s *site) scim11(t configs.SCIM11) (connection, error) {
+	client, auth, err := s.caller(t.Auth, t.CA, t.Timeout)
+	if err != nil {
+		return connection{}, err
+	}
+	c := scim2.Config{
+		URL: t.URL.String(), Client: client, Auth: auth, V1: true, Domain: t.Domain, Update: updates[t.Patch],
+		Profile: scim2.Profile{NewPassword: t.NewPassword},
 	}
 	conn, err := scim2.New(c)
 	return connection{conn, c.URL, t.Timeout, t.Rate}, err

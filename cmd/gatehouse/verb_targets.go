@@ -53,7 +53,7 @@ func targetsCommand() *cobra.Command {
 		adminVerb("held TARGET", "List accounts that would be taken away, beyond what may be at once", cobra.ExactArgs(1), one("GET", "target/held"), showHeld),
 		decideCommand("approve", "Let accounts be taken away that are held: all, or those of the users named", "approved"),
 		decideCommand("reject", "Keep accounts that are held: all, or those of the users named", "rejected"),
-		operationsCommand(),
+		operationsCommand(), conformanceCommand(),
 	)
 }
 

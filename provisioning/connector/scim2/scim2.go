@@ -1,4 +1,5 @@
-// Package scim2 is the connector to targets that speak SCIM 2.0 (RFC 7644).
+// Package scim2 is the connector to targets that speak SCIM 2.0 (RFC 7644), or
+// 1.1, which is the same but for its words.
 //
 // The names of an Account's attributes are SCIM paths. Sync reads what the
 // target holds, works out what differs, and sends only that:
@@ -58,6 +59,8 @@ type Config struct {
 	// are given, count before its own.
 	Profile Profile
 	Update  Update
+	// V1 speaks SCIM 1.1. What its PATCH can not say goes by PUT.
+	V1 bool
 	// Domain is a user store at the target that user names have before them
 	// there, with a slash (WSO2); empty: none.
 	Domain string
@@ -95,6 +98,9 @@ func New(c Config) (*Connector, error) {
 	cl, err := client.New(c.URL, c.Client, c.Profile.dress(c.Auth))
 	if err != nil {
 		return nil, fmt.Errorf("scim2: %w", err)
+	}
+	if c.V1 {
+		cl = cl.V1()
 	}
 	c.Update, c.PageSize = cmp.Or(c.Update, c.Profile.Update), cmp.Or(c.PageSize, c.Profile.PageSize, 100)
 	if c.Update != Auto && c.Update != Patch && c.Update != Put {
@@ -180,7 +186,9 @@ func (c *Connector) change(ctx context.Context, want connector.Account, id strin
 		how := c.how(ctx)
 		if how == Patch {
 			_, err = c.client.Patch(ctx, users, id, match, scim.Patch{Operations: ops})
-			if s := status(err); c.update == Auto && (s == http.StatusMethodNotAllowed || s == http.StatusNotImplemented) {
+			if errors.Is(err, errors.ErrUnsupported) {
+				how = Put
+			} else if s := status(err); c.update == Auto && (s == http.StatusMethodNotAllowed || s == http.StatusNotImplemented) {
 				how = Put
 				c.found.Store(&how)
 			}

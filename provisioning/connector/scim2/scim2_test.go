@@ -6,7 +6,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
@@ -14,6 +17,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/memstore"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/server"
+	v1 "github.com/gatehouse-sso/gatehouse/provisioning/scim/v1"
 )
 
 const (
@@ -186,3 +190,76 @@ func readAll(r *http.Request) string {
 func asError(err error, e **connector.Error) bool { return errors.As(err, e) }
 
 func ptr[T any](v T) *T { return &v }
+
+// Over the words of SCIM 1.1, in front of our own server.
+func TestConnectorOverSCIM11(t *testing.T) {
+	for name, how := range map[string]scim2.Update{"as it can": scim2.Auto, "by PUT": scim2.Put} {
+		t.Run(name, func(t *testing.T) {
+			connectortest.Test(t, func(t *testing.T) connectortest.Harness {
+				return harness(t, scim2.Config{V1: true, Update: how}, func(good http.Handler) http.Handler {
+					return &v1.Handler{Base: "http://target.test/scim/v2", Server: good, At: "http://target.test/scim/v2"}
+				})
+			})
+		})
+	}
+}
+
+// What goes over the wire is 1.1, in the shapes that its servers know.
+func TestSCIM11SpeaksItsOwnWords(t *testing.T) {
+	t.Parallel()
+	var sent []string
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent = append(sent, r.Method+" "+r.URL.Path+" "+r.URL.Query().Get("filter")+" "+readAll(r))
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.Method == http.MethodPost:
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, `{"schemas":["urn:scim:schemas:core:1.0"],"id":"1","userName":"ana","active":true}`)
+		case strings.HasSuffix(r.URL.Path, "/Users"):
+			_, _ = io.WriteString(w, `{"schemas":["urn:scim:schemas:core:1.0"],"totalResults":0,"Resources":[]}`)
+		case r.URL.Path == "/v1/Users/2":
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"Errors":[{"description":"there is none","code":"404"}]}`)
+		case strings.HasPrefix(r.URL.Path, "/v1/ServiceProviderConfig"):
+			_, _ = io.WriteString(w, `{"schemas":["urn:scim:schemas:core:1.0"],"patch":{"supported":true}}`)
+		case strings.HasPrefix(r.URL.Path, "/v1/Groups/"):
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			_, _ = io.WriteString(w, `{"schemas":["urn:scim:schemas:core:1.0"],"id":"1","externalId":"0199-ana","userName":"ana","active":true,"title":"Dr","urn:scim:schemas:extension:enterprise:1.0":{"manager":{"managerId":"7"}}}`)
+		}
+	}))
+	t.Cleanup(target.Close)
+	c, err := scim2.New(scim2.Config{URL: target.URL + "/v1", V1: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager := scim.EnterpriseUserURN + ":manager.value"
+	sync(t, c, connector.Account{ExternalID: "0199-ana", UserName: "ana", Active: true, Attributes: map[string][]string{manager: {"7"}}}, "")
+	sync(t, c, connector.Account{ExternalID: "0199-ana", UserName: "ana", Attributes: map[string][]string{"title": nil}}, "1")
+	if err := c.ChangeMembers(t.Context(), "g", []string{"2"}, []string{"1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Sync(t.Context(), connector.Account{UserName: "ana"}, "2"); connector.ClassOf(err) != connector.Gone {
+		t.Errorf("got %v, want gone", err)
+	}
+	var writes []string
+	for _, s := range sent {
+		if !strings.HasPrefix(s, "GET ") {
+			writes = append(writes, s)
+		}
+	}
+	want := []string{
+		`POST /v1/Users  {"schemas":["urn:scim:schemas:core:1.0","urn:scim:schemas:extension:enterprise:1.0"],"externalId":"0199-ana","userName":"ana","active":true,"urn:scim:schemas:extension:enterprise:1.0":{"manager":{"managerId":"7"}}}`,
+	}
+	if diff := cmp.Diff(want, writes[:1]); diff != "" {
+		t.Error(diff)
+	}
+	for _, part := range []string{`PATCH /v1/Users/1  {"schemas":["urn:scim:schemas:core:1.0"]`, `"active":false`, `"meta":{"attributes":["title"]}`, `PATCH /v1/Groups/g  `, `"operation":"delete"`} {
+		if !strings.Contains(strings.Join(writes, "\n"), part) {
+			t.Errorf("nothing says %s in\n%s", part, strings.Join(writes, "\n"))
+		}
+	}
+	if !strings.Contains(strings.Join(sent, "\n"), `GET /v1/Users externalId eq "0199-ana"`) {
+		t.Errorf("it searched so: %s", sent)
+	}
+}
