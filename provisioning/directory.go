@@ -143,6 +143,24 @@ func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link)
 	return out.u, out.d, nil
 }
 
+// CreateTx is Create, without links, inside a transaction. After a *Conflict or an
+// *Invalid nothing was written, so the caller may go on.
+func (d *Directory) CreateTx(tx store.Tx, u User, by Source) (User, Delta, error) {
+	if u.ID != "" || u.Version != 0 || !u.Created.IsZero() || !u.Modified.IsZero() {
+		return User{}, Delta{}, &Invalid{"id", "version and times of a user are given by the directory"}
+	}
+	u.ID = d.newID()
+	out, err := d.create(tx, u, Delta{By: by})
+	return out.u, out.d, err
+}
+
+// ChangeTx is Change inside a transaction. After a *Conflict or an *Invalid nothing
+// was written, so the caller may go on.
+func (d *Directory) ChangeTx(tx store.Tx, id string, by Source, fn func(*User) error) (User, Delta, error) {
+	out, err := d.changeTx(tx, id, Delta{By: by}, fn)
+	return out.u, out.d, err
+}
+
 // Change is how a user changes, whoever asks. fn gets a copy to change; it may
 // be called again, so it touches nothing else. ID, Version and times are not
 // fn's to change; claims of another source only if by is Admin or System. If
@@ -389,6 +407,15 @@ func (d *Directory) UserTx(tx store.Tx, id string) (User, bool, error) {
 		return User{}, false, err
 	}
 	return u.Clone(), true, nil
+}
+
+// ByNameTx is ByName inside a transaction; that there is none is not an error.
+func (d *Directory) ByNameTx(tx store.Tx, userStore, name string) (User, bool, error) {
+	r, ok, err := users.Lookup(tx, "name", pair(userStore, Fold(name)))
+	if err != nil || !ok {
+		return User{}, false, err
+	}
+	return d.userOf(r), true, nil
 }
 
 // ByName returns the user who has a name in a user store, in any spelling that

@@ -51,7 +51,7 @@ type User struct {
 	Modified   time.Time
 }
 
-// A Source says who made a claim or a change: "idp:campus", "scim:hr", "admin", "self", "system".
+// A Source says who made a claim or a change: "idp:campus", "scim:hr", "feed:staff", "admin", "self", "system".
 type Source string
 
 // Sources that always exist.
@@ -71,6 +71,10 @@ func SourceClient(client string) Source { return Source("scim:" + client) }
 // what it sent and no attribute of ours takes. Its name can not stand in a
 // configuration, so nobody releases or maps it.
 const Kept = "scim:kept"
+
+// SourceFeed is the source of what a list of people says that the gateway reads by
+// itself.
+func SourceFeed(source string) Source { return Source("feed:" + source) }
 
 // A Claim is what one source says an attribute is. A source replaces only its
 // own claims. For an attribute that has one value the first claim by

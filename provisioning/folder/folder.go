@@ -30,9 +30,9 @@ type Place interface {
 
 // A Folder is an open folder. It is used by one goroutine.
 type Folder interface {
-	// List returns the files that are right in it, not those of folders inside
-	// it, in no order.
-	List() ([]File, error)
+	// List returns the files that are right in it (dir is empty) or right in a
+	// folder in it, in no order. A folder that is not there has none.
+	List(dir string) ([]File, error)
 	// Read opens a file to read it.
 	Read(name string) (io.ReadCloser, error)
 	// Write makes a file, or replaces it, by what fn writes. Others see it

@@ -69,7 +69,7 @@ func read(t *testing.T, f folder.Folder, name string) string {
 
 func names(t *testing.T, f folder.Folder) string {
 	t.Helper()
-	list, err := f.List()
+	list, err := f.List("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestAFileIsWhatWasWritten(t *testing.T) {
 				t.Errorf("%s on the disk: %v", name, err)
 			}
 		}
-		list, err := f.List()
+		list, err := f.List("")
 		if err != nil || len(list) != 2 {
 			t.Fatalf("it lists %v, %v", list, err)
 		}
@@ -149,6 +149,11 @@ func TestOneOfTwoMovesAFile(t *testing.T) {
 		if err := b.Move("x.csv", "processing/x.csv"); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
 			t.Errorf("the second: %v", err)
 		}
+		for dir, want := range map[string]int{"": 0, "processing": 1, "none": 0} {
+			if list, err := a.List(dir); err != nil || len(list) != want {
+				t.Errorf("%q holds %v, %v, want %d", dir, list, err, want)
+			}
+		}
 		if err := a.Write("x.csv", text("2")); err != nil {
 			t.Fatal(err)
 		}
@@ -187,6 +192,11 @@ func TestNoNameLeadsOut(t *testing.T) {
 				}
 			}
 		}
+		for _, dir := range []string{"..", "a/b", "/etc"} {
+			if _, err := f.List(dir); !errors.Is(err, folder.ErrName) {
+				t.Errorf("list %q: %v", dir, err)
+			}
+		}
 		if err := os.Symlink(outside, filepath.Join(dir, "link.csv")); err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +219,7 @@ func TestAnEndedContextEndsWhatIsUnderWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if _, err := f.List(); !errors.Is(err, context.Canceled) {
+		if _, err := f.List(""); !errors.Is(err, context.Canceled) {
 			t.Errorf("list: %v", err)
 		}
 		if err := f.Write("b.csv", text("x")); err == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 )
 
 // Local is a folder of this machine. It is there already.
@@ -39,11 +40,18 @@ func (l *localFolder) begin(names ...string) error {
 	return l.ctx.Err()
 }
 
-func (l *localFolder) List() ([]File, error) {
-	if err := l.begin(); err != nil {
+func (l *localFolder) List(dir string) ([]File, error) {
+	at := "."
+	if dir != "" {
+		at = dir
+	}
+	if err := l.begin(path.Join(dir, "x")); err != nil {
 		return nil, err
 	}
-	entries, err := fs.ReadDir(l.root.FS(), ".")
+	entries, err := fs.ReadDir(l.root.FS(), at)
+	if dir != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list folder: %w", err)
 	}

@@ -167,8 +167,14 @@ func (s *sftpFolder) said(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-func (s *sftpFolder) List() ([]File, error) {
-	infos, err := s.files.ReadDirContext(s.ctx, s.at("."))
+func (s *sftpFolder) List(dir string) ([]File, error) {
+	if err := Check(path.Join(dir, "x")); err != nil {
+		return nil, fmt.Errorf("%w: %q", err, dir)
+	}
+	infos, err := s.files.ReadDirContext(s.ctx, s.at(path.Join(".", dir)))
+	if dir != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, s.said("list folder", err)
 	}
