@@ -755,6 +755,8 @@ type Source struct {
 	Adopt string `yaml:"adopt" jsonschema:"enum=never,enum=user_name,default=never"`
 	// Missing says what becomes of its people who are not in a full list any more.
 	Missing string `yaml:"missing" jsonschema:"enum=disable,enum=keep,default=disable"`
+	// Guard limits what the source may take away. Left out: as `guard.limits` says.
+	Guard GuardLimits `yaml:"guard"`
 	// CSV reads files.
 	CSV *CSVSource `yaml:"csv"`
 	// LDAP reads a directory.

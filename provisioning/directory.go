@@ -426,15 +426,6 @@ func (d *Directory) ByName(ctx context.Context, userStore, name string) (User, e
 	})
 }
 
-// ByNameTx is ByName inside a transaction.
-func (d *Directory) ByNameTx(tx store.Tx, userStore, name string) (User, bool, error) {
-	r, ok, err := users.Lookup(tx, "name", pair(userStore, Fold(name)))
-	if err != nil || !ok {
-		return User{}, false, err
-	}
-	return d.userOf(r), true, nil
-}
-
 // ByExternalID yields the users of a store whom a client calls so, byte for
 // byte, ordered by ID. It is the client's matter that there is one.
 func (d *Directory) ByExternalID(ctx context.Context, userStore, externalID string) iter.Seq2[User, error] {

@@ -48,6 +48,9 @@ func guardLimits(cfg *configs.Config) map[string]guard.Limits {
 	for _, c := range cfg.Clients {
 		m[guard.Source(string(provisioning.SourceClient(c.ID)))] = limitsOver(general, c.Guard)
 	}
+	for _, src := range cfg.Sources {
+		m[guard.Source(string(provisioning.SourceFeed(src.ID)))] = limitsOver(general, src.Guard)
+	}
 	return m
 }
 
@@ -73,8 +76,14 @@ func (s *site) population(tx store.Tx, scope string) (n int, err error) {
 		return outbox.CountTx(tx, target)
 	}
 	stores := storeIDs(s.cfg)
-	if c := s.clients.Of(provisioning.Source(strings.TrimPrefix(scope, guard.Source("")))); c != nil {
+	by := provisioning.Source(strings.TrimPrefix(scope, guard.Source("")))
+	if c := s.clients.Of(by); c != nil {
 		stores = c.UserStores
+	}
+	for _, src := range s.cfg.Sources {
+		if by == provisioning.SourceFeed(src.ID) {
+			stores = storesOf(s.cfg, src)
+		}
 	}
 	for _, id := range stores {
 		k, err := s.directory.CountTx(tx, id)

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
+	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
@@ -90,6 +91,10 @@ func TestReasonsPage(t *testing.T) {
 	b.WriteString("\n## Said when people or accounts would be taken away\n\n| code | what it means |\n|---|---|\n")
 	for _, code := range slices.Sorted(maps.Keys(guard.Reasons)) {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", code, guard.Reasons[code])
+	}
+	b.WriteString("\n## Said of files that people are taken in from\n\n| code | what it means |\n|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(files.Reasons)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, files.Reasons[code])
 	}
 	made(t, "docs/reference/reasons.md", strings.ReplaceAll(b.String(), "the identity providers", "identity providers"))
 }

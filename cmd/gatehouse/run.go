@@ -32,6 +32,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
+	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
@@ -72,6 +73,7 @@ type site struct {
 	directory *provisioning.Directory
 	guard     *guard.Guard
 	lifecycle *lifecycle.Lifecycle
+	files     *files.Files
 	sessions  *session.Store
 	outbox    *outbox.Outbox
 	inbound   inbound
@@ -122,6 +124,8 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		guard.TaskCase:         func(ctx context.Context, key string) error { return p.site.Load().guard.HandleCase(ctx, key) },
 		lifecycle.TaskApproved: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleApproved(ctx, key) },
 		lifecycle.TaskDates:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleDates(ctx, key) },
+		files.Kind:             func(ctx context.Context, key string) error { return p.site.Load().files.Handle(ctx, key) },
+		files.KindPoll:         func(ctx context.Context, key string) error { return p.site.Load().files.HandlePoll(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	}})
 	return p, nil
@@ -193,6 +197,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	for _, c := range cfg.Clients {
 		precedence = append(precedence, provisioning.SourceClient(c.ID))
 	}
+	for _, src := range cfg.Sources {
+		precedence = append(precedence, provisioning.SourceFeed(src.ID))
+	}
 	for _, idp := range cfg.IdentityProviders {
 		precedence = append(precedence, provisioning.SourceIDP(idp.ID))
 	}
@@ -224,6 +231,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		return nil, err
 	}
 	s.lifecycle = p.newLifecycle(s)
+	if s.files, err = p.newFiles(s); err != nil {
+		return nil, err
+	}
 	if s.outbox, err = p.newOutbox(ctx, s, s.clients); err != nil {
 		return nil, err
 	}
@@ -279,7 +289,7 @@ func (s *site) run(ctx context.Context) {
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
 	wg.Go(func() {
-		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)
 		}
 	})

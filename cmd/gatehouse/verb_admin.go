@@ -28,6 +28,8 @@ import (
 type admin struct {
 	do    func(*http.Request) (*http.Response, error)
 	close func() error
+	// work runs a task, where no gateway does. nil: one does.
+	work func(ctx context.Context, kind, key string) error
 }
 
 func openAdmin(ctx context.Context, file string) (*admin, error) {
@@ -65,12 +67,18 @@ func openAdmin(ctx context.Context, file string) (*admin, error) {
 			return w.Result(), nil
 		},
 		close: p.store.Close,
+		work:  p.runner.Now,
 	}, nil
 }
 
 // call asks the API and decodes its answer into v.
 func (a *admin) call(ctx context.Context, method, path string, q url.Values, v any) (raw []byte, err error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://admin.sock/v1/"+path+"?"+q.Encode(), nil)
+	return a.send(ctx, method, path, q, nil, v)
+}
+
+// send is call with something to send; v is nil if the answer is no JSON.
+func (a *admin) send(ctx context.Context, method, path string, q url.Values, body io.Reader, v any) (raw []byte, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin.sock/v1/"+path+"?"+q.Encode(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +97,9 @@ func (a *admin) call(ctx context.Context, method, path string, q url.Values, v a
 			e.Error = resp.Status
 		}
 		return nil, errors.New(e.Error)
+	}
+	if v == nil {
+		return raw, nil
 	}
 	return raw, json.Unmarshal(raw, v)
 }

@@ -52,8 +52,10 @@ func (r *run) end(ctx context.Context, s State, why *Refusal) error {
 	}
 	next = r.imp
 	next.State, next.Ended, next.Next = s, r.now(), 0
-	p := r.p
-	p.Note = string(s)
+	p := task.Progress{Started: r.p.Started, Since: r.p.Started, Total: next.Rows, Done: next.Did.Rows, Failed: next.Did.Failed, Note: string(s)}
+	if s == Previewed {
+		p.Done, p.Failed = next.Would.Rows, next.Would.Failed
+	}
 	err := r.sure(ctx, func(tx store.Tx) error {
 		if s == Imported && next.Content == Full {
 			if err := lasts.Put(tx, last{next.Source, next.Rows, next.ID, next.Ended}); err != nil {

@@ -20,7 +20,8 @@
 // what the source said before. What others said stays. A delta file is about the
 // people in it. A full file is also about those who are not: whoever the source
 // brought in earlier and does not list any more is disabled. Disabling asks the
-// mass-change guard; what it holds is done when a person approves it.
+// mass-change guard; what it holds is done, by package lifecycle, when a person
+// approves it.
 //
 // What a row means is in one function, which check runs on a transaction that is
 // thrown away: so a preview says what the import does. Only where one row of a file
@@ -45,9 +46,8 @@ import (
 
 // Kinds of tasks, and what their keys are.
 const (
-	Kind        = "import"         // SOURCE/ID of an Import
-	KindPoll    = "import.poll"    // SOURCE/folder
-	KindApprove = "import.approve" // SOURCE/ID of a user: somebody decided about a disabling
+	Kind     = "import"      // SOURCE/ID of an Import
+	KindPoll = "import.poll" // SOURCE/folder
 )
 
 // A Content says what a file that does not list somebody says about them.

@@ -111,11 +111,11 @@ func (f *Files) change(tx store.Tx, s *source, imp Import, columns []string, r r
 	var err error
 	switch {
 	case leaves && f.c.Guard != nil:
-		if answer, err = f.c.Guard.AskTx(tx, act(s, u.ID, imp.ID, "the source says that they are not active any more")); err != nil {
+		if answer, err = f.c.Guard.AskTx(tx, act(s, u, imp.ID, "the source says that they are not active any more")); err != nil {
 			return out, err
 		}
 	case returns && f.c.Guard != nil:
-		if err := f.c.Guard.WithdrawTx(tx, act(s, u.ID, "", "")); err != nil {
+		if err := f.c.Guard.WithdrawTx(tx, act(s, u, "", "")); err != nil {
 			return out, err
 		}
 	}
@@ -183,7 +183,7 @@ func (f *Files) leave(tx store.Tx, s *source, imp Import, p person) (result, boo
 	out := result{Name: f.c.Directory.FullName(u.Store, u.UserName), User: u.ID, Status: Disabled, Text: "not in the file any more"}
 	p.Gone = imp.ID
 	if f.c.Guard != nil {
-		answer, err := f.c.Guard.AskTx(tx, act(s, u.ID, imp.ID, "not in the full file "+imp.File))
+		answer, err := f.c.Guard.AskTx(tx, act(s, u, imp.ID, "not in the full file "+imp.File))
 		if err != nil {
 			return out, false, err
 		}

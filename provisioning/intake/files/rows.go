@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
@@ -120,8 +121,8 @@ type Import struct {
 	State    State     `json:"state"`
 	Next     int64     `json:"next,omitempty"` // rows of this state that are done
 	Rows     int64     `json:"rows"`
-	Would    Counts    `json:"would"` // as checked
-	Did      Counts    `json:"did"`   // as done
+	Would    Counts    `json:"would"`         // as checked
+	Did      Counts    `json:"did"`           // as done
 	End      State     `json:"end,omitempty"` // of Writing: what comes after it
 	Refusal  *Refusal  `json:"refusal,omitempty"`
 	Notes    []string  `json:"notes,omitempty"`
@@ -202,9 +203,12 @@ type last struct {
 
 var lasts = store.Table[last]{Name: "import_last", Key: func(l last) string { return l.Source }}
 
+// scope is what the guard calls a source.
+func scope(s *source) string { return guard.Source(string(s.By)) }
+
 // act is the disabling of somebody, as the guard is asked.
-func act(s *source, userID, cycle, why string) guard.Act {
-	return guard.Act{Scope: guard.Source(s.ID), Kind: guard.Removal, Subject: userID, How: "disable", Cycle: cycle, Reason: why}
+func act(s *source, u provisioning.User, cycle, why string) guard.Act {
+	return guard.Act{Scope: scope(s), Kind: guard.Removal, Subject: u.ID, How: "disable", Cycle: cycle, Reason: why, Since: u.Created}
 }
 
 // firstErr is the first error that is one.

@@ -296,7 +296,7 @@ func (r *run) sound(ctx context.Context, n int64) error {
 	}
 	w := guard.Walk{Had: int(was.Rows), Got: int(n)}
 	if r.c.Guard != nil {
-		w.Shrink = r.c.Guard.Limits(guard.Source(r.s.ID)).Shrink
+		w.Shrink = r.c.Guard.Limits(scope(r.s)).Shrink
 	}
 	var no *guard.Unsound
 	if errors.As(w.Sound(), &no) {
@@ -399,7 +399,7 @@ func (r *run) foresee(ctx context.Context) error {
 	if n := int(next.Would.Disabled); n > 0 && r.c.Guard != nil {
 		if r.imp.Preview {
 			next.Notes = append(next.Notes, fmt.Sprintf("%d would be disabled; what is beyond the limit of the mass-change guard would wait for approval", n))
-		} else if _, err := r.c.Guard.Foresee(ctx, guard.Source(r.s.ID), r.imp.ID, guard.Removal, n); err != nil {
+		} else if _, err := r.c.Guard.Foresee(ctx, scope(r.s), r.imp.ID, guard.Removal, n); err != nil {
 			return err
 		}
 	}
@@ -616,33 +616,6 @@ func (r *run) missing(ctx context.Context) error {
 		}
 	}
 	return r.enter(ctx, Writing, 0)
-}
-
-// HandleApprove is the task.Handler of KindApprove: it asks again about somebody
-// whose disabling was held.
-func (f *Files) HandleApprove(ctx context.Context, key string) error {
-	sourceID, userID, _ := strings.Cut(key, "/")
-	s := f.sources[sourceID]
-	if s == nil {
-		return &task.Retry{After: unknown, Reason: "source " + sourceID + " is not in the configuration"}
-	}
-	left := false
-	err := f.sure(ctx, func(tx store.Tx) error {
-		left = false
-		p, ok, err := persons.Get(tx, string(store.Key(s.ID, userID)))
-		if err != nil || !ok || p.Gone == "" {
-			return err
-		}
-		imp := Import{ID: p.Gone}
-		p.Gone = ""
-		out, did, err := f.leave(tx, s, imp, p)
-		left = did && out.Status == Disabled
-		return err
-	})
-	if err == nil && left && f.c.Left != nil {
-		err = f.c.Left(ctx, userID)
-	}
-	return err
 }
 
 // spool is where the file of an import is kept.
