@@ -368,7 +368,9 @@ type Service struct {
 	KeepAuthorization bool `yaml:"keep_authorization"`
 	// ProvisionedBy are targets that must hold the person's account before the service can work for them.
 	ProvisionedBy Some[string] `yaml:"provisioned_by"`
-	// ProvisionedWithin is how long the first request of somebody is held while a target of `provisioned_by` has no account of theirs yet; then they see how far it is. `0s` holds nobody: the service is told in X-Gatehouse-Provisioned.
+	// FirstRequest of somebody of whom a target of `provisioned_by` has no account yet, and whose sign-in did not wait for it: `hold` keeps it for a while, then shows how far the account is; `pass` lets it through. The service is told in X-Gatehouse-Provisioned.
+	FirstRequest string `yaml:"first_request" jsonschema:"enum=hold,enum=pass,default=hold"`
+	// ProvisionedWithin is how long a first request is held.
 	ProvisionedWithin time.Duration `yaml:"provisioned_within" jsonschema:"default=5s"`
 	// IdentityProviders that people may sign in at for this service. Left out: all.
 	IdentityProviders Some[string] `yaml:"identity_provider"`
@@ -472,7 +474,7 @@ type Target struct {
 	Groups Some[string] `yaml:"groups"`
 	// Leave says what becomes of the account of somebody who is no longer among the users.
 	Leave string `yaml:"leave" jsonschema:"enum=disable,enum=delete,enum=keep,default=disable"`
-	// DeleteAfter is how long an account that is to be deleted is disabled before; `0s` deletes it at once.
+	// DeleteAfter is how long an account that is to be deleted is disabled before.
 	DeleteAfter time.Duration `yaml:"delete_after" jsonschema:"default=30d"`
 	// Adopt says by what an account that is already there is taken over.
 	Adopt string `yaml:"adopt" jsonschema:"enum=external_id,enum=user_name,enum=never,default=external_id"`

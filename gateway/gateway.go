@@ -94,6 +94,9 @@ type Service struct {
 	KeepAuthorization   bool
 	NoWebSocket         bool
 	ProvisionedBy       []string // targets whose state the service learns
+	// ProvisionedWithin is how long a first request is held while one of them has
+	// no account yet; 0: not at all.
+	ProvisionedWithin time.Duration
 }
 
 // A Provider is an identity provider with what follows a sign-in there.
@@ -283,7 +286,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch d := g.decide(v); d.Outcome {
 	case authz.Allow:
-		if !v.held() {
+		if !v.held() && !v.arriving() {
 			v.pass()
 		}
 	case authz.Login:

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
@@ -38,30 +40,72 @@ func (v *visit) held() bool {
 		v.refuse(refusal{code: ReasonStore, detail: "look up accounts: " + err.Error()})
 		return true
 	}
+	code := ReasonPending
+	if late {
+		code = ReasonTimeout
+		v.note("denied", code, refusal{code: code, detail: "accounts were not ready in time"})
+	}
+	v.prepare(code, !late, states, func(s outbox.State) bool { return s.Wait })
+	return true
+}
+
+// arriving keeps somebody from a service that can not work for them yet, because
+// a target has still to make their account: for a while without an answer, then
+// with a page that comes back until it is there. It reports whether it has
+// answered. Sign-ins that wait have waited before, and where they are to go on
+// in spite of it, they do.
+func (v *visit) arriving() bool {
+	if v.session == nil || len(v.service.ProvisionedBy) == 0 || v.service.ProvisionedWithin <= 0 {
+		return false
+	}
+	f := v.who.in(v.g, v.service)
+	f.mu.RLock()
+	known := f.provisioned
+	f.mu.RUnlock()
+	if p := v.g.providers[v.session.Provider]; known != "" || p != nil && p.Blocking {
+		return false
+	}
+	within := v.service.ProvisionedWithin
+	wait := min(max(v.session.Created.Add(within).Sub(v.g.c.Now()), time.Second), within)
+	ctx, cancel := context.WithTimeout(v.r.Context(), wait)
+	defer cancel()
+	there, err := v.g.c.Outbox.Arrive(ctx, v.session.UserID, v.service.ProvisionedBy)
+	var states []outbox.State
+	if err == nil && !there {
+		states, err = v.g.c.Outbox.States(v.r.Context(), v.session.UserID)
+	}
+	switch {
+	case err != nil && v.r.Context().Err() == nil:
+		v.refuse(refusal{code: ReasonStore, detail: "look up accounts: " + err.Error()})
+		return true
+	case there:
+		return false
+	}
+	v.prepare(ReasonPending, true, states, func(s outbox.State) bool { return slices.Contains(v.service.ProvisionedBy, s.Target) })
+	return true
+}
+
+// prepare answers with how far the accounts are that open chooses. Where it is
+// worth it, the page comes back.
+func (v *visit) prepare(code string, again bool, states []outbox.State, open func(outbox.State) bool) {
 	page := web.Preparing{Service: v.service.Title, Support: v.code(), At: v.g.c.Now(), RetryURL: v.here()}
 	page.Contact, page.ContactURL = v.contact()
 	for _, s := range states {
-		if s.Wait {
+		if open(s) {
 			state := s.Status
-			if state == outbox.Failed && !late {
+			if state == outbox.Failed && again {
 				state = outbox.Pending // it is tried again
 			}
 			page.Targets = append(page.Targets, web.TargetState{Title: s.Title, State: state})
 		}
 	}
-	code := ReasonPending
-	if late {
-		code = ReasonTimeout
+	switch {
+	case !again:
 		page.Code = code
-		v.note("denied", code, refusal{code: code, detail: "accounts were not ready in time"})
-	} else {
+	case v.r.Method == http.MethodGet || v.r.Method == http.MethodHead: // coming back is a GET
 		page.RefreshSeconds = refreshEvery
 	}
-	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
-		page.RefreshSeconds = 0 // coming back would be a GET, and this was none
-	}
 	v.answer(status(code), code, page)
-	return true
 }
 
 // provisioned is the state of the accounts that matter to the service: done,

@@ -70,6 +70,7 @@ type yardTarget struct {
 // yardConfig is what a yard's configuration can be asked for.
 type yardConfig struct {
 	Mode, OnFailure, Timeout string
+	First                    string // first_request of the wiki
 	Port, Admin              int
 	OP, Upstream             string
 	Targets                  []*yardTarget
@@ -101,6 +102,8 @@ services:
     access: [ { id: everyone, allow: { signed_in: true } } ]
     release: [ user_name, mail ]
     provisioned_by: [{{range $i, $t := .Targets}}{{if $i}}, {{end}}{{$t.ID}}{{end}}]
+    first_request: {{.First}}
+    provisioned_within: 1s
 targets:
 {{- range .Targets}}
   - id: {{.ID}}
@@ -122,7 +125,7 @@ const (
 func newYard(t testing.TB, people []idptest.Person, with func(*yardConfig)) *yard {
 	t.Helper()
 	y := &yard{t: t, dir: t.TempDir(), port: fourPorts(t), people: people, upstream: &upstream{}}
-	c := yardConfig{Mode: "blocking", OnFailure: "deny", Timeout: "5s", Port: y.port, Admin: y.port + 1, Upstream: y.serve(y.upstream)}
+	c := yardConfig{Mode: "blocking", OnFailure: "deny", Timeout: "5s", First: "hold", Port: y.port, Admin: y.port + 1, Upstream: y.serve(y.upstream)}
 	for _, id := range []string{"crm", "hr"} {
 		y.targets = append(y.targets, y.newTarget(id))
 	}

@@ -167,9 +167,47 @@ func TestABlockingSignInMayGoOnWithoutTheTarget(t *testing.T) {
 	}
 }
 
+// In async mode the first request waits where the sign-in did not: the person
+// comes to a service that can not work for them before their account is there.
+func TestTheFirstRequestWaitsForTheAccount(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, crowd(2), func(c *yardConfig) { c.Mode = "async" })
+	w := y.run(&clock{})
+	// Targets that answer are there in time, and nobody sees a page.
+	if got := y.arrive(w.person(), "p000").wants(http.StatusOK).told("X-Gatehouse-Provisioned"); got != "done" {
+		t.Errorf("the first request says %q", got)
+	}
+	trick, open := gate()
+	defer open()
+	y.targets[0].awkward.Next(-1, trick)
+	p := y.arrive(w.person(), "p001").wants(http.StatusServiceUnavailable, "The crm system", "The hr system")
+	if p.header.Get("Refresh") == "" {
+		t.Errorf("the page that waits has the headers %v", p.header)
+	}
+	if n := len(y.upstream.got()); n != 1 {
+		t.Fatalf("the service was reached %d times, by one person", n)
+	}
+	asked := y.op.Count("authorize")
+	open()
+	eventually(t, "the account is there", func() bool { return p.do(http.MethodGet, y.wiki(), nil).status == http.StatusOK })
+	if got := p.told("X-Gatehouse-Provisioned"); got != "done" || y.op.Count("authorize") != asked {
+		t.Errorf("the service is told %q, after %d more sign-ins", got, y.op.Count("authorize")-asked)
+	}
+	// What changes later is no reason to wait.
+	held, let := gate()
+	defer let()
+	y.targets[0].awkward.Behave()
+	y.targets[0].awkward.Next(-1, held)
+	w.admin(http.MethodPost, "user/active", url.Values{"name": {"p000"}, "active": {"false"}}, nil)
+	w.admin(http.MethodPost, "user/active", url.Values{"name": {"p000"}, "active": {"true"}}, nil)
+	if got := y.arrive(w.person(), "p000").wants(http.StatusOK).told("X-Gatehouse-Provisioned"); got != "pending" {
+		t.Errorf("an account that is being changed says %q", got)
+	}
+}
+
 func TestAnAsyncSignInPassesAtOnce(t *testing.T) {
 	t.Parallel()
-	y := newYard(t, crowd(1), func(c *yardConfig) { c.Mode = "async" })
+	y := newYard(t, crowd(1), func(c *yardConfig) { c.Mode, c.First = "async", "pass" })
 	w := y.run(&clock{})
 	trick, open := gate()
 	defer open()

@@ -309,10 +309,13 @@ func (s *site) services(pages *web.Pages) []gateway.Service {
 	var list []gateway.Service
 	var tiles []portal.Service
 	for _, c := range s.cfg.Services {
+		if c.FirstRequest == "pass" {
+			c.ProvisionedWithin = 0
+		}
 		list = append(list, gateway.Service{
 			ID: c.ID, Title: c.Title, Description: c.Description, Host: c.Host, Path: c.Path, Upstream: c.Upstream[0],
 			Headers: headers(c.Headers), IdentityProviders: c.IdentityProviders, Contact: c.Denied.Contact,
-			DeniedText: c.Denied.Text, KeepAuthorization: c.KeepAuthorization, NoWebSocket: !c.Websocket, ProvisionedBy: c.ProvisionedBy,
+			DeniedText: c.Denied.Text, KeepAuthorization: c.KeepAuthorization, NoWebSocket: !c.Websocket, ProvisionedBy: c.ProvisionedBy, ProvisionedWithin: c.ProvisionedWithin,
 		})
 		at := url.URL{Scheme: public.Scheme, Host: c.Host, Path: c.Path}
 		if port := public.Port(); port != "" {

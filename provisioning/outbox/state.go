@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -29,6 +30,10 @@ type State struct {
 func (o *Outbox) States(ctx context.Context, userID string) (list []State, err error) {
 	err = o.c.Store.View(ctx, func(tx store.Tx) error {
 		list = list[:0]
+		u, _, err := o.c.Directory.UserTx(tx, userID)
+		if err != nil {
+			return err
+		}
 		for _, t := range o.c.Targets {
 			l, known, err := links.Get(tx, Key(t.ID, userID))
 			if err != nil {
@@ -43,10 +48,13 @@ func (o *Outbox) States(ctx context.Context, userID string) (list []State, err e
 			}
 			s := State{Target: t.ID, Title: t.Title, Wait: t.Wait, Status: Done, Error: l.Error, RemoteID: l.RemoteID}
 			switch {
+			case waiting && tk.State == task.Running && l.RemoteID != "" && l.Error == "" && l.Intent.IsZero() && l.Applied == u.Version && u.ID != "":
+				// The run has noted that the target agrees, and is about to end.
 			case waiting && (tk.State == task.Parked || tk.Error != ""):
 				s.Status, s.Error = Failed, tk.Error
 			case waiting:
 				s.Status = Pending
+				_, s.Error = o.targets[t.ID].mayAsk(o.c.Now())
 			}
 			list = append(list, s)
 		}
@@ -59,25 +67,34 @@ func (o *Outbox) States(ctx context.Context, userID string) (list []State, err e
 // time, until ctx ends, and reports whether every one of them agrees. What is
 // not done by then goes on in the background.
 func (o *Outbox) Settle(ctx context.Context, userID string) (done bool, err error) {
+	return o.settle(ctx, userID, func(s State) bool { return s.Wait && s.Status != Done })
+}
+
+// Arrive does the same for some targets, until the user has an account at each
+// that they should have one at.
+func (o *Outbox) Arrive(ctx context.Context, userID string, targets []string) (there bool, err error) {
+	return o.settle(ctx, userID, func(s State) bool { return slices.Contains(targets, s.Target) && s.Missing() })
+}
+
+// Missing: there is no account yet, and one is on its way.
+func (s State) Missing() bool { return s.RemoteID == "" && s.Status != Done }
+
+func (o *Outbox) settle(ctx context.Context, userID string, open func(State) bool) (bool, error) {
 	states, err := o.States(ctx, userID)
 	if err != nil {
 		return false, err
 	}
+	if !slices.ContainsFunc(states, open) {
+		return true, nil
+	}
 	ctx = context.WithValue(ctx, waiting{}, true)
 	var wg sync.WaitGroup
 	for _, s := range states {
-		if s.Wait && s.Status != Done {
+		if open(s) {
 			wg.Go(func() { _ = o.c.Run(ctx, Kind, Key(s.Target, userID)) }) // what it says is in the state
 		}
 	}
 	wg.Wait()
-	if states, err = o.States(context.WithoutCancel(ctx), userID); err != nil {
-		return false, err
-	}
-	for _, s := range states {
-		if s.Wait && s.Status != Done {
-			return false, nil
-		}
-	}
-	return true, nil
+	states, err = o.States(context.WithoutCancel(ctx), userID)
+	return err == nil && !slices.ContainsFunc(states, open), err
 }
