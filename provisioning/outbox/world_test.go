@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/memstore"
@@ -53,15 +54,16 @@ type place struct {
 	id      string
 	awkward *connectortest.Awkward
 	store   *memstore.Store
+	groups  *memstore.Store
 	conn    connector.Connector
 }
 
 func newPlace(t testing.TB, id string) *place {
 	t.Helper()
-	p := &place{id: id, awkward: &connectortest.Awkward{}, store: memstore.New(scim.UserType(), nil)}
+	p := &place{id: id, awkward: &connectortest.Awkward{}, store: memstore.New(scim.UserType(), nil), groups: memstore.New(scim.GroupType(), nil)}
 	h, err := server.New(server.Config{
 		Base: "http://" + id + ".test/scim/v2", Authenticate: server.Bearer(bearer),
-		Resources: []server.Resource{{Type: scim.UserType(), Store: p.store}},
+		Resources: []server.Resource{{Type: scim.UserType(), Store: p.store}, {Type: scim.GroupType(), Store: p.groups}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +193,8 @@ type world struct {
 	st     store.Store
 	dir    *provisioning.Directory
 	box    *outbox.Outbox
+	config outbox.Config
+	guard  *guard.Guard
 	runner *task.Runner
 	stop   func() // ends what start began
 }
@@ -229,15 +233,33 @@ func worldOver(t testing.TB, st, background store.Store, targets ...outbox.Targe
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.box = outbox.New(outbox.Config{
+	w.config = outbox.Config{
 		Store: background, Directory: w.dir, Roles: func(s authz.Subject) authz.Subject { return s }, Targets: targets, Audit: log.Append,
 		Run: func(ctx context.Context, kind, key string) error { return w.runner.Now(ctx, kind, key) },
-	})
-	w.runner = task.NewRunner(task.Config{Store: background, Workers: 16, PerLane: 4, Alone: true, Closed: w.box.Closed, Handlers: map[string]task.Handler{
-		outbox.Kind: w.box.Handle, outbox.KindEverybody: w.box.HandleEverybody, provisioning.TaskClear: w.dir.Clear,
-		outbox.KindRefs: w.box.HandleRefs, outbox.KindGroup: w.box.HandleGroup, outbox.KindLater: w.box.HandleLater,
+	}
+	w.box = outbox.New(w.config)
+	w.runner = task.NewRunner(task.Config{Store: background, Workers: 16, PerLane: 4, Alone: true, Closed: func(kind, lane string) time.Duration { return w.box.Closed(kind, lane) }, Handlers: map[string]task.Handler{
+		outbox.Kind:            func(ctx context.Context, key string) error { return w.box.Handle(ctx, key) },
+		outbox.KindEverybody:   func(ctx context.Context, key string) error { return w.box.HandleEverybody(ctx, key) },
+		outbox.KindRefs:        func(ctx context.Context, key string) error { return w.box.HandleRefs(ctx, key) },
+		outbox.KindGroup:       func(ctx context.Context, key string) error { return w.box.HandleGroup(ctx, key) },
+		outbox.KindLater:       func(ctx context.Context, key string) error { return w.box.HandleLater(ctx, key) },
+		guard.TaskCase:         func(ctx context.Context, key string) error { return w.guard.HandleCase(ctx, key) },
+		provisioning.TaskClear: w.dir.Clear,
 	}})
 	return w
+}
+
+// guarded puts a guard before what a target would lose, that lets n accounts go.
+func (w *world) guarded(n int) {
+	w.guard = guard.New(guard.Config{
+		Store: w.st, Limits: func(string) guard.Limits { return guard.Limits{Removal: guard.Limit{Count: n}} },
+		Resume: func(tx store.Tx, it guard.Item) error {
+			return task.AddFirst(tx, outbox.Kind, outbox.Key("crm", it.Act.Subject), time.Now())
+		},
+	})
+	w.config.Guard = w.guard
+	w.box = outbox.New(w.config)
 }
 
 // start works off tasks until the test, or what it returns, ends it.
