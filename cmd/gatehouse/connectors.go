@@ -27,6 +27,8 @@ type connection struct {
 	address string        // where the accounts are; another means other accounts
 	timeout time.Duration // of one request
 	rate    int           // calls a second; 0: no limit
+	// schedule is when a call that failed is made again; nil: as outbox does.
+	schedule []time.Duration
 }
 
 // connector makes the connector that a target's configuration says.
@@ -58,7 +60,7 @@ func (s *site) scim2(t configs.SCIM2) (connection, error) {
 		Update: updates[t.Patch],
 	}
 	conn, err := scim2.New(c)
-	return connection{conn, c.URL, t.Timeout, t.Rate}, err
+	return connection{Connector: conn, address: c.URL, timeout: t.Timeout, rate: t.Rate}, err
 }
 
 // updates are ways to change an account, by their words; auto has none.
@@ -74,7 +76,7 @@ func (s *site) scim11(t configs.SCIM11) (connection, error) {
 		Profile: scim2.Profile{NewPassword: t.NewPassword},
 	}
 	conn, err := scim2.New(c)
-	return connection{conn, c.URL, t.Timeout, t.Rate}, err
+	return connection{Connector: conn, address: c.URL, timeout: t.Timeout, rate: t.Rate}, err
 }
 
 func (s *site) webhook(target string, t configs.Webhook) (connection, error) {
@@ -87,7 +89,7 @@ func (s *site) webhook(target string, t configs.Webhook) (connection, error) {
 		c.Secrets = append(c.Secrets, secret.Value())
 	}
 	conn, err := webhook.New(c)
-	return connection{conn, c.URL, t.Timeout, t.Rate}, err
+	return connection{Connector: conn, address: c.URL, timeout: t.Timeout, rate: t.Rate, schedule: webhook.Schedule}, err
 }
 
 func (s *site) exec(t configs.Exec) (connection, error) {
@@ -103,7 +105,7 @@ func (s *site) exec(t configs.Exec) (connection, error) {
 	if err != nil {
 		return connection{}, err
 	}
-	return connection{external.New(carrier), program + " " + strings.Join(t.Args, " "), t.Timeout, t.Rate}, nil
+	return connection{Connector: external.New(carrier), address: program + " " + strings.Join(t.Args, " "), timeout: t.Timeout, rate: t.Rate}, nil
 }
 
 func (s *site) http(t configs.HTTP) (connection, error) {
@@ -115,7 +117,7 @@ func (s *site) http(t configs.HTTP) (connection, error) {
 	if err != nil {
 		return connection{}, err
 	}
-	return connection{external.New(carrier), t.URL.String(), t.Timeout, t.Rate}, nil
+	return connection{Connector: external.New(carrier), address: t.URL.String(), timeout: t.Timeout, rate: t.Rate}, nil
 }
 
 // caller is what calls a target, and what adds to a request who we are. What is

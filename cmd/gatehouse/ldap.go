@@ -44,7 +44,7 @@ func (s *site) ldap(t configs.LDAPTarget) (connection, error) {
 		return connection{}, err
 	}
 	conn, err := ldap.New(c)
-	return connection{conn, string(t.Server.URL) + "/" + t.Base, t.Server.Timeout, t.Rate}, err
+	return connection{Connector: conn, address: string(t.Server.URL) + "/" + t.Base, timeout: t.Server.Timeout, rate: t.Rate}, err
 }
 
 // ldapNames are attributes of entries.

@@ -21,6 +21,7 @@ type Link struct {
 	Applied  uint64    `json:"applied,omitempty"`   // version of the user that the target agrees about
 	Disabled bool      `json:"disabled,omitempty"`  // the account was last seen to be there and not active
 	Invalid  int       `json:"invalid,omitempty"`   // refusals in a row that trying again will not change
+	Tries    int       `json:"tries,omitempty"`     // runs of the target's Schedule that failed
 	Error    string    `json:"error,omitempty"`     // of the last run; empty: it went well
 	At       time.Time `json:"at"`                  // of the last run
 	Digest   string    `json:"digest,omitempty"`    // stands for the account as it was last wanted

@@ -97,7 +97,10 @@ type Target struct {
 	References []string
 	Timeout    time.Duration // of one call; 0: 10 s
 	Rate       int           // calls a second; 0: no limit
-	Wait       bool          // blocking sign-ins wait for it
+	// Schedule is how long after each run that failed for a time the next is made;
+	// after the last, a person or a change is needed. nil: growing delays.
+	Schedule []time.Duration
+	Wait     bool // blocking sign-ins wait for it
 	// Form stands for what Scope and Account say: when it is another than it
 	// was, everybody's account is looked at again.
 	Form string

@@ -48,10 +48,13 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 	l.Case = dispute != nil || was && err != nil
 	switch {
 	case err == nil:
-		l.Error, l.Invalid, l.Applied = "", 0, r.user.Version
+		l.Error, l.Invalid, l.Tries, l.Applied = "", 0, 0, r.user.Version
 	case is(err, connector.Invalid):
 		// Once it is parked, a change has as many tries again.
 		l.Error, l.Invalid = bounded(err.Error()), (l.Invalid+1)%maxInvalid
+	case r.scheduled(err):
+		// Once it is parked, a change has the whole schedule again.
+		l.Error, l.Tries = bounded(err.Error()), (l.Tries+1)%(len(r.t.Schedule)+1)
 	default:
 		l.Error = bounded(err.Error())
 	}
@@ -117,9 +120,15 @@ func (r *run) record(tx store.Tx, did string) error {
 	return r.o.c.Audit(tx, audit.Event{Kind: "account." + did, UserID: r.userID, Target: r.t.ID})
 }
 
+// scheduled: the target's schedule says when there is another run after this.
+func (r *run) scheduled(err error) bool {
+	var ce *connector.Error
+	return len(r.t.Schedule) > 0 && errors.As(err, &ce) && ce.Class == connector.Transient && ce.After == 0 && !ce.Throttled
+}
+
 // instruct is what the runner should do after a run.
 //
-//	transient        again, with growing delays; what the target asks for is a snooze
+//	transient        again, with growing delays or by the target's schedule; what the target asks for is a snooze
 //	gone             the same: the next run creates
 //	auth, route      the target is left alone, and so is every other user's task
 //	invalid          parked after some refusals, until the user changes
@@ -131,6 +140,10 @@ func (o *Outbox) instruct(r *run, err error) error {
 	}
 	why := bounded(err.Error())
 	switch {
+	case r.scheduled(err) && r.link.Tries < len(r.t.Schedule):
+		return &task.Retry{After: r.t.Schedule[r.link.Tries], Reason: why}
+	case r.scheduled(err):
+		return &task.Park{Reason: why}
 	case ce.Class == connector.Conflict, ce.Class == connector.Invalid && r.link.Invalid+1 >= maxInvalid:
 		return &task.Park{Reason: why}
 	case ce.Class == connector.Auth, ce.Class == connector.Route, ce.Throttled, ce.After > 0:

@@ -27,6 +27,7 @@ type listener struct {
 	last  map[string]bool     // by user name: active
 	lose  int                 // answers that are still to be lost
 	never string              // a user whose events are refused
+	tries []time.Time         // when they were refused
 }
 
 func (l *listener) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -49,6 +50,7 @@ func (l *listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer := &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody, Request: r}
 	if u.UserName == l.never && l.never != "" {
 		answer.StatusCode = http.StatusBadRequest
+		l.tries = append(l.tries, time.Now())
 		return answer, nil
 	}
 	if !l.ids[e.ID] {
@@ -74,7 +76,7 @@ func (l *listener) target(t *testing.T) outbox.Target {
 		t.Fatal(err)
 	}
 	return outbox.Target{
-		ID: "hook", Connector: w,
+		ID: "hook", Connector: w, Schedule: webhook.Schedule,
 		Scope: func(s authz.Subject) bool { return len(s.Attributes["department"]) > 0 },
 		Account: func(u provisioning.User, s authz.Subject) (connector.Account, error) {
 			return connector.Account{UserName: u.UserName, Attributes: map[string][]string{"title": s.Attributes["title"]}}, nil
@@ -142,5 +144,33 @@ func TestWhatASinkRefusesHoldsUpNobodyElse(t *testing.T) {
 		l.mu.Unlock()
 		w.quiet()
 		l.heard(t, "eve", "created")
+	})
+}
+
+func TestASinkIsTriedAsScheduled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newListener()
+		l.never = "eve"
+		w := newWorld(t, open(t), l.target(t))
+		defer w.start()()
+		eve := w.person("eve", "Dr", "eve@x.test")
+		time.Sleep(100 * time.Hour)
+		synctest.Wait()
+		var gaps []time.Duration
+		for i, at := range l.tries[1:] {
+			gaps = append(gaps, at.Sub(l.tries[i]).Round(time.Second))
+		}
+		if !slices.Equal(gaps, webhook.Schedule) {
+			t.Errorf("it was tried after %v, want %v", gaps, webhook.Schedule)
+		}
+		if task, ok := w.task(eve.ID); !ok || task.State != "parked" {
+			t.Errorf("after the last the task is %+v", task)
+		}
+		w.set(eve.ID, "title", "Prof")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(l.tries); n < len(webhook.Schedule)+3 {
+			t.Errorf("%d tries an hour after a change: it does not begin again", n)
+		}
 	})
 }
