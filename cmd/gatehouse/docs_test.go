@@ -437,6 +437,12 @@ func TestDocsCommandsDoWhatIsShown(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, "/", "."), func(t *testing.T) {
 			s := newShell(t)
 			code := ""
+			if strings.Contains(page, "./connector.py") {
+				program := example(t, "connector.py", "python3")
+				if err := os.Symlink(program, filepath.Join(s.dir, "connector.py")); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if strings.Contains(page, "-c demo/gatehouse.yaml") {
 				w := startWorld(t, filepath.Join(s.dir, "demo"), fourPorts(t))
 				w.person().open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK, "Wiki")
