@@ -394,18 +394,39 @@ func appendValue(b []byte, v any) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
+	plain, ascii := true, true
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			var buf bytes.Buffer
-			e := json.NewEncoder(&buf)
-			e.SetEscapeHTML(false)
-			_ = e.Encode(s) // a string can always be encoded
-			return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+		switch c := s[i]; {
+		case c < ' ':
+			return appendEscaped(b, s)
+		case c == '"' || c == '\\':
+			plain = false
+		case c >= utf8.RuneSelf:
+			ascii = false
 		}
 	}
+	if !ascii {
+		return appendEscaped(b, s)
+	}
 	b = append(b, '"')
-	b = append(b, s...)
+	if plain {
+		return append(append(b, s...), '"')
+	}
+	for i := range len(s) { // as in every entity tag
+		if s[i] == '"' || s[i] == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, s[i])
+	}
 	return append(b, '"')
+}
+
+func appendEscaped(b []byte, s string) []byte {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string can always be encoded
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 
 // A Resource is an Object that a ResourceType made: it holds attributes that
@@ -420,6 +441,14 @@ func (r *Resource) ExternalID() string { return r.String("externalId") }
 
 // Version is meta.version, an entity tag such as W/"3".
 func (r *Resource) Version() string { return r.Sub("meta").String("version") }
+
+// With is the same resource with another value of one attribute; everything else is shared.
+func (r *Resource) With(name string, v any) *Resource {
+	c := &Resource{Object{make([]member, len(r.members), len(r.members)+1)}}
+	copy(c.members, r.members)
+	c.Set(name, v)
+	return c
+}
 
 // Clone copies the Resource with everything in it.
 func (r *Resource) Clone() *Resource { return &Resource{*r.Object.Clone()} }

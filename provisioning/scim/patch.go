@@ -2,6 +2,7 @@ package scim
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 )
 
@@ -23,11 +24,26 @@ type Operation struct {
 	Value any // as the members of an Object
 
 	at int // its number in the message, for errors; 0: its place in the list
-	lenient
+	rules
 }
 
-// lenient is what a Patch allows its operations beyond the RFC.
-type lenient struct{ make, skip bool }
+// rules are what holds for all operations of a Patch.
+type rules struct {
+	make, skip bool
+	work       *int // values looked at so far; nil: not counted
+}
+
+// spend counts values that are looked at, so that many operations on many
+// values do not take minutes.
+func (r rules) spend(values int) error {
+	if r.work == nil {
+		return nil
+	}
+	if *r.work += values + 1; *r.work > MaxPatchWork {
+		return Errorf(http.StatusRequestEntityTooLarge, "", "the operations look at more than %d values: send them in several requests", MaxPatchWork)
+	}
+	return nil
+}
 
 // ParsePatch reads the message. Names of members and operations may be in any
 // case; members that are none of PATCH's are ignored.
@@ -85,8 +101,9 @@ func (p Patch) Object() *Object {
 // take away far more than was meant.
 func (rt *ResourceType) Patch(cur *Resource, p Patch) (*Resource, error) {
 	next := cur.Clone()
+	work := 0
 	for i, op := range p.Operations {
-		op.lenient = lenient{p.Make, p.SkipReadOnly}
+		op.rules = rules{p.Make, p.SkipReadOnly, &work}
 		if err := rt.apply(next, op); err != nil {
 			e := *AsError(err)
 			e.Detail = fmt.Sprintf("operation %d: %s", max(op.at, i+1), e.Detail)
@@ -125,7 +142,7 @@ func (rt *ResourceType) apply(r *Resource, op Operation) error {
 		if p.attr != nil && p.attr.Name == "schemas" {
 			continue // it follows from the rest
 		}
-		if err := r.change(p, Operation{Op: op.Op, Value: v, lenient: op.lenient}); err != nil {
+		if err := r.change(p, Operation{Op: op.Op, Value: v, rules: op.rules}); err != nil {
 			return err
 		}
 	}
@@ -164,8 +181,10 @@ func (r *Resource) change(p Path, op Operation) error {
 		}
 		c = new(Object)
 	}
-	var err error
+	given, _ := op.Value.([]any)
+	err := op.spend(len(c.List(p.attr.Name)) + len(given))
 	switch {
+	case err != nil:
 	case p.Filter == nil && p.sub == nil:
 		err = p.attr.set(c, op)
 	case !p.attr.MultiValued:
@@ -198,7 +217,7 @@ func (r *Resource) changeExtension(p Path, op Operation) error {
 		if a == nil {
 			return bad(InvalidPath, "%s has no attribute %q", p.ext.ID, clip(name))
 		}
-		if err := r.change(Path{URN: p.ext.ID, Name: a.Name, ext: p.ext, attr: a}, Operation{Op: op.Op, Value: v, lenient: op.lenient}); err != nil {
+		if err := r.change(Path{URN: p.ext.ID, Name: a.Name, ext: p.ext, attr: a}, Operation{Op: op.Op, Value: v, rules: op.rules}); err != nil {
 			return err
 		}
 	}

@@ -370,6 +370,7 @@ func FuzzPatch(f *testing.F) {
 		}
 		cur := bjensen(t)
 		before := text(cur)
+		p.Make, p.SkipReadOnly = len(ops)%2 == 0, len(ops)%3 == 0
 		next, err := rt.Patch(cur, p)
 		if text(cur) != before {
 			t.Fatalf("%s changed the resource that was given", ops)

@@ -52,4 +52,5 @@ const (
 	MaxFilterDepth = 10      // parentheses and brackets inside each other
 	MaxOperations  = 1000    // operations of one PATCH
 	MaxValues      = 10_000  // values of one attribute in one message
+	MaxPatchWork   = 500_000 // values that the operations of one PATCH look at, all together
 )

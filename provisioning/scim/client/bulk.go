@@ -61,7 +61,7 @@ func (c *Client) Bulk(ctx context.Context, ops []Operation, failOnErrors int) ([
 	}
 	for _, v := range o.List("Operations") {
 		r, _ := v.(*scim.Object)
-		i := c.which(ops, taken, r)
+		i := which(ops, taken, r)
 		if i < 0 {
 			return nil, cl.unreadable(errors.New("the answer has an operation that was not asked for"))
 		}
@@ -82,19 +82,21 @@ func (c *Client) Bulk(ctx context.Context, ops []Operation, failOnErrors int) ([
 	return results, nil
 }
 
-// which operation an answer is of: that with its bulkId, else the first with its method and address.
-func (c *Client) which(ops []Operation, taken []bool, r *scim.Object) int {
+// which operation an answer is of: that with its bulkId, else the one at its
+// address, else the first of its method whose address only the server knows.
+func which(ops []Operation, taken []bool, r *scim.Object) int {
+	method, bulkID, loc := r.String("method"), r.String("bulkId"), r.String("location")
+	first := -1
 	for i, op := range ops {
 		switch {
-		case taken[i] || op.Method != r.String("method"):
-		case op.BulkID != r.String("bulkId"):
-		case op.BulkID != "":
+		case taken[i] || op.Method != method || op.BulkID != bulkID:
+		case bulkID != "" || loc != "" && lastSegment(loc) == lastSegment(op.Path):
 			return i
-		case r.String("location") == "" || lastSegment(r.String("location")) == lastSegment(op.Path):
-			return i
+		case first < 0 && (loc == "" || strings.Contains(op.Path, "/bulkId:")):
+			first = i
 		}
 	}
-	return -1
+	return first
 }
 
 func lastSegment(address string) string {

@@ -3,7 +3,11 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http/httptest"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
@@ -61,4 +65,78 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	t.Run("memstore", func(t *testing.T) { t.Parallel(); scimtest.Test(t, directory) })
 	t.Run("a store that does the least", func(t *testing.T) { t.Parallel(); scimtest.Test(t, simple) })
+}
+
+// 20,000 users are walked while 50 are deleted and 50 made, at the same time and
+// from other clients: who stays is seen, and once.
+func TestSC38_TwentyThousandWalked(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"startIndex", "cursor"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			d := memstore.NewDirectory(base, nil)
+			s, err := server.New(server.Config{Base: base, Authenticate: server.Bearer(token), Resources: []server.Resource{{Type: scim.UserType(), Store: d.Users}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []string
+			for i := range 20_000 {
+				r, err := d.Users.Create(t.Context(), &scim.Resource{Object: *scim.NewObject("schemas", []any{scim.UserURN}, "userName", fmt.Sprint("u", i))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, r.ID())
+			}
+			gone := map[string]bool{}
+			var wg sync.WaitGroup
+			begin := make(chan struct{})
+			for i := range 50 {
+				id := all[i*397%len(all)]
+				gone[id] = true
+				wg.Go(func() {
+					<-begin
+					if err := d.Users.Delete(context.Background(), id, func(*scim.Resource) error { return nil }); err != nil {
+						t.Error(err)
+					}
+				})
+				wg.Go(func() {
+					<-begin
+					if _, err := d.Users.Create(context.Background(), &scim.Resource{Object: *scim.NewObject("schemas", []any{scim.UserURN}, "userName", fmt.Sprint("n", i))}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			times := map[string]int{}
+			for next, n := map[string]string{"startIndex": "1"}[method], 0; ; {
+				r := httptest.NewRequest("GET", host+query(method, next, "count", "200", "attributes", "id"), nil)
+				r.Header.Set("Authorization", "Bearer "+token)
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, r)
+				o, err := scim.Decode(w.Body.Bytes())
+				if err != nil || w.Code != 200 {
+					t.Fatalf("%d %v", w.Code, err)
+				}
+				list := o.List("Resources")
+				for _, v := range list {
+					times[v.(*scim.Object).String("id")]++
+				}
+				if n += len(list); n == 400 {
+					close(begin)
+				}
+				total, _ := strconv.Atoi(fmt.Sprint(o.Get("totalResults")))
+				if next = strconv.Itoa(n + 1); method == "cursor" {
+					next = o.String("nextCursor")
+				}
+				if next == "" || len(list) == 0 || method == "startIndex" && n >= total {
+					break
+				}
+			}
+			wg.Wait()
+			for _, id := range all {
+				if n := times[id]; n > 1 || n == 0 && !gone[id] {
+					t.Errorf("%s was seen %d times", id, n)
+				}
+			}
+		})
+	}
 }

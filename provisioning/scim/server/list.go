@@ -62,7 +62,7 @@ func (s *Server) list(ctx context.Context, in []*Resource, par params) (reply, e
 	}
 	l := listed{total: page.Total, start: q.Start}
 	for _, f := range page.found {
-		l.items = append(l.items, s.encode(f.part.res.Type, f.r, f.part.proj))
+		l.items = append(l.items, s.encode(ctx, f.part.res, f.r, f.part.proj))
 	}
 	switch {
 	case q.byCursor:

@@ -71,7 +71,7 @@ func (s *Server) get(ctx context.Context, c call) (reply, error) {
 	if c.noneMatch != "" && tagIn(c.noneMatch, got.Version()) {
 		return reply{status: http.StatusNotModified, tag: got.Version()}, nil
 	}
-	return s.answer(http.StatusOK, c, got), nil
+	return s.answer(ctx, http.StatusOK, c, got), nil
 }
 
 func (s *Server) create(ctx context.Context, c call) (reply, error) {
@@ -80,16 +80,19 @@ func (s *Server) create(ctx context.Context, c call) (reply, error) {
 		return reply{}, err
 	}
 	forget(c.res.Type, made)
+	if err := c.res.validate(ctx, made); err != nil {
+		return reply{}, err
+	}
 	if made, err = c.res.Store.Create(ctx, made); err != nil {
 		return reply{}, err
 	}
-	rep := s.answer(http.StatusCreated, c, made)
+	rep := s.answer(ctx, http.StatusCreated, c, made)
 	rep.id, rep.location = made.ID(), s.location(c.res.Type, made.ID())
 	return rep, nil
 }
 
 func (s *Server) replace(ctx context.Context, c call, d *Dialect) (reply, error) {
-	next, err := c.res.Store.Change(ctx, c.id, c.edit(func(cur *scim.Resource) (*scim.Resource, error) {
+	next, err := c.res.Store.Change(ctx, c.id, c.edit(ctx, func(cur *scim.Resource) (*scim.Resource, error) {
 		if d.Keep {
 			return c.res.Type.ReplaceGiven(cur, c.in)
 		}
@@ -98,7 +101,7 @@ func (s *Server) replace(ctx context.Context, c call, d *Dialect) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.answer(http.StatusOK, c, next), nil
+	return s.answer(ctx, http.StatusOK, c, next), nil
 }
 
 func (s *Server) patch(ctx context.Context, c call, d *Dialect) (reply, error) {
@@ -113,7 +116,7 @@ func (s *Server) patch(ctx context.Context, c call, d *Dialect) (reply, error) {
 
 	var next *scim.Resource
 	if ms, m, rest, ok := c.members(p); ok {
-		next, err = ms.ChangeMembers(ctx, c.id, c.edit(func(cur *scim.Resource) (*scim.Resource, error) {
+		next, err = ms.ChangeMembers(ctx, c.id, c.edit(ctx, func(cur *scim.Resource) (*scim.Resource, error) {
 			if len(rest.Operations) == 0 {
 				return cur, nil
 			}
@@ -123,7 +126,7 @@ func (s *Server) patch(ctx context.Context, c call, d *Dialect) (reply, error) {
 			next, err = ms.Get(ctx, c.id)
 		}
 	} else {
-		next, err = c.res.Store.Change(ctx, c.id, c.edit(func(cur *scim.Resource) (*scim.Resource, error) { return rt.Patch(cur, p) }))
+		next, err = c.res.Store.Change(ctx, c.id, c.edit(ctx, func(cur *scim.Resource) (*scim.Resource, error) { return rt.Patch(cur, p) }))
 	}
 	switch {
 	case err != nil:
@@ -131,7 +134,7 @@ func (s *Server) patch(ctx context.Context, c call, d *Dialect) (reply, error) {
 	case quiet:
 		return reply{status: http.StatusNoContent, tag: next.Version()}, nil
 	}
-	return s.answer(http.StatusOK, c, next), nil
+	return s.answer(ctx, http.StatusOK, c, next), nil
 }
 
 // members takes apart a patch for a Store that changes members by themselves.
@@ -153,7 +156,7 @@ func (c call) check(cur *scim.Resource) error {
 }
 
 // edit is what a Store is given to change a resource.
-func (c call) edit(fn scim.Edit) scim.Edit {
+func (c call) edit(ctx context.Context, fn scim.Edit) scim.Edit {
 	return func(cur *scim.Resource) (*scim.Resource, error) {
 		if err := c.check(cur); err != nil {
 			return nil, err
@@ -161,9 +164,17 @@ func (c call) edit(fn scim.Edit) scim.Edit {
 		next, err := fn(cur)
 		if err == nil && next != cur {
 			forget(c.res.Type, next)
+			err = c.res.validate(ctx, next)
 		}
 		return next, err
 	}
+}
+
+func (res *Resource) validate(ctx context.Context, r *scim.Resource) error {
+	if res.Validate == nil {
+		return nil
+	}
+	return res.Validate(ctx, r)
 }
 
 // forget drops what is never returned, such as a password. This server does not
@@ -180,23 +191,22 @@ func (s *Server) location(rt *scim.ResourceType, id string) string {
 	return s.Base + rt.Endpoint + "/" + url.PathEscape(id)
 }
 
-func (s *Server) answer(status int, c call, r *scim.Resource) reply {
-	return reply{status: status, tag: r.Version(), body: s.encode(c.res.Type, r, c.par.projection(c.res.Type))}
+func (s *Server) answer(ctx context.Context, status int, c call, r *scim.Resource) reply {
+	return reply{status: status, tag: r.Version(), body: s.encode(ctx, c.res, r, c.par.projection(c.res.Type))}
 }
 
 // encode writes a resource with what the server adds to its meta.
-func (s *Server) encode(rt *scim.ResourceType, r *scim.Resource, p scim.Projection) []byte {
-	meta := scim.NewObject()
-	if stamped := r.Sub("meta"); stamped != nil {
-		meta = stamped.Clone()
+func (s *Server) encode(ctx context.Context, res *Resource, r *scim.Resource, p scim.Projection) []byte {
+	rt := res.Type
+	if res.Show != nil {
+		r = res.Show(ctx, r)
+	}
+	meta := r.Sub("meta").Clone()
+	if meta == nil {
+		meta = new(scim.Object)
 	}
 	meta.Set("location", s.location(rt, r.ID()))
-	whole := &scim.Resource{}
-	for name, v := range r.All() {
-		whole.Set(name, v)
-	}
-	whole.Set("meta", meta)
-	return rt.Project(whole, p).AppendJSON(nil)
+	return rt.Project(r.With("meta", meta), p).AppendJSON(make([]byte, 0, 1024))
 }
 
 // tagIn reports whether a list of entity tags has one, weak or not.

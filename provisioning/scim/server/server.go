@@ -46,6 +46,13 @@ type Resource struct {
 	Store scim.Store
 	// Quiet answers a PATCH with 204 unless the client asks for attributes.
 	Quiet bool
+	// Validate refuses a resource, as it would be kept, for what a schema can not say; an
+	// *scim.Error is sent as it is. Of a group it may be given a resource without members, when
+	// only these change. nil: what its schemas allow is allowed.
+	Validate func(ctx context.Context, r *scim.Resource) error
+	// Show makes another resource of one that is about to be written, to add or to hide
+	// attributes of its schemas; it leaves r alone. nil: as it is.
+	Show func(ctx context.Context, r *scim.Resource) *scim.Resource
 }
 
 // Config of a Server.
