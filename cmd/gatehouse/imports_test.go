@@ -17,7 +17,7 @@ const module = "github.com/gatehouse-sso/gatehouse"
 var floors = map[string]int{
 	"authz": 0, "authz/expr": 0, "federation": 0, "provisioning/store": 0, "provisioning/connector": 0, "provisioning/scim": 0, "configs": 0, "web": 0,
 	"provisioning/folder": 0, "provisioning/sheet": 0,
-	"provisioning/scim/v1": 0,
+	"provisioning/scim/v1":              0,
 	"provisioning/scim/examples/server": 2, "provisioning/scim/examples/client": 2,
 
 	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
