@@ -32,6 +32,7 @@ func (s *site) takeIn(p *process) (in inbound, err error) {
 	in.v2, err = scim.New(scim.Config{
 		Base: ours + "v2", Directory: s.directory, Clients: s.clients, Key: p.cursors, Log: p.log, Refused: refused,
 		EndSessions: s.endSessions, Settle: s.settle(p),
+		Now:       p.now,
 		Rewritten: func(client string, made []dialect.Rewrite) { p.dialects.Add(client, p.now(), made) },
 	})
 	in.v1 = &v1.Handler{Base: ours + "v1", Server: in.v2, At: ours + "v2"}

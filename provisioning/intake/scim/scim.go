@@ -61,7 +61,8 @@ type Config struct {
 	// Rewritten is told what of a client's messages was put right, as its Dialect
 	// says. It must not block. nil: nobody is told.
 	Rewritten func(clientID string, made []dialect.Rewrite)
-	Log       *slog.Logger // nil: slog.Default
+	Now       func() time.Time // nil: time.Now
+	Log       *slog.Logger     // nil: slog.Default
 }
 
 // New makes the server.
@@ -81,7 +82,7 @@ func New(c Config) (http.Handler, error) {
 			{Type: rfc.UserType(), Store: users{&c}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
-		Dialect: c.speaks, Key: c.Key, Async: maxAsync,
+		Dialect: c.speaks, Key: c.Key, Async: maxAsync, Now: c.Now,
 		Who: func(ctx context.Context) string { return client.From(ctx).ID },
 		Authenticate: func(r *http.Request) (context.Context, error) {
 			v := r.Context().Value(visitKey{}).(*visit) // put there below
