@@ -1,12 +1,13 @@
 // Command bench measures what a gateway costs: an authenticated request beside
-// a bare httputil.ReverseProxy, and a sign-in at both kinds of identity provider.
+// a bare httputil.ReverseProxy, a sign-in at both kinds of identity provider, and
+// what SCIM clients ask for beside npm's scimmy-routers.
 //
 // The gateway, the bare proxy and the service behind them are processes of
 // their own, so that their CPU time can be read from the operating system
 // (/proc, Linux) and nobody else's is in it: load and identity providers run
-// here. Where there are two cores, what is measured has one of them. Rounds are interleaved, medians printed, and every answer is checked:
-// status, length, and at the service the identity header. A figure without that
-// check would be no figure.
+// here. Where there are two cores, what is measured has one of them. Rounds are
+// interleaved, medians printed, and every answer is checked: status, length, and at
+// the service the identity header. A figure without that check would be no figure.
 package main
 
 import (
@@ -40,6 +41,11 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
+	part := flag.String("part", "all", "what is measured: requests, scim, or all")
+	users := flag.String("users", "10000", "sizes of the directory for scim, with commas between: 10000,1000000")
+	members := flag.Int("members", 50_000, "members of the group for scim, as far as there are users")
+	scratch := flag.String("scratch", "", "a folder in which a store for scim is filled faster, such as /dev/shm")
+	peers := flag.String("peers", peersFolder(), "the folder with npm's modules for scim")
 	flag.Parse()
 	switch *role {
 	case "service":
@@ -49,10 +55,25 @@ func main() {
 		serve(bare(*upstream))
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	var sizes []int
+	for _, text := range strings.Split(*users, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 2000+200*(*rounds+1) {
+			log.Fatalf("-users %s: write numbers of users, each at least %d", *users, 2000+200*(*rounds+1))
+		}
+		sizes = append(sizes, n)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if err := measure(ctx, *program, *rounds, *requests, *logins); err != nil {
-		log.Fatal(err)
+	if *part == "all" || *part == "requests" {
+		if err := measure(ctx, *program, *rounds, *requests, *logins); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if *part == "all" || *part == "scim" {
+		if err := measureSCIM(ctx, scimPlan{*program, *scratch, *peers, sizes, *members, *rounds}); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
@@ -136,7 +157,12 @@ type child struct {
 }
 
 func start(ctx context.Context, core int, name string, args ...string) (*child, error) {
+	return startWith(ctx, core, nil, name, args...)
+}
+
+func startWith(ctx context.Context, core int, env []string, name string, args ...string) (*child, error) {
 	cmd := pinned(ctx, core, name, args...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
