@@ -42,7 +42,7 @@ func main() {
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
 	part := flag.String("part", "all", "what is measured: requests, scim, or all")
-	users := flag.String("users", "10000", "sizes of the directory for scim, with commas between: 10000,1000000")
+	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
 	members := flag.Int("members", 50_000, "members of the group for scim, as far as there are users")
 	scratch := flag.String("scratch", "", "a folder in which a store for scim is filled faster, such as /dev/shm")
 	peers := flag.String("peers", peersFolder(), "the folder with npm's modules for scim")

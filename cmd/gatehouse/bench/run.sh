@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# What things cost: a request, a sign-in, a decision. Everything runs on loopback
+# What things cost: a request, a sign-in, a decision, SCIM beside scimmy-routers (if
+# `make e2e` has installed it). Parts: -part scim -users 1000000 -scratch /dev/shm.
+# Everything runs on loopback
 # and ends by itself after a few minutes. Compare figures of one run only.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."

@@ -99,22 +99,23 @@ func (plan scimPlan) measure(ctx context.Context, size int) (err error) {
 			i := rand.IntN(size)
 			return p.one("GET", "/Users/"+p.ids[i], "", 200, func(o *scim.Object) bool { return o.String("userName") == fmt.Sprintf("u%d@bench.example", i) })
 		}, nil},
-		{"userName eq", [2]int{5000, 20}, func(p *provider, _, _ int) error {
+		{"userName eq", [2]int{5000, 10}, func(p *provider, _, _ int) error {
 			i := rand.IntN(size)
 			return p.one("GET", "/Users?"+url.Values{"filter": {fmt.Sprintf(`userName eq "u%d@bench.example"`, i)}}.Encode(), "", 200, func(o *scim.Object) bool {
 				list := o.List("Resources")
 				return len(list) == 1 && list[0].(*scim.Object).String("id") == p.ids[i]
 			})
 		}, nil},
-		{"page of 100", [2]int{200, 10}, func(p *provider, _, _ int) error {
-			return p.one("GET", "/Users?startIndex=1&count=100", "", 200, func(o *scim.Object) bool { return len(o.List("Resources")) == 100 })
+		{"page of 100", [2]int{200, 1}, func(p *provider, _, _ int) error {
+			// By POST, since scimmy-routers 1.3 does not read count from an address.
+			return p.one("POST", "/Users/.search", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],"startIndex":1,"count":100}`, 200, func(o *scim.Object) bool { return len(o.List("Resources")) == 100 })
 		}, nil},
 		{"create", [2]int{500, 200}, func(p *provider, round, i int) error {
 			fresh++
 			name := fmt.Sprintf("u%d@bench.example", fresh)
 			return p.one("POST", "/Users", person(fresh), 201, func(o *scim.Object) bool { return o.String("userName") == name && o.String("id") != "" })
 		}, nil},
-		{"member into the group", [2]int{200, 3}, func(p *provider, round, i int) error {
+		{"member into the group", [2]int{200, 1}, func(p *provider, round, i int) error {
 			return p.one("PATCH", "/Groups/"+p.group, addMember(p.ids[size-1-round*200-i]), 0, nil)
 		}, func(p *provider, round, n int) error { // each of them is in it
 			for i := range n {
