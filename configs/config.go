@@ -57,7 +57,7 @@ type Config struct {
 
 // Server is how the gateway is reached.
 type Server struct {
-	// Listen is the address people's requests come to.
+	// Listen is where people's requests come in: an address, `unix:` and the path of a socket, or `systemd` for a socket that a unit of systemd has opened (`systemd:NAME` for one of several).
 	Listen Listen `yaml:"listen" jsonschema:"default=:443"`
 	// PublicURL is the gateway's own address as browsers see it, without a path: https, except on loopback or behind a declared TLS proxy.
 	PublicURL *url.URL `yaml:"public_url" jsonschema:"required"`
@@ -65,6 +65,8 @@ type Server struct {
 	TLS TLS `yaml:"tls"`
 	// TrustedProxies are the networks whose `X-Forwarded-*` headers are believed. Empty: nobody's.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// ProxyProtocol lists the networks of load balancers that begin each connection with the PROXY protocol (version 1 or 2), which says who the person is. Connections from there must begin with it; from elsewhere they must not.
+	ProxyProtocol []netip.Prefix `yaml:"proxy_protocol"`
 	// AdminListen is where health checks and metrics are served, and nothing else.
 	AdminListen Listen `yaml:"admin_listen" jsonschema:"default=127.0.0.1:9090"`
 }
@@ -88,6 +90,18 @@ type ACME struct {
 	Email string `yaml:"email" jsonschema:"required"`
 	// Directory of the authority. Left out: Let's Encrypt.
 	Directory *url.URL `yaml:"directory"`
+	// CA is a PEM file with the certificates that the directory's own is checked by. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// EAB ties the account to one that exists at the authority.
+	EAB *EAB `yaml:"eab"`
+}
+
+// EAB ties an ACME account to one that exists at the authority.
+type EAB struct {
+	// ID of the key, as the authority gave it.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Key in base64url, as the authority gave it.
+	Key Secret `yaml:"key" jsonschema:"required"`
 }
 
 // Session says how long a sign-in lasts.

@@ -6,7 +6,6 @@ import "regexp"
 // one is refused in one sentence, not ignored. What gets built loses its line.
 // A path may hold [] for any index.
 var notYet = []struct{ path, what, cure string }{
-	{"server.tls.acme", "certificates by ACME are not built yet", "write cert and key, or put a TLS proxy in front"},
 	{"identity_providers[].scopes", "scopes of attribute values, and from-metadata, are not built yet", "remove the line; drop foreign values with an expression in attributes"},
 	{"identity_providers[].saml.metadata.mdq", "metadata by query (MDQ) is not built yet", "write url or file with one identity provider's metadata"},
 	{"branding.logo", "images of one's own on the pages are not built yet", "remove the line"},

@@ -39,7 +39,9 @@ func (a LDAPAddress) URL() *url.URL {
 	return u
 }
 
-// A Listen is a host and a port: ":443", "127.0.0.1:9090", "[::1]:8443".
+// A Listen is a host and a port: ":443", "127.0.0.1:9090", "[::1]:8443"; a Unix
+// socket: "unix:/run/gatehouse.sock"; or one that systemd has opened: "systemd",
+// "systemd:NAME".
 type Listen string
 
 // A Size is a number of bytes: 512, 32KiB, 1MiB, 2GiB.
@@ -79,7 +81,7 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[*url.URL]():      {"an address such as https://host.example/path", `^https?://`, address},
 	reflect.TypeFor[LDAPAddress]():   {"the address of a directory such as ldaps://ldap.example", `^ldaps?://`, ldapAddress},
 	reflect.TypeFor[netip.Prefix]():  {"a network such as 10.0.0.0/8, or one address", `^[0-9a-fA-F:.]+(/[0-9]+)?$`, network},
-	reflect.TypeFor[Listen]():        {"an address to listen at such as :443 or 127.0.0.1:9090", `^.*:[0-9]+$`, listen},
+	reflect.TypeFor[Listen]():        {"an address to listen at such as :443 or 127.0.0.1:9090", `^(.*:[0-9]+|unix:/.+|systemd(:.+)?)$`, listen},
 	reflect.TypeFor[Size]():          {"a size such as 512KiB or 1MiB", `^[0-9]+(B|KiB|MiB|GiB)?$`, size},
 	reflect.TypeFor[File]():          {"the path of a file", "", file},
 	reflect.TypeFor[Folder]():        {"the path of a folder", "", folder},
@@ -199,6 +201,15 @@ func network(_ *decoder, s string) (any, *problem) {
 }
 
 func listen(_ *decoder, s string) (any, *problem) {
+	if s == "systemd" || strings.HasPrefix(s, "systemd:") {
+		return Listen(s), nil
+	}
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) || len(path) > 100 {
+			return nil, &problem{fmt.Sprintf("%q is no path of a socket", s), "write unix: and an absolute path of at most 100 bytes"}
+		}
+		return Listen(s), nil
+	}
 	i := strings.LastIndexByte(s, ':')
 	cure := "write a host and a port, as in 127.0.0.1:9090, or :443 for all addresses"
 	if i < 0 {

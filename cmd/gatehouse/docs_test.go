@@ -761,6 +761,7 @@ var tableText = map[string]string{
 	"account":        "What is known of a user's account at a target. The key is `TARGET/USER`.",
 	"audit":          "What happened. The key is 2^64−1 less the sequence number, in 20 digits, so that the newest come first. The raw key (`audit`, `h`) holds the head of the chain: `seq` and `hash` of the last event.",
 	"built":          "How far the rows of a table have the indexes of this program; `after` is the key of the last row done. The key is the table's name.",
+	"certificate":    "Certificates from an authority, and the account there, sealed. The key is a host's name, or a name of ACME's own.",
 	"flip":           "Which large change of a group's members is in force, until its shifts are edges. The key is the group's ID.",
 	"evidence":       "A sign that somebody has left, or is about to: what says so, since when, and what came of it. The key is the tuple (user, kind, source).",
 	"gateway_key":    "The gateway's own secrets: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",

@@ -75,8 +75,9 @@ var outside = []struct {
 	{"github.com/maypok86/otter", []string{"gateway"}, "only the request path remembers within bounds"},
 	{"golang.org/x/time", []string{"provisioning/connector", "cmd/gatehouse"}, "calls to targets and records of refusals are paced, nothing else"},
 	{"github.com/pkg/sftp", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SFTP, behind the contract of folder"},
-	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SSH, which SFTP is carried by"},
+	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest", "cmd/gatehouse"}, "it speaks SSH, which SFTP is carried by, and ACME"},
 	{"golang.org/x/net", []string{"gateway", "gateway/lean"}, "tokens in headers are parsed as net/http does"},
+	{"github.com/pires/go-proxyproto", []string{"cmd/gatehouse"}, "only the front's listener is told who comes"},
 	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
 	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,9 +90,9 @@ func serve(ctx context.Context, l launch) (err error) {
 	if len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
 	}
-	ln, err := net.Listen("tcp", string(cfg.Server.Listen))
+	ln, err := listenFront(cfg.Server)
 	if err != nil {
-		return fmt.Errorf("listen: %w — stop what has the address, or change server.listen", err)
+		return err
 	}
 	defer ln.Close()
 	adminLn, err := net.Listen("tcp", string(cfg.Server.AdminListen))
@@ -136,12 +135,10 @@ func serve(ctx context.Context, l launch) (err error) {
 			}
 		})
 	}
-	if tc := cfg.Server.TLS; tc.Cert != "" {
-		pair := &keyPair{cert: string(tc.Cert), key: string(tc.Key), log: log}
-		if _, err := pair.get(nil); err != nil {
-			return fmt.Errorf("certificate: %w", err)
-		}
-		front.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+	if front.TLSConfig, err = frontTLS(p, cfg); err != nil {
+		return err
+	}
+	if front.TLSConfig != nil {
 		s.wg.Go(func() {
 			if err := front.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
@@ -152,6 +149,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	}
 	start(admin, adminLn)
 	start(local, sock)
+	notify("READY=1")
 	log.Info("ready", "listen", ln.Addr().String(), "public_url", cfg.Server.PublicURL.String())
 	if l.ready != nil {
 		l.ready(p)
@@ -167,6 +165,7 @@ func serve(ctx context.Context, l launch) (err error) {
 		}
 		break
 	}
+	notify("STOPPING=1")
 	log.Info("draining", "at_most", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
@@ -213,40 +212,4 @@ func listenSocket(cfg *configs.Config) (net.Listener, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	return ln, nil
-}
-
-// keyPair is a certificate that is read again when its file changes. A file
-// that can not be read leaves the last good one in use.
-type keyPair struct {
-	cert, key string
-	log       *slog.Logger
-	mu        sync.Mutex
-	checked   time.Time
-	changed   time.Time
-	last      *tls.Certificate
-}
-
-func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.last != nil && time.Since(k.checked) < 5*time.Second {
-		return k.last, nil
-	}
-	k.checked = time.Now()
-	info, err := os.Stat(k.cert)
-	if err == nil && k.last != nil && info.ModTime().Equal(k.changed) {
-		return k.last, nil
-	}
-	if err == nil {
-		var pair tls.Certificate
-		if pair, err = tls.LoadX509KeyPair(k.cert, k.key); err == nil {
-			k.last, k.changed = &pair, info.ModTime()
-			return k.last, nil
-		}
-	}
-	if k.last != nil {
-		k.log.Error("certificate not read again; the last good one stays", "file", k.cert, "error", err)
-		return k.last, nil
-	}
-	return nil, err
 }

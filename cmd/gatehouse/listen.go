@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+)
+
+// listenFront listens where people come in: at an address, on a Unix socket, or
+// on a socket that systemd has opened. From listed peers every connection begins
+// with the PROXY protocol, which says who the person is; from others it never
+// does, so that nobody else can say it.
+func listenFront(c configs.Server) (net.Listener, error) {
+	ln, err := listenAt(string(c.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w — stop what has the address, or change server.listen", err)
+	}
+	if len(c.ProxyProtocol) == 0 {
+		return ln, nil
+	}
+	return &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: 5 * time.Second, ConnPolicy: func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+		if within(o.Upstream, c.ProxyProtocol) {
+			return proxyproto.REQUIRE, nil
+		}
+		return proxyproto.SKIP, nil
+	}}, nil
+}
+
+// within reports whether a peer is in one of the networks.
+func within(a net.Addr, networks []netip.Prefix) bool {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return false
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	for _, n := range networks {
+		if n.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func listenAt(at string) (net.Listener, error) {
+	if name, ok := strings.CutPrefix(at, "systemd"); ok {
+		return inherited(strings.TrimPrefix(name, ":"))
+	}
+	path, ok := strings.CutPrefix(at, "unix:")
+	if !ok {
+		return net.Listen("tcp", at)
+	}
+	// A socket that a crash left is in the way; one that answers is not ours to take.
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return nil, errors.Join(fmt.Errorf("%s: somebody answers there", path), c.Close())
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	// The folder decides who may come in.
+	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // a proxy of another user connects to it
+		return nil, errors.Join(err, ln.Close())
+	}
+	return here{ln}, nil
+}
+
+// here is a listener that only this machine reaches: who comes, comes from
+// loopback, for everything that asks where from.
+type here struct{ net.Listener }
+
+func (h here) Accept() (net.Conn, error) {
+	c, err := h.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return fromHere{c}, nil
+}
+
+type fromHere struct{ net.Conn }
+
+func (fromHere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// firstInherited is the number of the first descriptor that systemd hands over
+// (sd_listen_fds(3)).
+const firstInherited = 3
+
+// inherited is a socket that systemd opened for us: the one of that name, or the
+// only one.
+func inherited(name string) (net.Listener, error) {
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if pid := os.Getenv("LISTEN_PID"); err != nil || n < 1 || pid != strconv.Itoa(os.Getpid()) {
+		return nil, errors.New("systemd has handed over no socket: start the program by a socket unit")
+	}
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for i := range n {
+		if name == "" && n > 1 {
+			return nil, errors.New("systemd has handed over several sockets: write systemd:NAME, with the FileDescriptorName of one")
+		}
+		if name != "" && (i >= len(names) || names[i] != name) {
+			continue
+		}
+		f := os.NewFile(uintptr(firstInherited+i), "systemd:"+name)
+		ln, err := net.FileListener(f) // works on a duplicate
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+		if ln.Addr().Network() == "unix" {
+			ln = here{ln}
+		}
+		return ln, nil
+	}
+	return nil, fmt.Errorf("systemd has handed over no socket called %q", name)
+}
+
+// notify tells systemd how we are (sd_notify(3)). Where nobody asks, nobody is told.
+func notify(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	c, err := net.Dial("unixgram", path)
+	if err != nil {
+		slog.Warn("systemd was not told", "state", state, "error", err)
+		return
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte(state)); err != nil {
+		slog.Warn("systemd was not told", "state", state, "error", err)
+	}
+}
+
+// frontTLS is how the front speaks TLS; nil: something else does.
+func frontTLS(p *process, cfg *configs.Config) (*tls.Config, error) {
+	switch tc := cfg.Server.TLS; {
+	case tc.Cert != "":
+		pair := &keyPair{cert: string(tc.Cert), key: string(tc.Key), log: p.log}
+		if _, err := pair.get(nil); err != nil {
+			return nil, fmt.Errorf("certificate: %w", err)
+		}
+		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}, nil
+	case tc.ACME != nil:
+		m, err := acmeManager(p, *tc.ACME, cfg.Outbound.Allow)
+		if err != nil {
+			return nil, fmt.Errorf("ACME: %w", err)
+		}
+		c := m.TLSConfig()
+		c.MinVersion = tls.VersionTLS12
+		return c, nil
+	}
+	return nil, nil
+}
+
+// acmeManager gets certificates from an authority by ACME (RFC 8555), for the hosts of
+// the configuration in force and for no other, and proves control by TLS-ALPN
+// (RFC 8737) on the front itself. Account and certificates are in the store, sealed.
+func acmeManager(p *process, c configs.ACME, allow []netip.Prefix) (*autocert.Manager, error) {
+	var roots *x509.CertPool
+	if c.CA != "" {
+		pem, err := os.ReadFile(string(c.CA))
+		if err != nil {
+			return nil, err
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s has no certificate in it", c.CA)
+		}
+	}
+	m := &autocert.Manager{
+		Prompt: autocert.AcceptTOS, Email: c.Email, Cache: certCache{p.store, p.sealer},
+		Client: &acme.Client{HTTPClient: outboundClient(allow, roots, 30*time.Second), UserAgent: "gatehouse", DirectoryURL: address(c.Directory)},
+		HostPolicy: func(_ context.Context, host string) error {
+			if s := p.site.Load(); s == nil || !serves(s.cfg, host) {
+				return fmt.Errorf("%q is no host of this gateway", host)
+			}
+			return nil
+		},
+	}
+	if e := c.EAB; e != nil {
+		key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(e.Key.Value(), "="))
+		if err != nil {
+			return nil, errors.New("the key of the external account is no base64url")
+		}
+		m.ExternalAccountBinding = &acme.ExternalAccountBinding{KID: e.ID, Key: key}
+	}
+	return m, nil
+}
+
+// serves reports whether a host is one of a configuration's.
+func serves(cfg *configs.Config, host string) bool {
+	if host == cfg.Server.PublicURL.Hostname() {
+		return true
+	}
+	for _, s := range cfg.Services {
+		if s.Host == host {
+			return true
+		}
+	}
+	return false
+}
+
+// certCache keeps what ACME needs again.
+type certCache struct {
+	st     store.Store
+	sealer *store.Sealer
+}
+
+type certRow struct {
+	Name   string `json:"name"`
+	Sealed []byte `json:"sealed"`
+}
+
+var certTable = store.Table[certRow]{Name: "certificate", Key: func(r certRow) string { return r.Name }}
+
+func (c certCache) Get(ctx context.Context, name string) (plain []byte, err error) {
+	err = c.st.View(ctx, func(tx store.Tx) error {
+		row, ok, err := certTable.Get(tx, name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return autocert.ErrCacheMiss
+		}
+		plain, err = c.sealer.Open(store.Key("certificate", name), row.Sealed)
+		return err
+	})
+	return plain, err
+}
+
+func (c certCache) Put(ctx context.Context, name string, plain []byte) error {
+	return c.st.Update(ctx, func(tx store.Tx) error {
+		return certTable.Put(tx, certRow{name, c.sealer.Seal(store.Key("certificate", name), plain)})
+	})
+}
+
+func (c certCache) Delete(ctx context.Context, name string) error {
+	return c.st.Update(ctx, func(tx store.Tx) error { return certTable.Delete(tx, name) })
+}
+
+// keyPair is a certificate that is read again when its file changes. A file
+// that can not be read leaves the last good one in use.
+type keyPair struct {
+	cert, key string
+	log       *slog.Logger
+	mu        sync.Mutex
+	checked   time.Time
+	changed   time.Time
+	last      *tls.Certificate
+}
+
+func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last != nil && time.Since(k.checked) < 5*time.Second {
+		return k.last, nil
+	}
+	k.checked = time.Now()
+	info, err := os.Stat(k.cert)
+	if err == nil && k.last != nil && info.ModTime().Equal(k.changed) {
+		return k.last, nil
+	}
+	if err == nil {
+		var pair tls.Certificate
+		if pair, err = tls.LoadX509KeyPair(k.cert, k.key); err == nil {
+			k.last, k.changed = &pair, info.ModTime()
+			return k.last, nil
+		}
+	}
+	if k.last != nil {
+		k.log.Error("certificate not read again; the last good one stays", "file", k.cert, "error", err)
+		return k.last, nil
+	}
+	return nil, err
+}
