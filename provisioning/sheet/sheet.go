@@ -25,14 +25,13 @@ func Join(values []string) string {
 	return b.String()
 }
 
-// Split reads the values of a cell, without those that are empty and without the
-// spaces around them.
+// Split reads the values of a cell, without those that are empty.
 func Split(cell string) []string {
 	var values []string
 	var b strings.Builder
 	end := func() {
-		if v := strings.TrimSpace(b.String()); v != "" {
-			values = append(values, v)
+		if b.Len() > 0 {
+			values = append(values, b.String())
 		}
 		b.Reset()
 	}

@@ -247,7 +247,12 @@ func (s *source) row(n int64, cells, columns []string) row {
 			r.Active = on
 		default:
 			if s.c.Multi(col) {
-				r.Attributes[col] = sheet.Split(cell)
+				r.Attributes[col] = nil
+				for _, v := range sheet.Split(cell) {
+					if v = strings.TrimSpace(v); v != "" {
+						r.Attributes[col] = append(r.Attributes[col], v)
+					}
+				}
 			} else if v := strings.TrimSpace(cell); v != "" {
 				r.Attributes[col] = []string{v}
 			} else {
