@@ -602,6 +602,9 @@ func (k *checker) target(at where, t Target) {
 	}
 	if c := t.CSV; c != nil {
 		k.drop(at.key("csv"), c.SFTP)
+		if t.Wait {
+			k.say(at.key("wait"), "nobody can wait for a file: it is written later, and whether somebody read it is not known", "remove the line")
+		}
 	}
 	if l := t.LDAP; l != nil {
 		k.ldapTarget(at.key("ldap"), *l)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,11 +15,13 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/csv"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/external"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/oauth"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scimuser"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/webhook"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
 // connection is the connector of a target, and how it is called.
@@ -38,6 +41,8 @@ func (s *site) connector(t configs.Target) (connection, error) {
 		return s.scim2(*t.SCIM2)
 	case t.SCIM11 != nil:
 		return s.scim11(*t.SCIM11)
+	case t.CSV != nil:
+		return s.csv(t)
 	case t.Webhook != nil:
 		return s.webhook(t.ID, *t.Webhook)
 	case t.Exec != nil:
@@ -48,6 +53,29 @@ func (s *site) connector(t configs.Target) (connection, error) {
 		return s.ldap(*t.LDAP)
 	}
 	return connection{}, errors.New("it has no connector")
+}
+
+func (s *site) csv(t configs.Target) (connection, error) {
+	multi := multi(s.cfg)
+	c := csv.Config{
+		Store: s.store, Target: t.ID, Place: s.place(t.CSV.Folder, t.CSV.SFTP), Delta: t.CSV.Content == "delta", Every: t.CSV.Every, Keep: t.CSV.Keep,
+		BOM: t.CSV.BOM, Harmless: t.CSV.Harmless,
+	}
+	for _, r := range t.Release {
+		c.Columns = append(c.Columns, csv.Column{Name: ownNames.place(r.Attribute, r.As), Multi: multi[r.Attribute]})
+	}
+	s.writers[t.ID] = csv.New(c)
+	return connection{Connector: s.writers[t.ID], address: c.Place.String(), timeout: 10 * time.Second}, nil
+}
+
+// writeFile is the task.Handler of csv.Kind.
+func (s *site) writeFile(ctx context.Context, key string) error {
+	target, _, _ := strings.Cut(key, "/")
+	w := s.writers[target]
+	if w == nil {
+		return &task.Retry{After: time.Hour, Reason: "target " + target + " writes no files by the configuration"}
+	}
+	return w.Write(ctx)
 }
 
 func (s *site) scim2(t configs.SCIM2) (connection, error) {
@@ -200,6 +228,9 @@ func namesOf(t configs.Target) names {
 	if t.Exec != nil || t.HTTP != nil {
 		return ownNames
 	}
+	if t.CSV != nil {
+		return csvNames
+	}
 	if t.LDAP != nil {
 		return ldapNames(*t.LDAP)
 	}
@@ -220,6 +251,9 @@ var ownNames = names{
 	called: "name of an attribute",
 	mend:   "call it otherwise with as",
 }
+
+// csvNames are the headings of columns.
+var csvNames = names{usual: ownNames.usual, check: csv.CheckColumn, called: "heading of a column", mend: "call it otherwise with as"}
 
 var scimNames = names{
 	usual:  scimuser.DefaultPath,

@@ -778,6 +778,8 @@ var tableText = map[string]string{
 	"nest":           "Which group is in which: an edge. The key is the tuple (parent, child).",
 	"notice":         "What is to be told to a person, once. The key is the tuple (user, kind, stage).",
 	"once":           "What worked once and must not again: flows and assertions. The key is the hash of what is remembered. The raw key (`once`, `h`) holds how far old ones have been swept away.",
+	"csv_account":    "What the next file says of an account, of a target that reads CSV files. The key is the tuple (target, ID).",
+	"csv_count":      "How many changes a target that reads CSV files had. The key is the target.",
 	"progress":       "How far long work is, and how far it came when it is done. The key is that of its task. `cursor` is the handler's own.",
 	"roll":           "How often it changed who is in a group. The key is the group's ID.",
 	"seen":           "When somebody was last seen to be there, exact to a day. The key is the user's ID.",

@@ -25,7 +25,7 @@ var floors = map[string]int{
 	"provisioning/connector/scimuser": 1, "provisioning/connector/post": 1, "provisioning/ldapconn": 1,
 
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
-	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2,
+	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/files": 3,
 	"gateway/lean": 0, "gateway": 4, "web/portal": 4,
 	"provisioning/lifecycle": 3,

@@ -31,6 +31,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/csv"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
@@ -67,6 +68,7 @@ type process struct {
 
 type site struct {
 	log       *slog.Logger
+	store     store.Store
 	cfg       *configs.Config
 	rules     rules
 	clients   *client.Registry
@@ -74,6 +76,7 @@ type site struct {
 	guard     *guard.Guard
 	lifecycle *lifecycle.Lifecycle
 	files     *files.Files
+	writers   map[string]*csv.Connector // by target
 	sessions  *session.Store
 	outbox    *outbox.Outbox
 	inbound   inbound
@@ -124,6 +127,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		guard.TaskCase:         func(ctx context.Context, key string) error { return p.site.Load().guard.HandleCase(ctx, key) },
 		lifecycle.TaskApproved: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleApproved(ctx, key) },
 		lifecycle.TaskDates:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleDates(ctx, key) },
+		csv.Kind:               func(ctx context.Context, key string) error { return p.site.Load().writeFile(ctx, key) },
 		files.Kind:             func(ctx context.Context, key string) error { return p.site.Load().files.Handle(ctx, key) },
 		files.KindPoll:         func(ctx context.Context, key string) error { return p.site.Load().files.HandlePoll(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
@@ -184,7 +188,7 @@ func (p *process) sweep(ctx context.Context) {
 
 // newSite makes everything that one configuration says.
 func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*site, error) {
-	s := &site{log: p.log, cfg: cfg, rules: r}
+	s := &site{log: p.log, store: p.store, cfg: cfg, rules: r, writers: map[string]*csv.Connector{}}
 	s.rules.release = r.release.With(p.keys.Pairwise())
 	multi := multi(cfg)
 	var err error
