@@ -698,7 +698,7 @@ func injection(t T, h Harness) {
 func (h Harness) oneURI(t T, want connector.Account, id string) string {
 	t.Helper()
 	noted := h.Awkward.Seen()
-	id = h.sync(t, want, id)
+	h.sync(t, want, id)
 	return h.Awkward.Seen()[len(noted)].URI
 }
 
