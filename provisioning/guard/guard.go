@@ -421,6 +421,26 @@ func (g *Guard) of(tx store.Tx, scope string, now time.Time) (int, error) {
 	return n, nil
 }
 
+// HoldTx makes an act an item of its scope's case whatever the limits are, and
+// opens one if none is: a person has to approve it. text says why. What was
+// decided about it already stays decided.
+func (g *Guard) HoldTx(tx store.Tx, a Act, text string) error {
+	it, known, err := items.Get(tx, itemKey(a))
+	now := g.now()
+	if err != nil || known && (it.State == ItemHeld || it.State != ItemPassed && now.Sub(it.At) < g.Limits(a.Scope).Expire) {
+		return err
+	}
+	c, open, err := openCase(tx, a.Scope)
+	if err == nil && !open {
+		c, err = g.open(tx, a.Scope, a.Cycle, text, now)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = g.hold(tx, &c, a, now)
+	return err
+}
+
 // A Refused undoes a change of the directory that was not let through, and keeps
 // it for a person to approve: it is a provisioning.Noted.
 type Refused struct {

@@ -3,6 +3,8 @@ package outbox
 import (
 	"iter"
 
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
@@ -48,4 +50,46 @@ func remoteRange(target, after string) (from, to []byte) {
 		return value(target), to
 	}
 	return append(value(target, after), 0x00, 0x02), to
+}
+
+// An Expected is what there should be of a user at a target, and what is known
+// of it.
+type Expected struct {
+	User    provisioning.User // zero: there is none any more
+	Wanted  bool              // in scope
+	Account connector.Account // what should be, if Wanted
+	Link    Link
+	Begun   bool  // there is an account, or may be one
+	Invalid error // why the account can not be worked out
+	Leave   Leave // what becomes of the account of somebody who is not Wanted
+}
+
+// Expect says what there should be of a user at a target.
+func (o *Outbox) Expect(tx store.Tx, target, userID string) (Expected, error) {
+	t := o.targets[target]
+	if t == nil {
+		return Expected{}, ErrNoTarget
+	}
+	r := run{o: o, t: t, userID: userID}
+	err := r.loadTx(tx)
+	e := Expected{User: r.user, Wanted: r.want, Account: r.acct, Link: r.link, Begun: r.link.begun(), Leave: t.Leave}
+	if is(err, connector.Invalid) {
+		e.Invalid, err = err, nil
+	}
+	return e, err
+}
+
+// OwnerTx is the link that an account of a target belongs to, if there is one.
+func OwnerTx(tx store.Tx, target, remoteID string) (Link, bool, error) {
+	return links.Lookup(tx, "remote", string(store.Key(target, remoteID)))
+}
+
+// UnlinkTx forgets a user's account at a target, if it is still that one. What
+// the target holds stays as it is.
+func UnlinkTx(tx store.Tx, target, userID, remoteID string) error {
+	l, ok, err := links.Get(tx, Key(target, userID))
+	if err != nil || !ok || l.RemoteID != remoteID {
+		return err
+	}
+	return links.Delete(tx, Key(target, userID))
 }
