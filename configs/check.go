@@ -617,6 +617,7 @@ func (k *checker) target(at where, t Target) {
 	}
 	k.release(at.key("release"), t.Release)
 	k.guardLimits(at.key("guard"), t.Guard)
+	k.reconcile(at.key("reconcile"), t)
 }
 
 // among are those of the keys that are written.

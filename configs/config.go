@@ -494,6 +494,8 @@ type Target struct {
 	Adopt string `yaml:"adopt" jsonschema:"enum=external_id,enum=user_name,enum=never,default=external_id"`
 	// Guard limits what the target may lose. Left out: as `guard.limits` says.
 	Guard GuardLimits `yaml:"guard"`
+	// Reconcile compares what the target has with what it should have. Left out: when somebody asks for it, with the defaults.
+	Reconcile Reconcile `yaml:"reconcile"`
 }
 
 // Scope says who has an account at a target. Everything that is given must hold; of a list, any one is enough.

@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
@@ -54,6 +55,8 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("POST /v1/imports", a.importFile)
 	a.route("GET /v1/import", a.oneImport)
 	a.HandleFunc("GET /v1/import/result", a.importResult)
+	a.route("POST /v1/reconciliation", a.reconcile)
+	a.route("GET /v1/reconciliation", a.report)
 	a.route("GET /v1/audit", a.events)
 	a.route("GET /v1/audit/verify", a.verify)
 	a.route("GET /v1/explain", a.explain)
@@ -97,6 +100,7 @@ type userView struct {
 	Groups     []string                        `json:"groups"`
 	Links      []provisioning.Link             `json:"links,omitempty"`
 	Accounts   []outbox.State                  `json:"accounts,omitempty"`
+	Evidence   []lifecycle.Evidence            `json:"evidence,omitempty"` // that they have left, or are about to
 	Version    uint64                          `json:"version"`
 	Created    time.Time                       `json:"created"`
 	Modified   time.Time                       `json:"modified"`
@@ -170,7 +174,10 @@ func (a *api) user(r *http.Request) (any, error) {
 	if v.Links, err = a.s.directory.Links(r.Context(), u.ID); err != nil {
 		return nil, err
 	}
-	v.Accounts, err = a.s.outbox.States(r.Context(), u.ID)
+	if v.Accounts, err = a.s.outbox.States(r.Context(), u.ID); err != nil {
+		return nil, err
+	}
+	v.Evidence, err = a.s.lifecycle.Evidence(r.Context(), u.ID)
 	return v, err
 }
 

@@ -782,6 +782,8 @@ var tableText = map[string]string{
 	"csv_count":      "How many changes a target that reads CSV files had. The key is the target.",
 	"progress":       "How far long work is, and how far it came when it is done. The key is that of its task. `cursor` is the handler's own.",
 	"roll":           "How often it changed who is in a group. The key is the group's ID.",
+	"reconcile_seen": "An account that a reconciliation under way has read. The key is the tuple (task's key, the target's ID). Gone when it ends.",
+	"reconciliation": "What the last reconciliation of a target found, and what came of it. The key is `TARGET/MODE`.",
 	"seen":           "When somebody was last seen to be there, exact to a day. The key is the user's ID.",
 	"session":        "Sign-ins. The key is a random ID that is no secret.",
 	"session_key":    "What a browser holds for one host. The key is the hash of the cookie's value; the value itself is stored nowhere.",

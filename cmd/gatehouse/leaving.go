@@ -9,6 +9,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
@@ -30,6 +31,9 @@ func (p *process) newGuard(s *site) *guard.Guard {
 		Population: s.population,
 		Protected:  s.protected,
 		Resume: func(tx store.Tx, it guard.Item) error {
+			if it.Act.Object == reconcile.Stray {
+				return s.reconcile.Resume(tx, it)
+			}
 			if target, ok := strings.CutPrefix(it.Act.Scope, guard.Target("")); ok {
 				return task.AddFirst(tx, outbox.Kind, outbox.Key(target, it.Act.Subject), p.now())
 			}

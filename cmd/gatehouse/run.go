@@ -36,6 +36,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
@@ -79,6 +80,7 @@ type site struct {
 	writers   map[string]*csv.Connector // by target
 	sessions  *session.Store
 	outbox    *outbox.Outbox
+	reconcile *reconcile.Reconciler
 	inbound   inbound
 	gateway   *gateway.Gateway
 }
@@ -130,6 +132,9 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		csv.Kind:               func(ctx context.Context, key string) error { return p.site.Load().writeFile(ctx, key) },
 		files.Kind:             func(ctx context.Context, key string) error { return p.site.Load().files.Handle(ctx, key) },
 		files.KindPoll:         func(ctx context.Context, key string) error { return p.site.Load().files.HandlePoll(ctx, key) },
+		reconcile.Kind:         func(ctx context.Context, key string) error { return p.site.Load().reconcile.Handle(ctx, key) },
+		reconcile.TaskPlan:     func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandlePlan(ctx, key) },
+		reconcile.TaskStray:    func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandleStray(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	}})
 	return p, nil
@@ -197,7 +202,11 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	}
 	s.guard = p.newGuard(s)
 	// Who keeps people's data counts before what a provider says at a sign-in.
+	// What a target is the source of, it is before everybody but administrators.
 	precedence := []provisioning.Source{}
+	for _, id := range theirs(cfg) {
+		precedence = append(precedence, reconcile.Source(id))
+	}
 	for _, c := range cfg.Clients {
 		precedence = append(precedence, provisioning.SourceClient(c.ID))
 	}
@@ -293,7 +302,7 @@ func (s *site) run(ctx context.Context) {
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
 	wg.Go(func() {
-		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx), s.reconcile.Begin(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)
 		}
 	})

@@ -17,7 +17,8 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 )
 
-// newOutbox makes what keeps the targets of a site in step.
+// newOutbox makes what keeps the targets of a site in step, and what compares
+// them with the directory.
 func (p *process) newOutbox(ctx context.Context, s *site, clients *client.Registry) (*outbox.Outbox, error) {
 	var targets []outbox.Target
 	for _, t := range s.cfg.Targets {
@@ -35,6 +36,7 @@ func (p *process) newOutbox(ctx context.Context, s *site, clients *client.Regist
 			return c != nil && !c.Pushes(target)
 		},
 	})
+	s.reconcile = p.newReconciler(s, o, targets)
 	return o, o.Load(ctx)
 }
 

@@ -218,6 +218,9 @@ func showUser(w io.Writer, u userView) {
 	for _, a := range u.Accounts {
 		fmt.Fprintf(w, "account at %s\t%s\t%s\t%s\n", a.Target, a.Status, a.RemoteID, a.Error)
 	}
+	for _, e := range u.Evidence {
+		fmt.Fprintf(w, "evidence\t%s\tby %s, %d times, since %s\t%s\t%s\n", e.Kind, e.By, e.Count, e.First.Format(time.DateTime), e.Text, e.Outcome)
+	}
 }
 
 func sessionsCommand() *cobra.Command {
