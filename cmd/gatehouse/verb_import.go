@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
-	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
 func importCommand() *cobra.Command {
@@ -76,7 +74,7 @@ func (a *admin) importFile(cmd *cobra.Command, in io.Reader, path string, o impo
 	}
 	again := imp.State.Final()
 	if !again {
-		if err := a.follow(ctx, imp, newMeter(cmd.ErrOrStderr(), false)); err != nil {
+		if err := a.follow(ctx, files.Kind, imp.Key(), newMeter(cmd.ErrOrStderr(), false)); err != nil {
 			return err
 		}
 	}
@@ -102,66 +100,6 @@ func (a *admin) importFile(cmd *cobra.Command, in io.Reader, path string, o impo
 		err = errSaid
 	}
 	return err
-}
-
-// follow shows how far an import is until it has ended. Ctrl-C pauses it.
-func (a *admin) follow(ctx context.Context, imp files.Import, m *meter) error {
-	watch, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	if a.work != nil {
-		worked := make(chan struct{})
-		go func() {
-			defer close(worked)
-			if err := a.workOn(ctx, imp); err != nil {
-				stop(err)
-			}
-		}()
-		defer func() { <-worked }()
-	}
-	t, err := a.watch(watch, files.Kind, imp.Key(), m)
-	switch {
-	case ctx.Err() != nil:
-		return a.pause(context.WithoutCancel(ctx), imp)
-	case err != nil:
-		return err
-	case t.State == task.Paused:
-		return errNo("the import was paused — the same command goes on")
-	}
-	return nil
-}
-
-// workOn does the work of an import in this process, also when it has to wait.
-func (a *admin) workOn(ctx context.Context, imp files.Import) error {
-	for {
-		err := a.work(context.WithoutCancel(ctx), files.Kind, imp.Key())
-		var later *task.Retry
-		switch {
-		case errors.Is(err, task.ErrPaused), errors.Is(err, task.ErrCancelled), ctx.Err() != nil:
-			return nil // that stands in the task
-		case !errors.As(err, &later):
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(later.After):
-		}
-	}
-}
-
-// pause pauses an import and waits until it stands.
-func (a *admin) pause(ctx context.Context, imp files.Import) error {
-	var t task.Task
-	if _, err := a.call(ctx, "POST", "task/pause", taskQuery(files.Kind, imp.Key()), &t); err != nil {
-		return err
-	}
-	for t.State == task.Running {
-		time.Sleep(watchEvery)
-		if _, err := a.call(ctx, "GET", "task", taskQuery(files.Kind, imp.Key()), &t); err != nil {
-			return err
-		}
-	}
-	return errNo("paused: " + progressLine(t) + " — the same command goes on")
 }
 
 func showImport(w io.Writer, imp files.Import, again bool) {

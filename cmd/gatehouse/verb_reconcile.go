@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/url"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -56,12 +52,16 @@ func reconcileCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s", raw)
-			return err
+			_, err = cmd.OutOrStdout().Write(raw)
+		} else {
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			showReport(w, rep)
+			err = w.Flush()
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		showReport(w, rep)
-		return w.Flush()
+		if err == nil && rep.Ended.IsZero() {
+			err = errNo(fmt.Sprintf("it has not ended — `gatehouse tasks show %s %s` says why", reconcile.Kind, reconcile.Key(argv[0], mode)))
+		}
+		return err
 	}
 	return cmd
 }
@@ -73,19 +73,7 @@ func (a *admin) reconcile(cmd *cobra.Command, q url.Values, key string) error {
 	if _, err := a.call(cmd.Context(), "POST", "reconciliation", q, &t); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-	defer stop()
-	t, err := a.watch(ctx, reconcile.Kind, key, newMeter(cmd.ErrOrStderr(), false))
-	if errors.Is(err, context.Canceled) {
-		if _, err := a.call(context.WithoutCancel(ctx), "POST", "task/pause", taskQuery(reconcile.Kind, key), &t); err != nil {
-			return err
-		}
-		return errors.New("paused — the same command goes on where it is")
-	}
-	if err == nil && t.State != task.Done {
-		return fmt.Errorf("the reconciliation is %s: %s — `gatehouse tasks show %s %s` says more", t.State, t.Error, reconcile.Kind, key)
-	}
-	return err
+	return a.follow(cmd.Context(), reconcile.Kind, key, newMeter(cmd.ErrOrStderr(), false))
 }
 
 func showReport(w io.Writer, r reconcile.Report) {
