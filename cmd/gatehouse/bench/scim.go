@@ -341,12 +341,12 @@ func (plan scimPlan) filled(ctx context.Context, p *provider, file string, size 
 }
 
 // fill makes the users and the group, as the client would have.
-func (p *provider) fill(ctx context.Context, file string, size, members int) error {
+func (p *provider) fill(ctx context.Context, file string, size, members int) (err error) {
 	st, err := boltstore.Open(file, boltstore.Options{})
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer func() { err = errors.Join(err, st.Close()) }()
 	if err := provisioning.Build(ctx, st, nil); err != nil {
 		return err
 	}
