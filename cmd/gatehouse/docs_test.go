@@ -691,6 +691,7 @@ var limits = []struct {
 		{"parentheses and brackets inside each other", "provisioning/scim", "MaxFilterDepth", ""},
 		{"operations of one PATCH", "provisioning/scim", "MaxOperations", ""},
 		{"values of one attribute", "provisioning/scim", "MaxValues", ""},
+		{"values that one PATCH looks at, over all its operations", "provisioning/scim", "MaxPatchWork", ""},
 	}},
 	{"Configuration", []limit{
 		{"the file", "configs", "MaxSize", "bytes"},

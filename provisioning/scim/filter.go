@@ -94,8 +94,7 @@ func (rt *ResourceType) FilterAmong(text string, types []*ResourceType) (Filter,
 		}
 		for _, other := range types {
 			if q, err := other.resolve(p, InvalidFilter); err == nil {
-				q.absent = true
-				return q, nil
+				return q, nil // no resource of this type has a value there
 			}
 		}
 		return own, err

@@ -22,8 +22,6 @@ type Path struct {
 	ext  *Schema    // where URN leads; nil: the resource itself
 	attr *Attribute // nil: not resolved, or a whole extension
 	sub  *Attribute
-
-	absent bool // the type has no such attribute: there are no values
 }
 
 // ParsePath reads a path.
@@ -138,7 +136,7 @@ func joinURN(urn, name string) string {
 // attribute by itself. What is unassigned gives none.
 func (p Path) Values(o *Object) []any {
 	c := p.container(o)
-	if c == nil || p.absent {
+	if c == nil {
 		return nil
 	}
 	if p.Name == "" {

@@ -158,6 +158,10 @@ func TestSC65_Patch(t *testing.T) {
 		t.Error("a refused patch changed something")
 	}
 
+	a = s.do("PATCH", "/Users/"+id, `{"emails":[{"value":"only@x"}],"meta":{"attributes":["emails"]}}`).want(t, 200) // cleared, then set
+	if got := string(scim.NewObject("e", a.obj.List("emails")).AppendJSON(nil)); got != `{"e":[{"value":"only@x"}]}` {
+		t.Error(got)
+	}
 	g := s.do("POST", "/Groups", `{"schemas":["urn:scim:schemas:core:1.0"],"displayName":"g","members":[{"value":"1"},{"value":"2"}]}`).want(t, 201)
 	g = s.do("PATCH", "/Groups/"+g.obj.String("id"), `{"members":[{"value":"1","operation":"delete"},{"display":"x","value":"3"}]}`).want(t, 200)
 	if got := string(scim.NewObject("m", g.obj.List("members")).AppendJSON(nil)); got != `{"m":[{"value":"2"},{"display":"x","value":"3"}]}` {
