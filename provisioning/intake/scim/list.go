@@ -109,7 +109,8 @@ func reads(f rfc.Filter, attr string) bool {
 
 // valueOf is the value that one element of a list must have for a filter to hold,
 // however that is written: members eq "x", members.value eq "x",
-// members[value eq "x"], members[type eq "User" and value eq "x"].
+// members[value eq "x"], members[type eq "User" and value eq "x"],
+// members[value eq "x"].type eq "User".
 func valueOf(f rfc.Filter, list string) (string, bool) {
 	switch f := f.(type) {
 	case rfc.And:
@@ -122,10 +123,14 @@ func valueOf(f rfc.Filter, list string) (string, bool) {
 			return rfc.Equal(f.Path.Filter, "value")
 		}
 	case rfc.Compare:
-		if p := f.Path; strings.EqualFold(p.Name, list) && p.URN == "" && f.Op == rfc.Eq && (p.Sub == "" || strings.EqualFold(p.Sub, "value")) {
-			if v, ok := f.Value.(string); ok {
-				return v, true
-			}
+		p := f.Path
+		switch {
+		case !strings.EqualFold(p.Name, list) || p.URN != "":
+		case p.Filter != nil && f.Op != rfc.Ne && f.Value != nil: // holds only where there is such an element
+			return rfc.Equal(p.Filter, "value")
+		case p.Filter == nil && f.Op == rfc.Eq && (p.Sub == "" || strings.EqualFold(p.Sub, "value")):
+			v, ok := f.Value.(string)
+			return v, ok
 		}
 	}
 	return "", false

@@ -50,7 +50,7 @@ type world struct {
 	fail    error    // of ending sessions
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, more ...client.Client) *world {
 	t.Helper()
 	w := &world{t: t, file: filepath.Join(t.TempDir(), "db")}
 	st, err := boltstore.Open(w.file, boltstore.Options{})
@@ -79,6 +79,11 @@ func newWorld(t testing.TB) *world {
 		{client.Client{ID: "resident", UserStores: []string{"primary", "partners", "mysql"}}, []client.Credential{{User: "admin", Password: "admin"}}},
 	} {
 		if err := reg.Add(c.Client, c.cred...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range more {
+		if err := reg.Add(c, client.Credential{Bearer: c.ID + "-token"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -69,7 +69,8 @@ func SC60_BulkReferences(t *testing.T, open Open) {
 		t.Errorf("%s, want %s", got, at("u"))
 	}
 	for _, bulkID := range []string{"g", "u", "v", "h"} {
-		if v := result(a, bulkID).String("version"); v == "" || bulkID != "h" && v != s.get(at(bulkID)).Header.Get("ETag") {
+		// A later operation changed h, and which groups u and v are in, which may count as a change of theirs.
+		if v := result(a, bulkID).String("version"); v == "" || bulkID == "g" && v != s.get(at(bulkID)).Header.Get("ETag") {
 			t.Errorf("%s is at %s, not %s", bulkID, s.get(at(bulkID)).Header.Get("ETag"), v)
 		}
 	}
