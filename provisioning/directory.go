@@ -426,14 +426,6 @@ func (d *Directory) ByName(ctx context.Context, userStore, name string) (User, e
 	})
 }
 
-// ByExternalID yields the users of a store whom a client calls so, byte for
-// byte, ordered by ID. It is the client's matter that there is one.
-func (d *Directory) ByExternalID(ctx context.Context, userStore, externalID string) iter.Seq2[User, error] {
-	return pages(ctx, d, "", 0, User.key, func(tx store.Tx, after string, n int) iter.Seq2[userRow, error] {
-		return users.Find(tx, "external", pair(userStore, externalID), after, n)
-	}, d.userOf)
-}
-
 // Users yields users ordered by ID, those after a given ID, at most limit (0:
 // all). It reads pages, each as of its own moment.
 func (d *Directory) Users(ctx context.Context, after string, limit int) iter.Seq2[User, error] {

@@ -275,10 +275,11 @@ func TestACreatedUserIsFoundAndTold(t *testing.T) {
 			for what, get := range map[string]func() (User, error){
 				"by ID":   func() (User, error) { return w.User(t.Context(), u.ID) },
 				"by name": func() (User, error) { return w.ByName(t.Context(), "primary", "kIM") },
-				"by external ID": func() (got User, err error) {
-					for got, err = range w.ByExternalID(t.Context(), "primary", "e-1") {
+				"by external ID": func() (User, error) {
+					for u, err := range w.ByExternalID(t.Context(), "primary", "e-1") {
+						return *u, err
 					}
-					return got, err
+					return User{}, ErrNotFound
 				},
 			} {
 				got, err := get()

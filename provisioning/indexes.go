@@ -182,44 +182,51 @@ func (o Order) bounds(userStore string) (from, to string) {
 	return from, string(store.End([]byte(from)))
 }
 
-// InOrder yields the users of a store behind a place, at most limit (0: all). It
-// reads pages, each as of its own moment.
-func (d *Directory) InOrder(ctx context.Context, userStore string, o Order, after Place, limit int) iter.Seq2[User, error] {
+// InOrder yields the users of a store behind a place, at most limit (0: all),
+// for reading only, as Peek does. It reads pages, each as of its own moment.
+func (d *Directory) InOrder(ctx context.Context, userStore string, o Order, after Place, limit int) iter.Seq2[*User, error] {
 	from, to := o.bounds(userStore)
-	return func(yield func(User, error) bool) {
+	return d.peekAll(ctx, string(o), from, to, after, limit)
+}
+
+// peekAll yields the users whom entries of an index name.
+func (d *Directory) peekAll(ctx context.Context, index, from, to string, after Place, limit int) iter.Seq2[*User, error] {
+	return func(yield func(*User, error) bool) {
 		for got := 0; ; {
 			n := pageSize
 			if limit > 0 {
 				n = min(n, limit-got)
 			}
-			var page []User
+			var page []*User
+			last := after
 			err := d.Store.View(ctx, func(tx store.Tx) error {
 				page = page[:0]
-				for e, err := range users.Entries(tx, string(o), from, to, after, n) {
+				for e, err := range users.Entries(tx, index, from, to, after, n) {
 					if err != nil {
 						return err
 					}
-					u, ok, err := d.UserTx(tx, e.Key)
-					if err == nil && !ok {
-						err = fmt.Errorf("%w: index %s of users names %q, who is not there", store.ErrDamaged, o, e.Key)
+					u, err := d.memo.Get(tx, e.Key)
+					if err == nil && u == nil {
+						err = fmt.Errorf("%w: index %s of users names %q, who is not there", store.ErrDamaged, index, e.Key)
 					}
 					if err != nil {
 						return err
 					}
 					page = append(page, u)
+					last = e
 				}
 				return nil
 			})
 			if err != nil {
-				yield(User{}, err)
+				yield(nil, err)
 				return
 			}
 			for _, u := range page {
 				if !yield(u, nil) {
 					return
 				}
-				after = o.Place(u)
 			}
+			after = last
 			if got += len(page); len(page) < n || got == limit {
 				return
 			}
@@ -249,20 +256,46 @@ func (d *Directory) Skip(ctx context.Context, userStore string, o Order, after P
 }
 
 // ByMail yields the users of a store who may have a mail address, of their own or
-// among those that a client keeps, in any spelling that folds to the same. It may
-// yield others, whom the caller tells apart.
-func (d *Directory) ByMail(ctx context.Context, userStore, address string) iter.Seq2[User, error] {
-	return func(yield func(User, error) bool) {
+// among those that a client keeps, in any spelling that folds to the same, for
+// reading only, as Peek does. It may yield others, whom the caller tells apart.
+func (d *Directory) ByMail(ctx context.Context, userStore, address string) iter.Seq2[*User, error] {
+	return func(yield func(*User, error) bool) {
 		for _, value := range []string{mailKey(userStore, address), pair(userStore, manyMails)} {
-			for u, err := range pages(ctx, d, "", 0, User.key, func(tx store.Tx, after string, n int) iter.Seq2[userRow, error] {
-				return users.Find(tx, "mail", value, after, n)
-			}, d.userOf) {
+			for u, err := range d.peekAll(ctx, "mail", value, value+"\x00", Place{}, 0) {
 				if !yield(u, err) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// ByExternalID yields the users of a store whom a client calls so, byte for
+// byte, for reading only, as Peek does. It is the client's matter that there is one.
+func (d *Directory) ByExternalID(ctx context.Context, userStore, externalID string) iter.Seq2[*User, error] {
+	value := pair(userStore, externalID)
+	return d.peekAll(ctx, "external", value, value+"\x00", Place{}, 0)
+}
+
+// PeekByName is ByName for reading only, as Peek is.
+func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (u *User, err error) {
+	err = d.Store.View(ctx, func(tx store.Tx) error {
+		id, ok, err := users.LookupKey(tx, "name", pair(userStore, Fold(name)))
+		if err != nil {
+			return err
+		}
+		if ok {
+			u, err = d.memo.Get(tx, id)
+		}
+		if err == nil && u == nil {
+			err = ErrNotFound
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("user %q in %s: %w", name, userStore, err)
+	}
+	return u, err
 }
 
 // Peek is User for reading only: what it points to is shared. The same pointer

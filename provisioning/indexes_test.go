@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
-func (w *world) ids(t testing.TB, users func(func(User, error) bool)) []string {
+func (w *world) ids(t testing.TB, users func(func(*User, error) bool)) []string {
 	t.Helper()
 	ids := []string{}
 	for u, err := range users {

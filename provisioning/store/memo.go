@@ -17,7 +17,7 @@ type Memo[T, U any] struct {
 	slots [memoSize]atomic.Pointer[remembered[U]]
 }
 
-const memoSize = 4096
+const memoSize = 8192
 
 type remembered[U any] struct {
 	key   string

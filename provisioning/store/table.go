@@ -175,18 +175,24 @@ func distinct(values []string) []string {
 
 // Lookup returns the row that has value in a unique index.
 func (t *Table[T]) Lookup(tx Tx, index, value string) (v T, ok bool, err error) {
-	if _, known := t.Unique[index]; !known {
-		return v, false, fmt.Errorf("store: table %s has no unique index %q", t.Name, index)
-	}
-	key, ok, err := tx.Get(Key(t.Name, "u", index, value))
+	key, ok, err := t.LookupKey(tx, index, value)
 	if err != nil || !ok {
 		return v, false, err
 	}
-	v, ok, err = t.Get(tx, string(key))
+	v, ok, err = t.Get(tx, key)
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: index %s of %s names row %q, which is not there", ErrDamaged, index, t.Name, key)
 	}
 	return v, ok, err
+}
+
+// LookupKey is the key of the row that has value in a unique index.
+func (t *Table[T]) LookupKey(tx Tx, index, value string) (key string, ok bool, err error) {
+	if _, known := t.Unique[index]; !known {
+		return "", false, fmt.Errorf("store: table %s has no unique index %q", t.Name, index)
+	}
+	raw, ok, err := tx.Get(Key(t.Name, "u", index, value))
+	return string(raw), ok, err
 }
 
 // Find yields the rows that have value in a plain index, ordered by key,

@@ -4,28 +4,57 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 )
 
-// crowd is a world with 2,000 users, and the ID of one. Their accounts come
-// from the same message as in package server's benchmarks.
-func crowd(b *testing.B) (*world, string) {
-	w := newWorld(b)
-	id := ""
-	for i := range 2000 {
-		id = w.user(hr, person(i))
+// crowd is a world with as many users as GATEHOUSE_BENCH_USERS says, else 10,000,
+// and their IDs.
+func crowd(b *testing.B) (*world, []string) {
+	n, err := strconv.Atoi(os.Getenv("GATEHOUSE_BENCH_USERS"))
+	if err != nil {
+		n = 10_000
 	}
-	return w, id
+	w := newWorld(b, client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}})
+	return w, w.fill(n)
+}
+
+// measured runs fn as often as it is asked to, and reports the processor time of
+// each, which another program on the machine does not change.
+func measured(b *testing.B, fn func(i int)) {
+	b.ReportAllocs()
+	before := used(b)
+	i := 0
+	for b.Loop() {
+		fn(i)
+		i++
+	}
+	b.ReportMetric(float64(used(b)-before)/float64(time.Microsecond)/float64(b.N), "cpu-µs/op")
+}
+
+func used(b *testing.B) time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 func person(i int) string {
-	return fmt.Sprintf(`"userName":"u%d@x.test","externalId":"e%d","active":true,"name":{"givenName":"A","familyName":"B"},"emails":[{"value":"u%d@x.test","type":"work","primary":true}],"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"IT"}`, i, i, i)
+	return fmt.Sprintf(`"userName":"u%d@x.test","externalId":"p%d","active":true,"name":{"givenName":"A","familyName":"B"},"emails":[{"value":"u%d@x.test","type":"work","primary":true}],"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"IT"}`, i, i, i)
 }
 
 func (w *world) raw(b *testing.B, status int, method, path, body string) {
 	r := httptest.NewRequest(method, "http://inside.test/.gatehouse/scim/v2"+path, strings.NewReader(body))
-	r.Header.Set("Authorization", "Bearer "+hr)
+	r.Header.Set("Authorization", "Bearer "+all)
 	rec := httptest.NewRecorder()
 	if w.h.ServeHTTP(rec, r); rec.Code != status {
 		b.Fatalf("%d %s", rec.Code, rec.Body)
@@ -33,46 +62,80 @@ func (w *world) raw(b *testing.B, status int, method, path, body string) {
 }
 
 func BenchmarkGet(b *testing.B) {
-	w, id := crowd(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		w.raw(b, 200, "GET", "/Users/"+id, "")
-	}
+	w, ids := crowd(b)
+	measured(b, func(i int) { w.raw(b, 200, "GET", "/Users/"+ids[i*7919%len(ids)], "") })
 }
 
-func BenchmarkFilterUserName(b *testing.B) {
-	w, _ := crowd(b)
-	path := "/Users?" + url.Values{"filter": {`userName eq "u1000@x.test"`}}.Encode()
-	b.ReportAllocs()
-	for b.Loop() {
-		w.raw(b, 200, "GET", path, "")
+// BenchmarkGetAgain reads few users again and again, as somebody does who syncs.
+func BenchmarkGetAgain(b *testing.B) {
+	w, ids := crowd(b)
+	measured(b, func(i int) { w.raw(b, 200, "GET", "/Users/"+ids[i%1000], "") })
+}
+
+func BenchmarkFilter(b *testing.B) {
+	w, ids := crowd(b)
+	for name, filter := range map[string]string{"userName": `userName eq "u%06d"`, "externalId": `externalId eq "e%d"`, "mail": `emails.value eq "u%06d@x.test"`} {
+		b.Run(name, func(b *testing.B) {
+			measured(b, func(i int) {
+				w.raw(b, 200, "GET", "/Users?"+url.Values{"filter": {fmt.Sprintf(filter, i*7919%len(ids))}}.Encode(), "")
+			})
+		})
 	}
 }
 
 func BenchmarkPage(b *testing.B) {
-	w, _ := crowd(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		w.raw(b, 200, "GET", "/Users?startIndex=500&count=100", "")
-	}
+	w, ids := crowd(b)
+	b.Run("in the middle", func(b *testing.B) {
+		measured(b, func(i int) { w.raw(b, 200, "GET", fmt.Sprintf("/Users?startIndex=%d&count=100", len(ids)/2), "") })
+	})
+	b.Run("total", func(b *testing.B) {
+		measured(b, func(i int) { w.raw(b, 200, "GET", "/Users?count=0", "") })
+	})
 }
 
 func BenchmarkCreate(b *testing.B) {
-	w := newWorld(b)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i++
-		w.raw(b, 201, "POST", "/Users", userJSON(person(i)))
+	w := newWorld(b, client.Client{ID: "all", UserStores: []string{"primary"}})
+	w.quiet = true
+	for _, n := range []int{1, 16, 64} {
+		b.Run(fmt.Sprint(n, " clients"), func(b *testing.B) {
+			b.SetParallelism(max(1, n/2)) // times the number of processors
+			var next atomic.Int64
+			next.Store(int64(n) << 32)
+			before := used(b)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					w.raw(b, 201, "POST", "/Users", userJSON(person(int(next.Add(1)))))
+				}
+			})
+			b.ReportMetric(float64(used(b)-before)/float64(time.Microsecond)/float64(b.N), "cpu-µs/op")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "users/s")
+		})
 	}
 }
 
 func BenchmarkPatchActive(b *testing.B) {
-	w, id := crowd(b)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i++
-		w.raw(b, 200, "PATCH", "/Users/"+id, patchJSON(fmt.Sprintf(`{"op":"replace","path":"active","value":%v}`, i%2 == 0)))
+	w, ids := crowd(b)
+	measured(b, func(i int) {
+		w.raw(b, 200, "PATCH", "/Users/"+ids[0], patchJSON(fmt.Sprintf(`{"op":"replace","path":"active","value":%v}`, i%2 == 0)))
+	})
+}
+
+// BenchmarkPatchOneMember of groups of several sizes.
+func BenchmarkPatchOneMember(b *testing.B) {
+	w := newWorld(b, client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}})
+	ids := w.fill(50_001)
+	for _, n := range []int{10, 1000, 50_000} {
+		g, err := w.dir.CreateGroup(b.Context(), provisioning.Group{Store: "primary", Name: fmt.Sprint("g", n)}, provisioning.Admin, provisioning.Move{Join: ids[:n]})
+		if err == nil {
+			err = w.dir.Clear(b.Context(), g.ID)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		add := patchJSON(`{"op":"add","path":"members","value":[{"value":"` + ids[n] + `"}]}`)
+		remove := patchJSON(`{"op":"remove","path":"members[value eq \"` + ids[n] + `\"]"}`)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			measured(b, func(i int) { w.raw(b, 204, "PATCH", "/Groups/"+g.ID, []string{add, remove}[i%2]) })
+		})
 	}
 }

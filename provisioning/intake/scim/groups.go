@@ -345,7 +345,10 @@ func (s groups) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 		id: func(g provisioning.Group) string { return g.ID }, sees: c.Manages,
 		try: s.bare, make: s.whole,
 		name: "displayName", byID: s.Directory.Group, byName: s.Directory.GroupByName,
-		byExternal: s.Directory.GroupsByExternalID, search: s.Directory.SearchGroups,
+		byExternal: s.Directory.GroupsByExternalID,
+		all: func(userStore string) seq[provisioning.Group] {
+			return s.Directory.SearchGroups(ctx, userStore, "", "", 0)
+		},
 	}
 	if !q.WantsAttr("members") {
 		k.make = s.bare

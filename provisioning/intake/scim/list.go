@@ -37,7 +37,7 @@ type kind[T any] struct {
 	byID       func(ctx context.Context, id string) (T, error)
 	byName     func(ctx context.Context, userStore, name string) (T, error)
 	byExternal func(ctx context.Context, userStore, externalID string) seq[T]
-	search     func(ctx context.Context, userStore, prefix, after string, limit int) seq[T]
+	all        func(userStore string) seq[T]
 	more       func(f rfc.Filter, userStore string) (seq[T], bool) // further indexes; may be nil
 }
 
@@ -61,7 +61,7 @@ func (k kind[T]) candidates(ctx context.Context, c *client.Client, f rfc.Filter)
 				return found
 			}
 		}
-		return k.search(ctx, userStore, "", "", 0)
+		return k.all(userStore)
 	})
 }
 
@@ -215,7 +215,7 @@ func order(c *client.Client, s rfc.Sort) (provisioning.Order, bool) {
 
 // walk makes a page of all users of the client, reading no others than those on
 // it, and their index where it is asked for by number.
-func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order, make func(context.Context, provisioning.User) (*rfc.Resource, error)) (p rfc.Page, err error) {
+func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order, make func(context.Context, *provisioning.User) (*rfc.Resource, error)) (p rfc.Page, err error) {
 	counts := map[string]int{}
 	for _, userStore := range c.UserStores {
 		if counts[userStore], err = s.Directory.Count(ctx, userStore); err != nil {
@@ -263,7 +263,7 @@ func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provi
 				return rfc.Page{}, err
 			}
 			p.Resources = append(p.Resources, r)
-			last = spot{userStore, by.Place(u)}
+			last = spot{userStore, by.Place(*u)}
 		}
 	}
 	return p, nil

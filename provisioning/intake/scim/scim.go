@@ -79,7 +79,7 @@ func New(c Config) (http.Handler, error) {
 	srv, err := server.New(server.Config{
 		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
 		Resources: []server.Resource{
-			{Type: rfc.UserType(), Store: users{&c}},
+			{Type: rfc.UserType(), Store: users{&c, new(memo)}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
 		Dialect: c.speaks, Key: c.Key, Async: maxAsync, Now: c.Now,

@@ -11,7 +11,10 @@ import (
 )
 
 // users are the users of the Directory as the client of the context sees them.
-type users struct{ *Config }
+type users struct {
+	*Config
+	memo *memo
+}
 
 var _ rfc.Walker = users{}
 
@@ -24,8 +27,9 @@ func (s users) Get(ctx context.Context, id string) (*rfc.Resource, error) {
 	return s.whole(ctx, u)
 }
 
-func (s users) user(ctx context.Context, id string) (provisioning.User, error) {
-	u, err := s.Directory.User(ctx, id)
+// user is one of the client's stores, for reading only.
+func (s users) user(ctx context.Context, id string) (*provisioning.User, error) {
+	u, err := s.Directory.Peek(ctx, id)
 	if err == nil && !client.From(ctx).May(u.Store) {
 		err = provisioning.ErrNotFound
 	}
@@ -33,17 +37,22 @@ func (s users) user(ctx context.Context, id string) (provisioning.User, error) {
 }
 
 // bare is the resource without groups, as far as the client may see it.
-func (s users) bare(ctx context.Context, u provisioning.User) (*rfc.Resource, error) {
+func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	r, err := read(u, c.Source(), c.Join(u.Store, u.UserName))
+	if r := s.memo.get(c.ID, u); r != nil {
+		return r, nil
+	}
+	r, err := read(*u, c.Source(), c.Join(u.Store, u.UserName))
 	if err != nil {
 		return nil, err
 	}
-	return seen(c, r), nil
+	r = seen(c, r)
+	s.memo.put(c.ID, u, r)
+	return r, nil
 }
 
 // whole is the resource with its groups, those that the client manages.
-func (s users) whole(ctx context.Context, u provisioning.User) (*rfc.Resource, error) {
+func (s users) whole(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
 	r, err := s.bare(ctx, u)
 	c := client.From(ctx)
 	if err != nil || len(c.Groups) == 0 || !c.Reads("groups") {
@@ -64,6 +73,10 @@ func (s users) whole(ctx context.Context, u provisioning.User) (*rfc.Resource, e
 		}
 		list = append(list, rfc.NewObject("value", g.ID, "$ref", s.Base+"/Groups/"+g.ID, "display", c.Join(g.Store, g.Name), "type", how))
 	}
+	if len(list) == 0 {
+		return r, nil
+	}
+	r = r.Clone()
 	r.Set("groups", list)
 	return r, nil
 }
@@ -90,7 +103,7 @@ func (s users) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, erro
 		return nil, answer(err, "")
 	}
 	s.settle(ctx, u.ID)
-	return s.whole(ctx, u)
+	return s.whole(ctx, &u)
 }
 
 // links are those that a user is created with.
@@ -125,7 +138,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 	if err != nil {
 		return nil, err
 	}
-	cur, next, err := s.edited(ctx, seen, fn)
+	cur, next, err := s.edited(ctx, *seen, fn)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +164,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 		}
 	}
 	s.settle(ctx, u.ID)
-	return s.whole(ctx, u)
+	return s.whole(ctx, &u)
 }
 
 // edited is the resource of a user, and what fn makes of what the client sees of
@@ -214,7 +227,7 @@ func (s users) Delete(ctx context.Context, id string, check func(*rfc.Resource) 
 		if !c.May(u.Store) {
 			return provisioning.ErrNotFound
 		}
-		cur, err := s.bare(ctx, u)
+		cur, err := s.bare(ctx, &u)
 		if err != nil {
 			return err
 		}
@@ -240,12 +253,15 @@ func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 // filter are found by one, or among few.
 func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
-	k := kind[provisioning.User]{
-		id: func(u provisioning.User) string { return u.ID }, sees: func(u provisioning.User) bool { return c.May(u.Store) },
+	k := kind[*provisioning.User]{
+		id: func(u *provisioning.User) string { return u.ID }, sees: func(u *provisioning.User) bool { return c.May(u.Store) },
 		try: s.bare, make: s.whole,
-		name: "userName", byID: s.Directory.User, byName: s.Directory.ByName,
-		byExternal: s.Directory.ByExternalID, search: s.Directory.Search,
-		more: func(f rfc.Filter, userStore string) (seq[provisioning.User], bool) {
+		name: "userName", byID: s.Directory.Peek, byName: s.Directory.PeekByName,
+		byExternal: s.Directory.ByExternalID,
+		all: func(userStore string) seq[*provisioning.User] {
+			return s.Directory.InOrder(ctx, userStore, provisioning.ByCreation, provisioning.Place{}, 0)
+		},
+		more: func(f rfc.Filter, userStore string) (seq[*provisioning.User], bool) {
 			if mail, ok := valueOf(f, "emails"); ok {
 				return s.Directory.ByMail(ctx, userStore, mail), true
 			}

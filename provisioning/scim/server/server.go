@@ -129,6 +129,8 @@ type Server struct {
 	seal  sealer
 	walks walks
 	later later
+
+	encoded encoded
 }
 
 // New makes a Server.
