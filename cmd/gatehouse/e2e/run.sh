@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the end-to-end tests. What they need and this machine lacks is installed
-# first, and said before: a browser, PHP with SimpleSAMLphp and Node from Debian,
+# first, and said before: a browser, PHP with SimpleSAMLphp, Node and OpenSSH from Debian,
 # some programs from npm. More arguments go to `go test`.
 #
 # GATEHOUSE_E2E_CACHE  where npm's programs are kept; default ~/.cache/gatehouse-e2e
@@ -25,6 +25,8 @@ need php php-cli
 need /usr/share/simplesamlphp/www/index.php simplesamlphp php-xml php-sqlite3 php-mbstring php-curl
 need node nodejs
 need npm npm
+need /usr/sbin/sshd openssh-server
+need ssh-keygen openssh-client
 if command -v php >/dev/null 2>&1; then
     for module in dom:xml pdo_sqlite:sqlite3 mbstring:mbstring curl:curl; do
         php -m | grep -qi "^${module%%:*}\$" || missing="$missing php-${module##*:}"
