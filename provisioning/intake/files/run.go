@@ -44,7 +44,8 @@ func (f *Files) Handle(ctx context.Context, key string) error {
 	}
 	r := &run{Files: f, s: s}
 	before := ""
-	err := f.c.Store.View(ctx, func(tx store.Tx) (err error) {
+	// Also of a run that is to stop at once: what was cancelled is to be ended.
+	err := f.c.Store.View(context.WithoutCancel(ctx), func(tx store.Tx) (err error) {
 		var ok bool
 		if r.imp, ok, err = imports.Get(tx, id); err != nil || !ok {
 			return firstErr(err, errNone)
