@@ -54,6 +54,7 @@ type yard struct {
 	people   []idptest.Person
 	targets  []*yardTarget
 	upstream *upstream
+	config   yardConfig
 	// event, if not nil, is told what is about to happen, by whom it happens.
 	event func(string)
 }
@@ -145,19 +146,28 @@ func newYard(t testing.TB, people []idptest.Person, with func(*yardConfig)) *yar
 		Clients: []idptest.OPClient{{ID: "gatehouse", Secret: yardClientSecret, RedirectURIs: []string{fmt.Sprintf("http://localhost:%d/.gatehouse/oidc/campus/callback", y.port)}}},
 	})
 	h.Handler = y.op.Handler()
+	y.config = c
+	if err := y.write(with); err != nil {
+		t.Fatal(err)
+	}
+	return y
+}
+
+// write writes the yard's configuration, changed by with.
+func (y *yard) write(with func(*yardConfig)) error {
 	if with != nil {
-		with(&c)
+		with(&y.config)
 	}
 	var text bytes.Buffer
-	if err := template.Must(template.New("").Parse(yardYAML)).Execute(&text, c); err != nil {
-		t.Fatal(err)
+	if err := template.Must(template.New("").Parse(yardYAML)).Execute(&text, y.config); err != nil {
+		return err
 	}
 	for name, content := range map[string]string{"gatehouse.yaml": text.String(), "client.secret": yardClientSecret, "target.secret": yardTargetSecret} {
 		if err := os.WriteFile(filepath.Join(y.dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
-	return y
+	return nil
 }
 
 func (y *yard) serve(h http.Handler) string {

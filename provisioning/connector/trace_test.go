@@ -14,7 +14,7 @@ import (
 func TestNamesStayAndValuesGo(t *testing.T) {
 	t.Parallel()
 	for doc, want := range map[string]string{
-		`{"userName":"ana","emails":[{"value":"ana@x.test","type":"work"}],"active":true,"n":7,"none":null}`:                               `{userName emails[{value type}] active n none}`,
+		`{"userName":"ana","emails":[{"value":"ana@x.test","type":"work"}],"active":true,"n":7,"none":null}`:                             `{userName emails[{value type}] active n none}`,
 		`{"Operations":[{"op":"replace","path":"emails[type eq \"work\"].value","value":"secret"},{"op":"add","value":{"title":"Dr"}}]}`: `{Operations[{op=replace path=emails[type eq "…"].value value} {op=add value{title}}]}`,
 		`"just a secret"`:            ``,
 		`<html>secret</html>`:        ``,
