@@ -217,6 +217,15 @@ func newWorld(t testing.TB, st store.Store, targets ...outbox.Target) *world {
 // worldOver has another store for what works in the background than for the
 // directory itself.
 func worldOver(t testing.TB, st, background store.Store, targets ...outbox.Target) *world {
+	return makeWorld(t, st, background, 16, 4, targets...)
+}
+
+// newWorkers is newWorld with as many workers as said, and of them at each target.
+func newWorkers(t testing.TB, st store.Store, workers, perLane int, targets ...outbox.Target) *world {
+	return makeWorld(t, st, st, workers, perLane, targets...)
+}
+
+func makeWorld(t testing.TB, st, background store.Store, workers, perLane int, targets ...outbox.Target) *world {
 	t.Helper()
 	w := &world{t: t, st: st}
 	log := audit.New(time.Now)
@@ -238,7 +247,7 @@ func worldOver(t testing.TB, st, background store.Store, targets ...outbox.Targe
 		Run: func(ctx context.Context, kind, key string) error { return w.runner.Now(ctx, kind, key) },
 	}
 	w.box = outbox.New(w.config)
-	w.runner = task.NewRunner(task.Config{Store: background, Workers: 16, PerLane: 4, Alone: true, Closed: func(kind, lane string) time.Duration { return w.box.Closed(kind, lane) }, Handlers: map[string]task.Handler{
+	w.runner = task.NewRunner(task.Config{Store: background, Workers: workers, PerLane: perLane, Alone: true, Closed: func(kind, lane string) time.Duration { return w.box.Closed(kind, lane) }, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return w.box.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return w.box.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return w.box.HandleRefs(ctx, key) },
