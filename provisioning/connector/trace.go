@@ -37,6 +37,17 @@ const (
 
 type traceKey struct{}
 
+type lookedKey struct{}
+
+// JustLooked says to a Sync without an ID that Find found nothing a moment ago, so
+// that it need not look again before it creates.
+func JustLooked(ctx context.Context) context.Context {
+	return context.WithValue(ctx, lookedKey{}, true)
+}
+
+// Looked reports that the caller has JustLooked.
+func Looked(ctx context.Context) bool { return ctx.Value(lookedKey{}) != nil }
+
 // WithTrace makes calls under the context that it returns be collected in t.
 func WithTrace(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)
@@ -162,56 +173,59 @@ func word(s string) bool {
 // hundred bytes: its members' names in order, in the operations of a SCIM patch
 // also what they do and where. Of anything else it is empty.
 func Names(doc []byte) string {
-	d := json.NewDecoder(bytes.NewReader(doc))
-	d.UseNumber()
-	var out strings.Builder
-	type level struct {
-		object, key bool
-		name        string
-		n           int
+	doc = bytes.TrimSpace(doc)
+	if len(doc) == 0 || doc[0] != '{' && doc[0] != '[' {
+		return ""
 	}
-	var stack []level
-	for out.Len() < maxNames {
-		t, err := d.Token()
-		if err != nil {
-			break
-		}
-		top := func() *level {
-			if len(stack) == 0 {
-				return &level{}
+	out := make([]byte, 0, 128)
+	last := "" // the name before what comes
+	for i := 0; i < len(doc) && len(out) < maxNames; i++ {
+		switch c := doc[i]; c {
+		case '{', '[':
+			if n := len(out); n > 0 && (out[n-1] == '}' || out[n-1] == ']') {
+				out = append(out, ' ')
 			}
-			return &stack[len(stack)-1]
-		}
-		if del, ok := t.(json.Delim); ok && (del == '}' || del == ']') {
-			stack = stack[:len(stack)-1]
-			out.WriteRune(rune(del))
-			continue
-		}
-		in := top()
-		if in.object && in.key { // the name of a member
-			in.key, in.name = false, t.(string)
-			if in.n++; in.n > 1 {
-				out.WriteByte(' ')
+			out = append(out, c)
+		case '}', ']':
+			out = append(out, c)
+		case '"':
+			end := stringEnd(doc, i)
+			if end < 0 {
+				return cut(string(out))
 			}
-			out.WriteString(in.name)
-			continue
-		}
-		if in.object {
-			in.key = true
-		} else if in.n++; in.n > 1 {
-			out.WriteByte(' ')
-		}
-		switch v := t.(type) {
-		case json.Delim:
-			out.WriteRune(rune(v))
-			stack = append(stack, level{object: v == '{', key: v == '{'})
-		case string:
-			if in.object && (in.name == "op" || in.name == "path") {
-				out.WriteString("=" + unquoted(v))
+			text := doc[i+1 : end]
+			i = end
+			rest := bytes.TrimLeft(doc[end+1:], " \t\r\n")
+			switch {
+			case len(rest) > 0 && rest[0] == ':':
+				if n := len(out); n > 0 && out[n-1] != '{' {
+					out = append(out, ' ')
+				}
+				last = string(text)
+				out = append(out, last...)
+			case last == "op" || last == "path":
+				var plain string
+				if json.Unmarshal(doc[end-len(text)-1:end+1], &plain) == nil {
+					out = append(append(out, '='), unquoted(plain)...)
+				}
+				last = ""
 			}
 		}
 	}
-	return cut(out.String())
+	return cut(string(out))
+}
+
+// stringEnd is where the string that begins at a quotation mark ends; -1: nowhere.
+func stringEnd(doc []byte, at int) int {
+	for i := at + 1; i < len(doc); i++ {
+		switch doc[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return -1
 }
 
 // unquoted is a SCIM path without the values that its filter compares with.

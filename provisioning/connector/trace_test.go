@@ -18,7 +18,7 @@ func TestNamesStayAndValuesGo(t *testing.T) {
 		`{"Operations":[{"op":"replace","path":"emails[type eq \"work\"].value","value":"secret"},{"op":"add","value":{"title":"Dr"}}]}`: `{Operations[{op=replace path=emails[type eq "…"].value value} {op=add value{title}}]}`,
 		`"just a secret"`:            ``,
 		`<html>secret</html>`:        ``,
-		`{"a":{"b":{"c":["x","y"]}}`: `{a{b{c[ ]}}`,
+		`{"a":{"b":{"c":["x","y"]}}`: `{a{b{c[]}}`,
 		`]`:                          ``,
 		``:                           ``,
 	} {

@@ -152,4 +152,3 @@ func BenchmarkLag(b *testing.B) {
 	b.ReportMetric(at(0.5), "p50-ms")
 	b.ReportMetric(at(0.99), "p99-ms")
 }
-

@@ -242,6 +242,9 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.note(ctx, ""); err != nil {
 		return err
 	}
+	if !connector.CapsOf(r.t.Connector).NoFind {
+		ctx = connector.JustLooked(ctx)
+	}
 	var id string
 	err := r.call(ctx, func(ctx context.Context) (err error) {
 		id, err = r.t.Connector.Sync(ctx, r.acct, "")

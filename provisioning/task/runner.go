@@ -90,8 +90,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	wake := make(chan struct{}, 1)
 	wg.Go(func() {
 		for key := range r.c.Store.Watch(ctx, tasks.Prefix()) {
-			r.notice(key)
-			signal(wake)
+			if r.notice(key) {
+				signal(wake)
+			}
 		}
 	})
 	orphans := r.c.Alone
@@ -129,19 +130,23 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
-// notice tells the run of a row that changed; all of them if key is nil.
-func (r *Runner) notice(key []byte) {
+// notice tells the run of a row that changed; all of them if key is nil. It
+// reports whether there may be something to begin: what a worker has is looked at
+// when the worker ends.
+func (r *Runner) notice(key []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if row, ok := tasks.KeyOf(key); ok {
 		if c := r.runs[row]; c != nil {
 			signal(c)
 		}
-		return
+		_, has := r.busy[row]
+		return !has
 	}
 	for _, c := range r.runs {
 		signal(c)
 	}
+	return true
 }
 
 func signal(c chan<- struct{}) {

@@ -120,6 +120,9 @@ func (c *Connector) Sync(ctx context.Context, want connector.Account, have strin
 	if have != "" {
 		return have, c.change(ctx, want, have)
 	}
+	if connector.Looked(ctx) {
+		return c.create(ctx, want)
+	}
 	mine, err := c.search(ctx, "externalId", want.ExternalID)
 	if noSearch(err) {
 		mine, err = c.search(ctx, "userName", want.UserName)
