@@ -863,7 +863,7 @@ type LDAPSource struct {
 	UserName string `yaml:"user_name"`
 	// Attributes of ours, each the name of one there, or an expression over `claims`. What an entry has not is taken back.
 	Attributes map[string]Mapped `yaml:"attributes"`
-	// Active is an expression over `claims` that says whether a person may use anything. Left out: everybody whom the filter finds, but in Active Directory nobody who is disabled there.
+	// Active is the name of an attribute there, or an expression over `claims`, that is `true`, `yes` or `1` of whoever may use anything; without it nobody may. Left out: everybody whom the filter finds. Who is disabled in Active Directory is never active.
 	Active string `yaml:"active"`
 	// Groups are read too and become groups of the directory. Left out: none.
 	Groups *LDAPSourceGroups `yaml:"groups"`

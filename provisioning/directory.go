@@ -109,11 +109,6 @@ func (d *Directory) SplitName(name string) (userStore, rest string) {
 // word of whoever creates: of a Link only Ref and Provider are read. A Ref that
 // another user has is a *Conflict, and then there is no user either.
 func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link) (User, Delta, error) {
-	for _, l := range with {
-		if err := checkRef(l.Ref); err != nil {
-			return User{}, Delta{}, &Invalid{"link", err.Error()}
-		}
-	}
 	if u.ID != "" || u.Version != 0 || !u.Created.IsZero() || !u.Modified.IsZero() {
 		return User{}, Delta{}, &Invalid{"id", "version and times of a user are given by the directory"}
 	}
@@ -125,17 +120,7 @@ func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link)
 		if old, ok, err := d.UserTx(tx, u.ID); err != nil || ok {
 			return result{u: old}, err
 		}
-		dl := Delta{By: by}
-		for _, l := range with {
-			if _, taken, err := d.linked(tx, l.Ref); err != nil || taken {
-				return result{}, cmpErr(err, &Conflict{"link", l.Ref.Subject})
-			}
-			if err := links.Put(tx, linkRow{l.Ref, l.Provider, u.ID, d.now()}); err != nil {
-				return result{}, err
-			}
-			dl.Linked = append(dl.Linked, l.Ref)
-		}
-		return d.create(tx, u, dl)
+		return d.createLinked(tx, u, by, with)
 	})
 	if err != nil {
 		return User{}, Delta{}, fmt.Errorf("create user: %w", err)
@@ -143,15 +128,40 @@ func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link)
 	return out.u, out.d, nil
 }
 
-// CreateTx is Create, without links, inside a transaction. After a *Conflict or an
-// *Invalid nothing was written, so the caller may go on.
-func (d *Directory) CreateTx(tx store.Tx, u User, by Source) (User, Delta, error) {
+// CreateTx is Create inside a transaction. After a *Conflict or an *Invalid nothing
+// was written, so the caller may go on.
+func (d *Directory) CreateTx(tx store.Tx, u User, by Source, with ...Link) (User, Delta, error) {
 	if u.ID != "" || u.Version != 0 || !u.Created.IsZero() || !u.Modified.IsZero() {
 		return User{}, Delta{}, &Invalid{"id", "version and times of a user are given by the directory"}
 	}
 	u.ID = d.newID()
-	out, err := d.create(tx, u, Delta{By: by})
+	out, err := d.createLinked(tx, u, by, with)
 	return out.u, out.d, err
+}
+
+// createLinked makes a user with links. It writes links last, when nothing else
+// can be refused.
+func (d *Directory) createLinked(tx store.Tx, u User, by Source, with []Link) (result, error) {
+	dl := Delta{By: by}
+	for _, l := range with {
+		if err := checkRef(l.Ref); err != nil {
+			return result{}, &Invalid{"link", err.Error()}
+		}
+		if _, taken, err := d.linked(tx, l.Ref); err != nil || taken {
+			return result{}, cmpErr(err, &Conflict{"link", l.Ref.Subject})
+		}
+		dl.Linked = append(dl.Linked, l.Ref)
+	}
+	out, err := d.create(tx, u, dl)
+	if err != nil {
+		return result{}, err
+	}
+	for _, l := range with {
+		if err := links.Put(tx, linkRow{l.Ref, l.Provider, u.ID, d.now()}); err != nil {
+			return result{}, err
+		}
+	}
+	return out, nil
 }
 
 // ChangeTx is Change inside a transaction. After a *Conflict or an *Invalid nothing

@@ -78,6 +78,20 @@ func CompileMapping(rules []MapRule) (Mapping, error) {
 	return m, nil
 }
 
+// A Mapped is one of our attributes and where it comes from.
+type Mapped struct {
+	Attribute string
+	From      From
+}
+
+// Froms are what the mapping maps, in the order of the rules.
+func (m Mapping) Froms() (list []Mapped) {
+	for _, r := range m.rules {
+		list = append(list, Mapped{r.Attribute, r.from})
+	}
+	return list
+}
+
 func badAttribute(name string) string {
 	if text := badName(name); text != "" {
 		return text
@@ -175,7 +189,12 @@ func (f From) Values(id federation.Identity) (values []string, said bool, err er
 // claims of its source exactly those remain that it makes, and those kept. It
 // is pure; u is not changed. Every error is a *Refusal.
 func (m Mapping) Apply(u User, id federation.Identity, now time.Time) (User, error) {
-	by := SourceIDP(id.Provider)
+	return m.Say(u, SourceIDP(id.Provider), id.Attributes, now)
+}
+
+// Say is Apply for any source, and what it said under its own names.
+func (m Mapping) Say(u User, by Source, said map[string][]string, now time.Time) (User, error) {
+	id := federation.Identity{Attributes: said}
 	next := u.Clone()
 	mapped := make(map[string]bool, len(m.rules))
 	size := 0
@@ -221,10 +240,10 @@ func (m Mapping) Apply(u User, id federation.Identity, now time.Time) (User, err
 	return next, nil
 }
 
-// missing names what the identity provider did not send.
+// missing names what was not sent.
 func missing(attr string, theirs []string, userID string) *Refusal {
 	return &Refusal{Code: ReasonMissing, Attribute: attr, Theirs: theirs, UserID: userID,
-		Detail: fmt.Sprintf("%s is required and the identity provider did not send %s", attr, strings.Join(theirs, ", "))}
+		Detail: fmt.Sprintf("%s is required and there was no %s", attr, strings.Join(theirs, ", "))}
 }
 
 // stamp notes when source began to say what it says.

@@ -84,6 +84,7 @@ type Server struct {
 	// Present makes answers to a search for changes say who is there instead of
 	// who is gone.
 	present bool
+	hidden  string
 }
 
 type entry struct {
@@ -178,6 +179,14 @@ func (s *Server) SayPresent() {
 	s.present = true
 }
 
+// Hide keeps one entry out of walks, as a server does that is being changed while
+// it is read; a search for it finds it.
+func (s *Server) Hide(dn string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hidden = ldapconn.Normal(dn)
+}
+
 // Requests are those that came since the last call of Forget.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
@@ -238,6 +247,16 @@ func (e *entry) withRDN() {
 			e.Attrs[name] = append(e.Attrs[name], a.Value)
 		}
 	}
+}
+
+// GiveID has an entry be the one that had an ID, as it is after a rename.
+func (s *Server) GiveID(dn, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.tree[ldapconn.Normal(dn)]
+	e.id = uuid.MustParse(id)
+	s.gone = slices.DeleteFunc(s.gone, func(t tomb) bool { return t.id == e.id })
+	s.touch(e)
 }
 
 // Set changes one attribute of an entry; no values: it goes.

@@ -56,6 +56,7 @@ func (c *call) search() uint16 {
 	}
 	var code uint16
 	if v, ok := c.control[ldap.ControlTypePaging]; ok {
+		hits = slices.DeleteFunc(hits, func(e *entry) bool { return ldapconn.Normal(e.DN) == c.hidden })
 		hits = c.page(hits, v)
 	} else if len(hits) > c.o.MaxPage {
 		hits, code = hits[:c.o.MaxPage], ldap.LDAPResultSizeLimitExceeded
