@@ -42,9 +42,17 @@ var releasable = []string{"acr", "id", "identity_provider", "pairwise_id", "role
 // built-in ones, those that the file lists, and those that it only maps.
 func (c *Config) AttributeTypes() []AttributeType {
 	all := map[string]AttributeType{}
-	for _, p := range c.IdentityProviders {
-		for id, m := range p.Attributes {
+	mapped := func(attributes map[string]Mapped) {
+		for id, m := range attributes {
 			all[id] = AttributeType{ID: id, Title: id, Multi: m.Multi || all[id].Multi}
+		}
+	}
+	for _, p := range c.IdentityProviders {
+		mapped(p.Attributes)
+	}
+	for _, s := range c.Sources {
+		if s.LDAP != nil {
+			mapped(s.LDAP.Attributes)
 		}
 	}
 	for _, a := range slices.Concat(builtin, c.Attributes) {

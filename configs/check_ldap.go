@@ -82,7 +82,11 @@ func (k *checker) ldapSource(at where, l LDAPSource) {
 	k.ldapServer(at.key("server"), l.Server)
 	k.ldapEntries(at, map[string]string{"base": l.Base})
 	for name, m := range l.Attributes {
-		k.mapped(at.key("attributes").key(name), name, m)
+		p := at.key("attributes").key(name)
+		k.mapped(p, name, m)
+		if m.Absent == "keep" {
+			k.say(p.key("absent"), "what an entry has not is taken back: a directory tells all of it", "remove the line")
+		}
 	}
 	if g := l.Groups; g != nil {
 		k.ldapEntries(at.key("groups"), map[string]string{"base": g.Base})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -171,7 +172,7 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, targetSays(err, id)
 }
 
-// heldView is what a target would lose, and a person has to approve.
+// heldView is what a target or a source would take away, and a person has to approve.
 type heldView struct {
 	Case  *guard.Case `json:"case,omitempty"`
 	Items []heldItem  `json:"items"`
@@ -184,12 +185,18 @@ type heldItem struct {
 	Reason string `json:"reason"`
 }
 
-func (a *api) heldAt(ctx context.Context, id string) (heldView, error) {
-	v := heldView{Items: []heldItem{}}
-	if !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }) {
+func (a *api) heldAt(r *http.Request) (heldView, error) {
+	v, ctx, id := heldView{Items: []heldItem{}}, r.Context(), r.FormValue("id")
+	scope := guard.Target(id)
+	if strings.HasPrefix(r.URL.Path, "/v1/source/") {
+		scope = guard.Source(string(provisioning.SourceFeed(id)))
+		if !slices.ContainsFunc(a.s.cfg.Sources, func(s configs.Source) bool { return s.ID == id }) {
+			return v, errNo(fmt.Sprintf("there is no source %q — the configuration lists those there are", id))
+		}
+	} else if !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }) {
 		return v, targetSays(outbox.ErrNoTarget, id)
 	}
-	list, err := a.s.guard.Cases(ctx, guard.Target(id), "", true, 1)
+	list, err := a.s.guard.Cases(ctx, scope, "", true, 1)
 	if err != nil || len(list) == 0 {
 		return v, err
 	}
@@ -201,13 +208,13 @@ func (a *api) heldAt(ctx context.Context, id string) (heldView, error) {
 	return v, err
 }
 
-func (a *api) held(r *http.Request) (any, error) { return a.heldAt(r.Context(), r.FormValue("id")) }
+func (a *api) held(r *http.Request) (any, error) { return a.heldAt(r) }
 
-// decideHeld approves or rejects what is held at a target: of the people named,
-// or of all.
+// decideHeld approves or rejects what is held at a target or a source: of the
+// people named, or of all.
 func (a *api) decideHeld(r *http.Request) (any, error) {
 	id := r.FormValue("id")
-	v, err := a.heldAt(r.Context(), id)
+	v, err := a.heldAt(r)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
+	intakeldap "github.com/gatehouse-sso/gatehouse/provisioning/intake/ldap"
 )
 
 // rules are what a configuration says about who may what, compiled. The same
@@ -22,6 +23,8 @@ type rules struct {
 	// scopes decide who has an account at a target, by target.
 	scopes map[string]func(authz.Subject) bool
 	jit    map[string]provisioning.JIT // by identity provider
+	// directories are the sources that are LDAP directories, but for their connections.
+	directories map[string]intakeldap.Source
 	// admin and protected say who may administer, and who is never taken away by itself.
 	admin, protected func(authz.Subject) bool
 }
@@ -112,7 +115,9 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		out = append(out, errs...)
 		r.jit[p.ID] = jit
 	}
-	return r, out
+	directories, errs := compileDirectories(cfg)
+	r.directories = directories
+	return r, append(out, errs...)
 }
 
 // vouched narrows what lets people in to those who signed in where the service
@@ -279,19 +284,30 @@ func compileJIT(cfg *configs.Config, p configs.IdentityProvider, i int) (provisi
 			Pos: cfg.Pos("identity_providers", i, "attributes", attr),
 		})
 	}
-	slices.SortFunc(maps, func(a, b provisioning.MapRule) int { return strings.Compare(a.Attribute, b.Attribute) })
-	if jit.Mapping, err = provisioning.CompileMapping(maps); err != nil {
-		for _, e := range joined(err) {
-			pos, text := cfg.Pos("identity_providers", i, "attributes"), e.Error()
-			for _, m := range maps {
-				if rest, ok := strings.CutPrefix(text, m.Pos+": "); ok {
-					pos, text = m.Pos, rest
-				}
-			}
-			out = append(out, configs.At(pos, text, "name one of the provider's attributes, or write an expression over claims"))
-		}
+	var errs []configs.Mistake
+	jit.Mapping, errs = compileMapping(maps, cfg.Pos("identity_providers", i, "attributes"))
+	return jit, append(out, errs...)
+}
+
+// compileMapping compiles rules in the order of their attributes; a mistake that
+// has no place of its own is at pos.
+func compileMapping(rules []provisioning.MapRule, pos string) (provisioning.Mapping, []configs.Mistake) {
+	slices.SortFunc(rules, func(a, b provisioning.MapRule) int { return strings.Compare(a.Attribute, b.Attribute) })
+	m, err := provisioning.CompileMapping(rules)
+	if err == nil {
+		return m, nil
 	}
-	return jit, out
+	var out []configs.Mistake
+	for _, e := range joined(err) {
+		pos, text := pos, e.Error()
+		for _, r := range rules {
+			if rest, ok := strings.CutPrefix(text, r.Pos+": "); ok {
+				pos, text = r.Pos, rest
+			}
+		}
+		out = append(out, configs.At(pos, text, "name one of their attributes, or write an expression over claims"))
+	}
+	return m, out
 }
 
 // joined are the errors that errors.Join joined.

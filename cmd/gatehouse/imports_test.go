@@ -26,7 +26,7 @@ var floors = map[string]int{
 
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
-	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/files": 3,
+	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
 	"gateway/lean": 0, "gateway": 4, "web/portal": 4,
 	"provisioning/lifecycle": 3, "provisioning/reconcile": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
@@ -65,7 +65,7 @@ var outside = []struct {
 	{"github.com/mattermost/xml-roundtrip-validator", []string{"federation/saml"}, "it runs before anything else sees XML"},
 	{"github.com/coreos/go-oidc", []string{"federation/oidc"}, "it knows OpenID Connect"},
 	{"golang.org/x/oauth2", []string{"federation/oidc"}, "it knows OAuth 2.0"},
-	{"github.com/go-ldap/ldap", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest", "provisioning/connector/ldap"}, "who speaks LDAP escapes what it says and bounds what it hears"},
+	{"github.com/go-ldap/ldap", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest", "provisioning/connector/ldap", "provisioning/intake/ldap"}, "who speaks LDAP escapes what it says and bounds what it hears"},
 	{"github.com/go-asn1-ber/asn1-ber", []string{"provisioning/ldapconn", "provisioning/ldapconn/ldaptest"}, "the bytes of LDAP are made and bounded in one place"},
 	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest", "provisioning/connector/oauth", "provisioning/client"}, "tokens are signed and checked by who makes or receives them"},
 	{"go.etcd.io/bbolt", []string{"provisioning/store/boltstore"}, "an engine is behind the contract of store"},

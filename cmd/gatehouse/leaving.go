@@ -37,6 +37,9 @@ func (p *process) newGuard(s *site) *guard.Guard {
 			if target, ok := strings.CutPrefix(it.Act.Scope, guard.Target("")); ok {
 				return task.AddFirst(tx, outbox.Kind, outbox.Key(target, it.Act.Subject), p.now())
 			}
+			if mine, err := s.directories.Resume(tx, it); mine || err != nil {
+				return err
+			}
 			return s.lifecycle.Resume(tx, it)
 		},
 	})

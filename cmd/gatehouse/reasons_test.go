@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
+	intakeldap "github.com/gatehouse-sso/gatehouse/provisioning/intake/ldap"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
@@ -95,6 +96,10 @@ func TestReasonsPage(t *testing.T) {
 	b.WriteString("\n## Said of files that people are taken in from\n\n| code | what it means |\n|---|---|\n")
 	for _, code := range slices.Sorted(maps.Keys(files.Reasons)) {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", code, files.Reasons[code])
+	}
+	b.WriteString("\n## Said of directories that people are read from\n\n| code | what it means |\n|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(intakeldap.Reasons)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, intakeldap.Reasons[code])
 	}
 	made(t, "docs/reference/reasons.md", strings.ReplaceAll(b.String(), "the identity providers", "identity providers"))
 }

@@ -34,6 +34,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/csv"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
+	intakeldap "github.com/gatehouse-sso/gatehouse/provisioning/intake/ldap"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
@@ -68,21 +69,22 @@ type process struct {
 }
 
 type site struct {
-	log       *slog.Logger
-	store     store.Store
-	cfg       *configs.Config
-	rules     rules
-	clients   *client.Registry
-	directory *provisioning.Directory
-	guard     *guard.Guard
-	lifecycle *lifecycle.Lifecycle
-	files     *files.Files
-	writers   map[string]*csv.Connector // by target
-	sessions  *session.Store
-	outbox    *outbox.Outbox
-	reconcile *reconcile.Reconciler
-	inbound   inbound
-	gateway   *gateway.Gateway
+	log         *slog.Logger
+	store       store.Store
+	cfg         *configs.Config
+	rules       rules
+	clients     *client.Registry
+	directory   *provisioning.Directory
+	guard       *guard.Guard
+	lifecycle   *lifecycle.Lifecycle
+	files       *files.Files
+	directories *intakeldap.Reader
+	writers     map[string]*csv.Connector // by target
+	sessions    *session.Store
+	outbox      *outbox.Outbox
+	reconcile   *reconcile.Reconciler
+	inbound     inbound
+	gateway     *gateway.Gateway
 }
 
 // openProcess opens the store of a configuration and what belongs to it.
@@ -131,6 +133,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		lifecycle.TaskDates:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleDates(ctx, key) },
 		csv.Kind:               func(ctx context.Context, key string) error { return p.site.Load().writeFile(ctx, key) },
 		files.Kind:             func(ctx context.Context, key string) error { return p.site.Load().files.Handle(ctx, key) },
+		intakeldap.Kind:        func(ctx context.Context, key string) error { return p.site.Load().directories.Handle(ctx, key) },
 		files.KindPoll:         func(ctx context.Context, key string) error { return p.site.Load().files.HandlePoll(ctx, key) },
 		reconcile.Kind:         func(ctx context.Context, key string) error { return p.site.Load().reconcile.Handle(ctx, key) },
 		reconcile.TaskPlan:     func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandlePlan(ctx, key) },
@@ -247,6 +250,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if s.files, err = p.newFiles(s); err != nil {
 		return nil, err
 	}
+	if s.directories, err = p.newDirectories(s); err != nil {
+		return nil, err
+	}
 	if s.outbox, err = p.newOutbox(ctx, s, s.clients); err != nil {
 		return nil, err
 	}
@@ -302,7 +308,7 @@ func (s *site) run(ctx context.Context) {
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
 	wg.Go(func() {
-		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx), s.reconcile.Begin(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx), s.directories.Begin(ctx), s.reconcile.Begin(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)
 		}
 	})

@@ -84,7 +84,7 @@ func (s *site) target(t configs.Target) (outbox.Target, error) {
 // formOf stands for what the configuration says of who has an account at a target
 // and what it holds.
 func formOf(cfg *configs.Config, t configs.Target, address string) (string, error) {
-	raw, err := json.Marshal(struct {
+	return hashed(struct {
 		URL     string
 		Users   configs.Scope
 		Release []configs.Release
@@ -93,6 +93,11 @@ func formOf(cfg *configs.Config, t configs.Target, address string) (string, erro
 		Roles   []configs.Role
 		Types   []configs.AttributeType
 	}{address, t.Users, t.Release, t.Groups, t.Leave, cfg.Roles, cfg.AttributeTypes()})
+}
+
+// hashed stands for plain data: other data has another.
+func hashed(v any) (string, error) {
+	raw, err := json.Marshal(v)
 	if err != nil {
 		return "", err
 	}

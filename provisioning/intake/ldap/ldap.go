@@ -214,8 +214,15 @@ func (r *Reader) Begin(ctx context.Context) error {
 // ErrNotFound: there is no such source.
 var ErrNotFound = errors.New("there is no such directory among the sources")
 
-// AskFull has everything read the next time, and that is now. It is called in
-// the transaction of whoever wants it.
+// Ask has a source be read now. It is called in the transaction of whoever wants it.
+func (r *Reader) Ask(tx store.Tx, id string) error {
+	if r.sources[id] == nil {
+		return ErrNotFound
+	}
+	return task.Add(tx, Kind, id, r.c.Now())
+}
+
+// AskFull is Ask, and everything is read, whatever is told of changes.
 func (r *Reader) AskFull(tx store.Tx, id string) error {
 	if r.sources[id] == nil {
 		return ErrNotFound
@@ -228,7 +235,7 @@ func (r *Reader) AskFull(tx store.Tx, id string) error {
 	if err := states.Put(tx, st); err != nil {
 		return err
 	}
-	return task.Add(tx, Kind, id, r.c.Now())
+	return r.Ask(tx, id)
 }
 
 // Resume is the part of guard.Config.Resume that is about sources of this kind:
@@ -321,18 +328,6 @@ func (r *Reader) StateOf(ctx context.Context, id string) (Status, error) {
 		}
 	}
 	return Status{}, ErrNotFound
-}
-
-// CountTx is how many people of a scope of the guard there are, if it is one of
-// these sources.
-func (r *Reader) CountTx(tx store.Tx, scope string) (n int, mine bool, err error) {
-	for id, s := range r.sources {
-		if s.scope() == scope {
-			st, _, err := states.Get(tx, id)
-			return st.People, true, err
-		}
-	}
-	return 0, false, nil
 }
 
 // method is how a server says what changed.
