@@ -168,3 +168,13 @@ func (q Query) Cut(all []*Resource) (Page, error) {
 	}
 	return p, nil
 }
+
+// Earlier reports whether a position that Cut gave comes before another of the
+// same query.
+func (q Query) Earlier(a, b string) bool {
+	var x, y place
+	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
+		return false
+	}
+	return q.Sort.compare(x, y) < 0
+}

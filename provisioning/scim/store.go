@@ -39,6 +39,14 @@ type Walker interface {
 	Walk(ctx context.Context, q Query) (Page, error)
 }
 
+// An Ordered Walker says which of two positions of one query comes first. Then
+// several walks by number with the same query, which can not be told apart, leave
+// nobody out.
+type Ordered interface {
+	Walker
+	Earlier(q Query, a, b string) bool
+}
+
 // A MemberStore is a Store of groups that changes who is in one without reading
 // everybody who is. The server uses it for every PATCH that can be said so.
 type MemberStore interface {

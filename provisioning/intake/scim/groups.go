@@ -27,7 +27,7 @@ type groups struct {
 }
 
 var (
-	_ rfc.Walker      = groups{}
+	_ rfc.Ordered     = groups{}
 	_ rfc.MemberStore = groups{}
 )
 

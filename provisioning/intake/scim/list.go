@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -189,6 +190,7 @@ func each[T any](list []string, of func(string) seq[T]) seq[T] {
 // A spot is a place in a walk over all users of a client: in the order of its
 // stores, and inside a store as the walk is ordered.
 type spot struct {
+	Turn  int // of the store
 	Store string
 	Place provisioning.Place
 }
@@ -263,8 +265,20 @@ func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provi
 				return rfc.Page{}, err
 			}
 			p.Resources = append(p.Resources, r)
-			last = spot{userStore, by.Place(*u)}
+			last = spot{i, userStore, by.Place(*u)}
 		}
 	}
 	return p, nil
 }
+
+// Earlier is as in [rfc.Ordered].
+func (s users) Earlier(q rfc.Query, a, b string) bool {
+	var x, y spot
+	if q.Filter != nil || json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil || x.Store == "" {
+		return q.Earlier(a, b)
+	}
+	return cmp.Or(cmp.Compare(x.Turn, y.Turn), cmp.Compare(x.Place.Value, y.Place.Value), cmp.Compare(x.Place.Key, y.Place.Key)) < 0
+}
+
+// Earlier is as in [rfc.Ordered].
+func (s groups) Earlier(q rfc.Query, a, b string) bool { return q.Earlier(a, b) }

@@ -16,7 +16,7 @@ type users struct {
 	memo *memo
 }
 
-var _ rfc.Walker = users{}
+var _ rfc.Ordered = users{}
 
 // Get returns a user of the client's stores.
 func (s users) Get(ctx context.Context, id string) (*rfc.Resource, error) {

@@ -141,6 +141,16 @@ func (s *Store) Walk(_ context.Context, q scim.Query) (scim.Page, error) {
 	return page(found, total, follow > 0), nil
 }
 
+// Earlier is as in [scim.Ordered].
+func (s *Store) Earlier(q scim.Query, a, b string) bool {
+	if !q.Sort.IsZero() {
+		return q.Earlier(a, b)
+	}
+	x, err1 := strconv.ParseUint(a, 10, 64)
+	y, err2 := strconv.ParseUint(b, 10, 64)
+	return err1 == nil && err2 == nil && x < y
+}
+
 func page(rows []*row, total int, more bool) scim.Page {
 	p := scim.Page{Total: total}
 	for _, r := range rows {

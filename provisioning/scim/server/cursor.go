@@ -81,9 +81,9 @@ const (
 // next one goes on there and not at a number that means somebody else since
 // others were deleted. Where nothing is remembered the Store counts.
 //
-// Two walks of one client with the same query can not be told apart. So what
-// one left is not overwritten until somebody has taken it: then who is later
-// may see somebody twice, but leaves nobody out.
+// Two walks of one client with the same query can not be told apart. So of the
+// positions at which they wait the earliest is kept until all have gone on: then
+// somebody may be seen twice, but nobody is left out.
 type walks struct {
 	mu  sync.Mutex
 	at  map[stop]*ended
@@ -101,7 +101,7 @@ type ended struct {
 	until    time.Time
 }
 
-func (ws *walks) put(w walk, start int, position string, now time.Time) {
+func (ws *walks) put(w walk, start int, position string, now time.Time, earlier func(a, b string) bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.at == nil {
@@ -119,6 +119,8 @@ func (ws *walks) put(w walk, start int, position string, now time.Time) {
 		ws.old = append(ws.old, k)
 	case e.waiting == 0 || !now.Before(e.until):
 		e.position, e.waiting = position, 0
+	case earlier != nil && earlier(position, e.position):
+		e.position = position
 	}
 	e.waiting++
 	e.until = now.Add(walkTimeout)

@@ -78,7 +78,7 @@ func (s *Server) list(ctx context.Context, in []*Resource, par params) (reply, e
 			}
 		}
 		if page.Next != "" {
-			s.walks.put(walk, q.Start+len(l.items), page.Next, s.Now())
+			s.walks.put(walk, q.Start+len(l.items), page.Next, s.Now(), q.earlier(parts))
 		}
 	}
 	return reply{status: http.StatusOK, body: l.encode()}, nil
@@ -150,6 +150,21 @@ type query struct {
 func (q query) of(p part) query {
 	q.Filter, q.Wants = p.filter, p.proj.Wants
 	return q
+}
+
+// earlier says which of two positions of the query comes first; nil: nobody knows.
+func (q query) earlier(parts []part) func(a, b string) bool {
+	if len(parts) > 1 {
+		return nil
+	}
+	one := q.of(parts[0]).Query
+	switch st := parts[0].res.Store.(type) {
+	case scim.Ordered:
+		return func(a, b string) bool { return st.Earlier(one, a, b) }
+	case scim.Walker:
+		return nil
+	}
+	return one.Earlier
 }
 
 type found struct {
