@@ -277,7 +277,12 @@ func (c *Connector) Members(ctx context.Context, id string) iter.Seq2[string, er
 			yield("", err)
 			return
 		}
+		seen := map[string]bool{} // some list a member as often as it was added
 		for _, id := range memberIDs(r) {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
 			if !yield(id, nil) {
 				return
 			}

@@ -1,6 +1,7 @@
 // The SCIM 2.0 server that is npm's scimmy, with its resources in memory.
 // Environment: PORT, TOKEN. For the test itself: POST /_fail/3/429 has the next
-// three requests fail so, GET /_log tells what arrived, GET /_users what is there.
+// three requests fail so, GET /_log tells what arrived, GET /_users and /_groups
+// what is there.
 import crypto from 'node:crypto';
 import express from 'express';
 import SCIMMY from 'scimmy';
@@ -8,36 +9,41 @@ import SCIMMYRouters from 'scimmy-routers';
 
 const { PORT, TOKEN } = process.env;
 const users = new Map();
+const groups = new Map();
 const log = [];
 let failures = 0;
 let status = 503;
 
-const found = id => {
-  const user = users.get(id);
-  if (!user) throw new SCIMMY.Types.Error(404, null, `there is no ${id}`);
-  return user;
+const found = (all, id) => {
+  const one = all.get(id);
+  if (!one) throw new SCIMMY.Types.Error(404, null, `there is no ${id}`);
+  return one;
 };
-SCIMMY.Resources.declare(SCIMMY.Resources.User)
+// keep has resources of a type in memory, each with a name of its own.
+const keep = (type, all, name) => SCIMMY.Resources.declare(type)
   .ingress((resource, instance) => {
     const id = resource.id ?? crypto.randomUUID();
-    const name = u => String(u.userName).toLowerCase();
-    for (const [other, user] of users) {
-      if (other !== id && name(user) === name(instance)) throw new SCIMMY.Types.Error(409, 'uniqueness', 'userName is taken');
+    const folded = r => String(r[name]).toLowerCase();
+    for (const [other, one] of all) {
+      if (other !== id && folded(one) === folded(instance)) throw new SCIMMY.Types.Error(409, 'uniqueness', `${name} is taken`);
     }
-    if (resource.id) found(resource.id);
+    if (resource.id) found(all, resource.id);
     const now = new Date().toISOString();
-    const made = users.get(id)?.meta.created ?? now;
-    const user = { ...JSON.parse(JSON.stringify(instance)), id, meta: { created: made, lastModified: now } };
-    users.set(id, user);
-    return user;
+    const made = all.get(id)?.meta.created ?? now;
+    const one = { ...JSON.parse(JSON.stringify(instance)), id, meta: { created: made, lastModified: now } };
+    all.set(id, one);
+    return one;
   })
-  .egress(resource => (resource.id ? found(resource.id) : [...users.values()]))
-  .degress(resource => { found(resource.id); users.delete(resource.id); });
+  .egress(resource => (resource.id ? found(all, resource.id) : resource.filter?.match([...all.values()]) ?? [...all.values()]))
+  .degress(resource => { found(all, resource.id); all.delete(resource.id); });
+keep(SCIMMY.Resources.User, users, 'userName');
+keep(SCIMMY.Resources.Group, groups, 'displayName');
 SCIMMY.Config.set({ patch: true, filter: { supported: true, maxResults: 200 } });
 
 const app = express();
 app.get('/_log', (req, res) => res.json(log));
 app.get('/_users', (req, res) => res.json([...users.values()]));
+app.get('/_groups', (req, res) => res.json([...groups.values()]));
 app.post('/_fail/:times/:status', (req, res) => {
   failures = Number(req.params.times);
   status = Number(req.params.status);
