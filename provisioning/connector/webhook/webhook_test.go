@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,15 +256,16 @@ func TestEventSaysWhatTheAccountIs(t *testing.T) {
 
 func TestRepeatedDeliveryIsTheSameMessage(t *testing.T) {
 	t.Parallel()
-	clock := time.Unix(1_800_000_000, 0)
-	w, r, a := open(t, Config{Now: func() time.Time { return clock }})
+	var clock atomic.Int64
+	clock.Store(1_800_000_000)
+	w, r, a := open(t, Config{Now: func() time.Time { return time.Unix(clock.Load(), 0) }})
 	want := connector.Account{ExternalID: "0199-ana", UserName: "ana", Active: true}
 	for _, trick := range []connectortest.Trick{connectortest.Fail(500, ""), connectortest.DropReply(), connectortest.Fail(404, "")} {
 		a.Next(1, trick)
 		if _, err := w.Sync(t.Context(), want, ""); connector.ClassOf(err) != connector.Transient || err == nil {
 			t.Errorf("got %v, want transient", err)
 		}
-		clock = clock.Add(time.Minute)
+		clock.Add(60)
 	}
 	if _, err := w.Sync(t.Context(), want, ""); err != nil {
 		t.Fatal(err)
