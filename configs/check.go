@@ -246,6 +246,14 @@ func (k *checker) attributeName(at where, name string) {
 
 func (k *checker) provider(at where, p IdentityProvider) {
 	k.exactlyOne(at, "an identity provider", "oidc", "saml")
+	if p.Probe != nil {
+		if p.OIDC == nil {
+			k.say(at.key("probe"), "only a provider that speaks OpenID Connect can be asked about people", "remove the line")
+		}
+		if p.Probe.Every > 0 && p.Probe.Every < 10*time.Minute {
+			k.say(at.key("probe").key("every"), "the provider would be asked about everybody all the time", "write 10m or more, such as 24h")
+		}
+	}
 	for i, c := range k.Clients {
 		if c.ID == p.ID && p.ID != "" {
 			k.say(where("clients").index(i).key("id"), fmt.Sprintf("the id %q is that of an identity provider", p.ID), "choose another, so that nobody mistakes who said what")

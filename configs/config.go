@@ -196,6 +196,8 @@ type IdentityProvider struct {
 	Scopes Some[string] `yaml:"scopes"`
 	// Provisioning makes and updates users just in time.
 	Provisioning Provisioning `yaml:"provisioning"`
+	// Probe asks now and then whether people are still there; of a provider that speaks OpenID Connect. Left out: never.
+	Probe *Probe `yaml:"probe"`
 }
 
 // OIDC is an OpenID Connect provider.

@@ -58,6 +58,16 @@ type Inactive struct {
 	Then string `yaml:"then" jsonschema:"enum=disable,enum=delete,default=disable"`
 }
 
+// Probe asks an OpenID provider now and then whether people are still there, with a refresh token that is kept sealed.
+type Probe struct {
+	// By is what is asked: `refresh_token`, whether the token is renewed, or `userinfo` too.
+	By string `yaml:"by" jsonschema:"enum=refresh_token,enum=userinfo,default=refresh_token"`
+	// Every is how often a person is asked about.
+	Every time.Duration `yaml:"every" jsonschema:"default=24h"`
+	// Confirmations is how often in a row the provider must say a clear no, before the person is disabled. A provider that fails says nothing.
+	Confirmations int `yaml:"confirmations" jsonschema:"default=3,minimum=1"`
+}
+
 // guardLimits checks limits.
 func (k *checker) guardLimits(at where, l GuardLimits) {
 	for name, a := range map[string]*Allowance{"removals": l.Removals, "memberships": l.Memberships, "sensitive": l.Sensitive} {

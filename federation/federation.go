@@ -50,6 +50,10 @@ type Identity struct {
 	// statement ("no groups"); an absent name is silence.
 	Attributes map[string][]string
 	Context    Context
+	// Renewal is what the provider gave for asking about the person again: an
+	// OIDC refresh token. Empty unless the provider is configured to ask for it.
+	// Never shown, never logged.
+	Renewal string
 	// Once lists what this sign-in used up. Whoever acts on the Identity
 	// records every entry in the transaction that acts, and refuses the whole
 	// sign-in with ReasonReplayed if one is there already.
@@ -134,6 +138,10 @@ func StateOf(r *http.Request) (string, error) {
 
 // ErrRefused is what every Refusal is, by errors.Is.
 var ErrRefused = errors.New("sign-in refused")
+
+// ErrGone: the identity provider says, in so many words, that what it gave for a
+// person is not good any more. That it can not be reached, or fails, is not this.
+var ErrGone = errors.New("the identity provider does not vouch for the person any more")
 
 // ErrUnavailable: the identity provider can not be reached or gives rubbish;
 // trying later may help. A Refusal with ReasonUnavailable is it, by errors.Is.

@@ -766,6 +766,7 @@ var tableText = map[string]string{
 	"flip":           "Which large change of a group's members is in force, until its shifts are edges. The key is the group's ID.",
 	"evidence":       "A sign that somebody has left, or is about to: what says so, since when, and what came of it. The key is the tuple (user, kind, source).",
 	"gateway_key":    "The gateway's own secrets: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
+	"grant":          "What an identity provider gave for asking about a person again, where `probe` says so: a refresh token, sealed. The key is `PROVIDER/USER`.",
 	"group":          "The directory's own groups. The key is the group's ID.",
 	"guard_case":     "What a person has to decide: everything that would be taken away in one scope since a limit was passed. The key is the case's ID.",
 	"guard_item":     "What somebody wanted to take away, and what the mass-change guard said. The key is the tuple (scope, kind, subject, object). Kept for 32 days, or as long as it waits for a decision.",

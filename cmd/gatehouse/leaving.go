@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/federation/oidc"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
@@ -160,6 +162,14 @@ func (p *process) newLifecycle(s *site) *lifecycle.Lifecycle {
 		// have lost its own data.
 		Guarded:     func(by provisioning.Source) bool { return s.clients.Of(by) != nil || by == lifecycle.By },
 		EndSessions: s.endSessions,
+	}
+	s.asked, c.Sealer, c.Probes = map[string]*oidc.Provider{}, p.sealer, map[string]lifecycle.Probe{}
+	for _, idp := range s.cfg.IdentityProviders {
+		if pr := idp.Probe; pr != nil {
+			c.Probes[idp.ID] = lifecycle.Probe{Every: pr.Every, Confirmations: pr.Confirmations, Ask: func(ctx context.Context, renewal, subject string) (string, error) {
+				return s.asked[idp.ID].Renew(ctx, renewal, subject, pr.By == "userinfo")
+			}}
+		}
 	}
 	for _, u := range s.cfg.UserStores {
 		if i := u.Inactive; i != nil {

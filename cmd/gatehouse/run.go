@@ -77,6 +77,7 @@ type site struct {
 	directory   *provisioning.Directory
 	guard       *guard.Guard
 	lifecycle   *lifecycle.Lifecycle
+	asked       map[string]*oidc.Provider // about people who signed in there
 	files       *files.Files
 	directories *intakeldap.Reader
 	writers     map[string]*csv.Connector // by target
@@ -138,6 +139,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		reconcile.Kind:         func(ctx context.Context, key string) error { return p.site.Load().reconcile.Handle(ctx, key) },
 		reconcile.TaskPlan:     func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandlePlan(ctx, key) },
 		reconcile.TaskStray:    func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandleStray(ctx, key) },
+		lifecycle.TaskProbe:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleProbe(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	}})
 	return p, nil
@@ -282,6 +284,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	var providers []gateway.Provider
 	for i, idp := range cfg.IdentityProviders {
 		made, err := p.provider(ctx, cfg, i)
+		if asked, ok := made.Provider.(*oidc.Provider); ok && err == nil {
+			s.asked[idp.ID] = asked
+		}
 		if err != nil {
 			return nil, fmt.Errorf("identity provider %s: %w", idp.ID, err)
 		}
@@ -396,6 +401,7 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 				return g, err
 			}
 		}
+		oc.Renew = c.Probe != nil
 		made, err := oidc.New(oc)
 		g.Provider = made
 		return g, err

@@ -74,6 +74,8 @@ type OP struct {
 	codes   map[string]opGrant
 	tickets map[string]opTicket
 	tokens  map[string]opGrant
+	refresh map[string]opGrant // good for one use each
+	gone    map[string]bool    // IDs of people who have left
 	seen    map[string]time.Time // jti of client assertions
 	counts  map[string]int
 	fault   OPFault
@@ -116,6 +118,8 @@ func NewOP(cfg OPConfig) *OP {
 		codes:   map[string]opGrant{},
 		tickets: map[string]opTicket{},
 		tokens:  map[string]opGrant{},
+		refresh: map[string]opGrant{},
+		gone:    map[string]bool{},
 		seen:    map[string]time.Time{},
 		counts:  map[string]int{},
 	}
@@ -215,7 +219,7 @@ func (op *OP) discovery(w http.ResponseWriter, _ *http.Request) {
 		"scopes_supported":                               []string{"openid", "profile", "email"},
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query", "form_post"},
-		"grant_types_supported":                          []string{"authorization_code"},
+		"grant_types_supported":                          []string{"authorization_code", "refresh_token"},
 		"subject_types_supported":                        []string{"public"},
 		"id_token_signing_alg_values_supported":          algs,
 		"token_endpoint_auth_methods_supported":          []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "none"},
@@ -401,8 +405,13 @@ func (op *OP) token(w http.ResponseWriter, r *http.Request) {
 		fail(http.StatusUnauthorized, "invalid_client", err.Error())
 		return
 	}
-	if r.PostForm.Get("grant_type") != "authorization_code" {
-		fail(http.StatusBadRequest, "unsupported_grant_type", "only authorization_code is supported")
+	switch r.PostForm.Get("grant_type") {
+	case "authorization_code":
+	case "refresh_token":
+		op.renew(w, r, client.ID, fail)
+		return
+	default:
+		fail(http.StatusBadRequest, "unsupported_grant_type", "only authorization_code and refresh_token are supported")
 		return
 	}
 	code, now := r.PostForm.Get("code"), op.cfg.Now()
@@ -436,10 +445,49 @@ func (op *OP) token(w http.ResponseWriter, r *http.Request) {
 		"scope":        strings.Join(g.scope, " "),
 		"id_token":     op.idToken(key, g, fault),
 	}
+	if slices.Contains(g.scope, "offline_access") {
+		doc["refresh_token"] = op.renewal(g)
+	}
 	if fault.Response != nil {
 		fault.Response(doc)
 	}
 	writeJSON(w, http.StatusOK, doc)
+}
+
+// renewal makes a refresh token.
+func (op *OP) renewal(g opGrant) string {
+	token := rand.Text()
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.refresh[token] = g
+	return token
+}
+
+// renew exchanges a refresh token for another and an access token (RFC 6749 section 6).
+func (op *OP) renew(w http.ResponseWriter, r *http.Request, client string, fail func(int, string, string)) {
+	token, now := r.PostForm.Get("refresh_token"), op.cfg.Now()
+	op.mu.Lock()
+	g, ok := op.refresh[token]
+	delete(op.refresh, token)
+	if ok = ok && g.client == client && !op.gone[g.person.ID]; ok {
+		g.issued, g.token = now, rand.Text()
+		op.tokens[g.token] = g
+	}
+	op.mu.Unlock()
+	if !ok {
+		fail(http.StatusBadRequest, "invalid_grant", "the refresh token is not valid")
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"access_token": g.token, "token_type": "Bearer", "expires_in": int(opTokenLife / time.Second), "refresh_token": op.renewal(g),
+	})
+}
+
+// Leave makes a person leave: nothing that was given for them is good any more.
+func (op *OP) Leave(id string) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.gone[id] = true
 }
 
 func (op *OP) idToken(key opKey, g opGrant, fault OPFault) string {
@@ -496,9 +544,10 @@ func (op *OP) userinfo(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	op.mu.Lock()
 	g, ok := op.tokens[token]
+	gone := op.gone[g.person.ID]
 	key, fault := op.keys[0], op.fault.With(g.fault)
 	op.mu.Unlock()
-	if !strings.EqualFold(scheme, "Bearer") || !ok || op.cfg.Now().Sub(g.issued) > opTokenLife {
+	if !strings.EqualFold(scheme, "Bearer") || !ok || gone || op.cfg.Now().Sub(g.issued) > opTokenLife {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		http.Error(w, "the access token is not valid", http.StatusUnauthorized)
 		return

@@ -23,7 +23,8 @@
 // token a second time with a reason of its own (token.go).
 //
 // It knows nothing of users, and keeps no tokens: the access token is used for
-// userinfo and forgotten, refresh tokens are never asked for.
+// userinfo and forgotten. Where Config.Renew says so, a refresh token is asked for
+// and handed on in the Identity, for asking later whether the person is still there.
 package oidc
 
 import (
@@ -101,6 +102,8 @@ type Config struct {
 	// in the query. One that comes the other way is refused.
 	FormPost bool
 	UserInfo UserInfo
+	// Renew asks for a refresh token, with the scope offline_access.
+	Renew bool
 	// GroupsClaim is the claim that groups are taken from; groups if empty.
 	// Where the provider says that there are too many to list, the sign-in is
 	// refused, unless GroupsURL is where to GET them with the access token: a
@@ -171,6 +174,9 @@ func (c Config) withDefaults() Config {
 	}
 	if !slices.Contains(c.Scopes, "openid") {
 		c.Scopes = append([]string{"openid"}, c.Scopes...)
+	}
+	if c.Renew && !slices.Contains(c.Scopes, "offline_access") {
+		c.Scopes = append(slices.Clone(c.Scopes), "offline_access")
 	}
 	if c.GroupsClaim == "" {
 		c.GroupsClaim = "groups"
@@ -387,7 +393,11 @@ func (p *Provider) finish(r *http.Request, pending federation.Pending) (federati
 	if err := subject(name); err != nil {
 		return none, federation.Refuse(federation.ReasonClaims, "the claim %s %w", p.cfg.SubjectClaim, err)
 	}
+	if !p.cfg.Renew {
+		tokens.refresh = ""
+	}
 	return federation.Identity{
+		Renewal:    tokens.refresh,
 		Ref:        federation.Ref{Issuer: p.cfg.Issuer, Subject: name},
 		Provider:   p.cfg.ID,
 		Attributes: attrs,

@@ -40,20 +40,15 @@ func (p *Provider) oauth(m published) *oauth2.Config {
 }
 
 // tokens are what the token endpoint gave.
-type tokens struct{ id, access string }
+type tokens struct{ id, access, refresh string }
 
 // exchange gives code and verifier for tokens.
 func (p *Provider) exchange(ctx context.Context, m published, code, verifier string) (tokens, error) {
-	opts := []oauth2.AuthCodeOption{oauth2.VerifierOption(verifier)}
-	if p.signer != nil {
-		a, err := p.assertion(m)
-		if err != nil {
-			return tokens{}, federation.Refuse(ReasonTokenEndpoint, "sign the client assertion: %w", err)
-		}
-		opts = append(opts,
-			oauth2.SetAuthURLParam("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-			oauth2.SetAuthURLParam("client_assertion", a))
+	opts, err := p.proof(m)
+	if err != nil {
+		return tokens{}, err
 	}
+	opts = append(opts, oauth2.VerifierOption(verifier))
 	tok, err := p.oauth(m).Exchange(gooidc.ClientContext(ctx, p.client), code, opts...)
 	if err != nil {
 		return tokens{}, exchangeRefused(err)
@@ -65,7 +60,22 @@ func (p *Provider) exchange(ctx context.Context, m published, code, verifier str
 	if id == "" {
 		return tokens{}, federation.Refuse(ReasonToken, "the token endpoint gave none")
 	}
-	return tokens{id: id, access: tok.AccessToken}, nil
+	return tokens{id: id, access: tok.AccessToken, refresh: tok.RefreshToken}, nil
+}
+
+// proof is how the client proves itself beyond what x/oauth2 does.
+func (p *Provider) proof(m published) ([]oauth2.AuthCodeOption, error) {
+	if p.signer == nil {
+		return nil, nil
+	}
+	a, err := p.assertion(m)
+	if err != nil {
+		return nil, federation.Refuse(ReasonTokenEndpoint, "sign the client assertion: %w", err)
+	}
+	return []oauth2.AuthCodeOption{
+		oauth2.SetAuthURLParam("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+		oauth2.SetAuthURLParam("client_assertion", a),
+	}, nil
 }
 
 // exchangeRefused tells a provider that says no from one that is not there. The

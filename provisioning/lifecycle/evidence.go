@@ -139,6 +139,9 @@ func (l *Lifecycle) forget(tx store.Tx, userID string) error {
 	if err := l.forgetNotices(tx, userID); err != nil {
 		return err
 	}
+	if err := l.forgetGrants(tx, userID); err != nil {
+		return err
+	}
 	return seens.Delete(tx, userID)
 }
 

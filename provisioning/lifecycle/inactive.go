@@ -114,6 +114,9 @@ func (l *Lifecycle) SignedIn(tx store.Tx, u provisioning.User, id federation.Ide
 	if err := l.forgetNotices(tx, u.ID); err != nil {
 		return err
 	}
+	if err := l.granted(tx, u, id); err != nil {
+		return err
+	}
 	return l.seen(tx, u.ID)
 }
 

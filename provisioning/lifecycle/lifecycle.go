@@ -47,7 +47,11 @@ type Config struct {
 	Audit func(tx store.Tx, e audit.Event) error
 	// Inactive says, by user store, when who does not sign in has left.
 	Inactive map[string]Inactivity
-	Now      func() time.Time // nil: time.Now
+	// Probes ask identity providers about people, by provider.
+	Probes map[string]Probe
+	// Sealer seals what providers give for asking again. nil: nothing is kept.
+	Sealer *store.Sealer
+	Now    func() time.Time // nil: time.Now
 }
 
 // A Lifecycle watches who comes and goes.

@@ -43,6 +43,7 @@ type place struct {
 	writes atomic.Int64
 	reads  atomic.Int64
 	before func(*http.Request) bool // false: the request gets a 503
+	hook   atomic.Value             // func(), at each request
 }
 
 func newPlace(t testing.TB) *place {
@@ -61,6 +62,9 @@ func newPlace(t testing.TB) *place {
 			p.reads.Add(1)
 		} else {
 			p.writes.Add(1)
+		}
+		if hook, ok := p.hook.Load().(func()); ok {
+			hook()
 		}
 		if !p.before(r) {
 			w.WriteHeader(http.StatusServiceUnavailable)
