@@ -74,8 +74,8 @@ type OP struct {
 	codes   map[string]opGrant
 	tickets map[string]opTicket
 	tokens  map[string]opGrant
-	refresh map[string]opGrant // good for one use each
-	gone    map[string]bool    // IDs of people who have left
+	refresh map[string]opGrant   // good for one use each
+	gone    map[string]bool      // IDs of people who have left
 	seen    map[string]time.Time // jti of client assertions
 	counts  map[string]int
 	fault   OPFault
