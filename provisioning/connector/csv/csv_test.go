@@ -412,3 +412,50 @@ func TestB11_FilesGoNowhereElse(t *testing.T) {
 	}
 }
 func sha(b []byte) [32]byte { return sha256.Sum256(b) }
+
+// What changes while a file is written is in the next one, whether or not this one
+// has it already.
+func TestAChangeWhileAFileIsWrittenIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	during := &hooked{Place: folder.Local(dir)}
+	conf := config(open(t), during)
+	conf.Delta = true
+	c := csv.New(conf)
+	ana := connector.Account{ExternalID: "1", UserName: "ana", Active: true}
+	id := sync1(t, c, ana, "")
+	during.hook = func() {
+		ana.UserName = "anna"
+		sync1(t, c, ana, id)
+	}
+	write(t, c)
+	during.hook = func() {}
+	write(t, c)
+	if got := replayed(t, dir); len(names(t, dir)) != 2 || len(got) != 1 || got[0].UserName != "anna" {
+		t.Errorf("%d files say %v", len(names(t, dir)), got)
+	}
+}
+
+// hooked is a place where something happens once a file is there.
+type hooked struct {
+	folder.Place
+	hook func()
+}
+
+func (h *hooked) Open(ctx context.Context) (folder.Folder, error) {
+	f, err := h.Place.Open(ctx)
+	return &hookedFolder{f, h}, err
+}
+
+type hookedFolder struct {
+	folder.Folder
+	h *hooked
+}
+
+func (h *hookedFolder) Write(name string, fn func(io.Writer) error) error {
+	err := h.Folder.Write(name, fn)
+	if strings.HasSuffix(name, ".csv") {
+		h.h.hook()
+	}
+	return err
+}

@@ -37,8 +37,9 @@ func (c *Connector) Write(ctx context.Context) error {
 		if upTo, changed = n.Seq, false; err != nil {
 			return err
 		}
-		for range c.changedRows(tx, 1) {
+		for _, err := range c.changedRows(tx, 1) {
 			changed = true
+			return err
 		}
 		return nil
 	})

@@ -67,7 +67,7 @@ func (s *source) read(file io.Reader) iter.Seq2[row, error] {
 		seen := map[[16]byte]bool{}
 		for n := int64(1); ; n++ {
 			cells, err := t.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {
@@ -104,7 +104,7 @@ func (s *source) open(file io.Reader) (*table, error) {
 		_, _ = buf.Discard(3)
 	}
 	first, err := buf.Peek(buf.Size())
-	if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 		return nil, err
 	}
 	if len(first) == 0 {
@@ -114,7 +114,7 @@ func (s *source) open(file io.Reader) (*table, error) {
 	t.csv = csv.NewReader(t.bound)
 	t.csv.Comma = separator(first)
 	heads, err := t.next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil, refuse(ReasonEmpty, "the file is empty")
 	}
 	if err != nil {
