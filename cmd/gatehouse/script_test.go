@@ -28,7 +28,7 @@ import (
 //	answers STATUS URL   waits until GET answers with this status
 //	signin URL USER      signs in with a browser of its own, which must reach URL
 //	logged FILE TEXT     waits until a file holds a text
-//	signal NAME          signals the program in the background: HUP, TERM
+//	signal NAME          signals the program in the background: HUP, TERM, INT
 func TestStories(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -144,10 +144,10 @@ func signInOnce(t *testing.T, ts *testscript.TestScript, neg bool, args []string
 }
 
 func signalGateway(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT}
 	running := ts.BackgroundCmds()
 	if neg || len(args) != 1 || signals[args[0]] == 0 || len(running) == 0 {
-		ts.Fatalf("usage: signal HUP|TERM, with a program in the background")
+		ts.Fatalf("usage: signal HUP|TERM|INT, with a program in the background")
 	}
 	ts.Check(running[len(running)-1].Process.Signal(signals[args[0]]))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,7 @@ func (a *admin) importFile(cmd *cobra.Command, in io.Reader, path string, o impo
 			return err
 		}
 	}
+	ctx = context.WithoutCancel(ctx) // what is done is shown
 	raw, err := a.call(ctx, "GET", "import", url.Values{"id": {imp.ID}}, &imp)
 	if err != nil {
 		return err

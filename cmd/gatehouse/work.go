@@ -12,24 +12,28 @@ import (
 func (a *admin) follow(ctx context.Context, kind, key string, m *meter) error {
 	watch, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	after := context.WithoutCancel(ctx) // Ctrl-C
+	work, halt := context.WithCancel(after)
 	if a.work != nil {
 		worked := make(chan struct{})
 		go func() {
 			defer close(worked)
-			if err := a.workOn(ctx, kind, key); err != nil {
+			if err := a.workOn(work, kind, key); err != nil {
 				stop(err)
 			}
 		}()
 		defer func() { <-worked }()
 	}
+	defer halt()
 	t, err := a.watch(watch, kind, key, m)
+	if ctx.Err() != nil {
+		t, err = a.pause(after, halt, kind, key)
+	}
 	switch {
-	case ctx.Err() != nil:
-		return a.pause(context.WithoutCancel(ctx), kind, key)
 	case err != nil:
 		return err
 	case t.State == task.Paused:
-		return errNo("it was paused — the same command goes on")
+		return errNo("paused: " + progressLine(t) + " — the same command goes on")
 	}
 	return nil
 }
@@ -37,7 +41,7 @@ func (a *admin) follow(ctx context.Context, kind, key string, m *meter) error {
 // workOn does long work in this process, also when it has to wait.
 func (a *admin) workOn(ctx context.Context, kind, key string) error {
 	for {
-		err := a.work(context.WithoutCancel(ctx), kind, key)
+		err := a.work(ctx, kind, key)
 		var later *task.Retry
 		switch {
 		case errors.Is(err, task.ErrPaused), errors.Is(err, task.ErrCancelled), ctx.Err() != nil:
@@ -53,17 +57,17 @@ func (a *admin) workOn(ctx context.Context, kind, key string) error {
 	}
 }
 
-// pause pauses long work and waits until it stands.
-func (a *admin) pause(ctx context.Context, kind, key string) error {
-	var t task.Task
-	if _, err := a.call(ctx, "POST", "task/pause", taskQuery(kind, key), &t); err != nil {
-		return err
+// pause pauses long work, halts it if it is done in this process, and waits until
+// it stands. What was done before that is done.
+func (a *admin) pause(ctx context.Context, halt func(), kind, key string) (t task.Task, err error) {
+	_, err = a.call(ctx, "POST", "task/pause", taskQuery(kind, key), &t)
+	halt()
+	if err != nil {
+		_, err = a.call(ctx, "GET", "task", taskQuery(kind, key), &t)
 	}
-	for t.State == task.Running {
+	for err == nil && t.State == task.Running {
 		time.Sleep(watchEvery)
-		if _, err := a.call(ctx, "GET", "task", taskQuery(kind, key), &t); err != nil {
-			return err
-		}
+		_, err = a.call(ctx, "GET", "task", taskQuery(kind, key), &t)
 	}
-	return errNo("paused: " + progressLine(t) + " — the same command goes on")
+	return t, err
 }

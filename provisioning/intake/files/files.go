@@ -138,10 +138,13 @@ func New(c Config) (*Files, error) {
 	return f, nil
 }
 
-// Begin sees to it that folders are looked at. It is called when the
-// configuration is in force.
+// Begin sees to it that folders are looked at, and clears away what is over. It
+// is called when the configuration is in force.
 func (f *Files) Begin(ctx context.Context) error {
 	for id, s := range f.sources {
+		if err := f.tidy(ctx, s); err != nil {
+			return fmt.Errorf("begin with source %s: %w", id, err)
+		}
 		if s.Place == nil {
 			continue
 		}
