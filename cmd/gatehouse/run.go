@@ -172,11 +172,16 @@ func (p *process) run(ctx context.Context) {
 	wg.Wait()
 }
 
+// sweptPages of records are looked at in a minute: all of a large directory's in
+// some hours.
+const sweptPages = 20
+
 // sweep forgets what was used and is too old to be used again anyway, what is left
 // of changes that came to nothing, and what the guard let through long ago.
 func (p *process) sweep(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
+	tried := "" // how far the records of what was tried at targets were looked at
 	for {
 		select {
 		case <-ctx.Done():
@@ -184,6 +189,15 @@ func (p *process) sweep(ctx context.Context) {
 		case <-tick.C:
 		}
 		site := p.site.Load()
+		var err error
+		for page := 0; page < sweptPages && err == nil; page++ {
+			if tried, err = site.outbox.Sweep(ctx, tried); tried == "" {
+				break
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			p.log.Error("sweep", "error", err)
+		}
 		for _, sweep := range []func(context.Context) (bool, error){site.directory.Sweep, site.clients.Sweep, site.guard.Sweep} {
 			for more := true; more && ctx.Err() == nil; {
 				var err error
