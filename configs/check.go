@@ -731,6 +731,7 @@ func (k *checker) client(at where, c Client) {
 	if c.Mode == "persist" && len(c.Targets) > 0 {
 		k.say(at.key("targets"), "a client that persists pushes to no target", "write mode: persist-and-push, or remove the line")
 	}
+	k.pushOnly(at, c)
 	if l := c.Links; l != nil {
 		k.linkedTo(at.key("links").key("identity_provider"), l.IdentityProvider)
 	}
@@ -750,6 +751,26 @@ func (k *checker) client(at where, c Client) {
 		}
 		if b := cred.Bearer; strings.HasPrefix(b.Value(), "gh_") {
 			k.say(p.key("bearer"), "a token that begins with gh_ can only be made by the gateway", "make it with gatehouse clients token add, or choose another")
+		}
+	}
+}
+
+// pushOnly checks a client whose users are kept nowhere.
+func (k *checker) pushOnly(at where, c Client) {
+	if c.Mode != "push-only" {
+		return
+	}
+	if len(k.Targets) == 0 {
+		k.say(at.key("mode"), "there is no target to push to", "add one under targets")
+	}
+	for _, t := range k.Targets {
+		if (t.CSV != nil || t.Webhook != nil) && (len(c.Targets) == 0 || slices.Contains(c.Targets, t.ID)) {
+			k.say(at.key("mode"), fmt.Sprintf("the target %s keeps here what it is told until it is sent", t.ID), "name other targets, or write persist-and-push")
+		}
+	}
+	for key, is := range map[string]bool{"links": c.Links != nil, "groups": len(c.Groups) > 0} {
+		if is {
+			k.say(at.key(key), "a client whose users are kept nowhere has no "+key, "remove the line")
 		}
 	}
 }

@@ -679,8 +679,8 @@ type Client struct {
 	Credentials []Credential `yaml:"credentials"`
 	// UserStores it may use; others, and who is in them, do not exist for it. Names without a store are in the first. Left out: the first user store there is, for `resident` all.
 	UserStores Some[string] `yaml:"user_store"`
-	// Mode says where its users go: into the directory, or from there to targets too. That somebody loses access is told to targets in any case.
-	Mode string `yaml:"mode" jsonschema:"enum=persist,enum=persist-and-push,default=persist"`
+	// Mode says where its users go: into the directory, or from there to targets too, or with `push-only` to targets alone, while the request waits: then nothing about them is kept here but IDs and keyed hashes. That somebody of the directory loses access is told to targets in any case.
+	Mode string `yaml:"mode" jsonschema:"enum=persist,enum=persist-and-push,enum=push-only,default=persist"`
 	// Targets it pushes to. Left out: all.
 	Targets Some[string] `yaml:"targets"`
 	// Profile is the dialect of SCIM that it speaks: what Microsoft Entra, Okta or WSO2 send is made legal before it is read, and counted (`gatehouse clients dialect`). `rfc` takes nothing for anything else.

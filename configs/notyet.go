@@ -40,6 +40,5 @@ var refusedChoice = map[string]string{
 	"algorithms HS384":    "a shared secret can not sign ID tokens here: write RS256, ES256 or EdDSA",
 	"algorithms HS512":    "a shared secret can not sign ID tokens here: write RS256, ES256 or EdDSA",
 	"binding artifact":    "the artifact binding is not built: write redirect or post",
-	"mode push-only":      "clients whose users are kept nowhere are not built yet: write persist-and-push",
 	"groups_overage keep": "more groups than fit are never read as those that were known: write refuse or fetch",
 }

@@ -343,6 +343,11 @@ func owned(before, after User, by Source) error {
 // tooLarge is the Invalid of too many or too long attributes.
 func tooLarge(text string) *Invalid { return &Invalid{"attributes", text} }
 
+// CheckName refuses what can not be a user name in a user store.
+func (d *Directory) CheckName(userStore, name string) error {
+	return d.checkName(userStore, "user_name", name)
+}
+
 // checkName refuses a name that is not one, or that would be read as a name in
 // another user store.
 func (d *Directory) checkName(userStore, field, name string) error {

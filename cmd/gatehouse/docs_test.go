@@ -765,7 +765,7 @@ var tableText = map[string]string{
 	"certificate":    "Certificates from an authority, and the account there, sealed. The key is a host's name, or a name of ACME's own.",
 	"flip":           "Which large change of a group's members is in force, until its shifts are edges. The key is the group's ID.",
 	"evidence":       "A sign that somebody has left, or is about to: what says so, since when, and what came of it. The key is the tuple (user, kind, source).",
-	"gateway_key":    "The gateway's own secrets: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
+	"gateway_key":    "The gateway's own secrets: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `passing` (keys the hashes of users who pass through), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
 	"grant":          "What an identity provider gave for asking about a person again, where `probe` says so: a refresh token, sealed. The key is `PROVIDER/USER`.",
 	"group":          "The directory's own groups. The key is the group's ID.",
 	"guard_case":     "What a person has to decide: everything that would be taken away in one scope since a limit was passed. The key is the case's ID.",
@@ -807,6 +807,7 @@ var tableText = map[string]string{
 	"account_reference": "That the account of one user names another user, such as a manager. The key is the tuple (target, whose account it is, whom it names).",
 	"operation":         "One attempt to make a target agree about a user, without values. The key is the tuple (target, user, slot): the last few of each account are kept.",
 
+	"passing":          "All that is kept of a user of a push-only client: our ID, the IDs of the accounts, and keyed hashes of the names by which the client finds the user. The key is our ID.",
 	"client_assertion": "Assertions by which clients got access tokens, until they are too old to be used again. The key is SHA-256 over client and `jti`.",
 	"client_token":     "Bearer tokens that were made for clients. The key is the token's first part, which is no secret; of the token itself only the hash is kept.",
 }

@@ -11,8 +11,10 @@ import (
 	"sync"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
@@ -29,7 +31,12 @@ func (s *site) takeIn(p *process) (in inbound, err error) {
 	refused := func(code, from string) {
 		p.recorder.Record(audit.Event{Kind: "client.refused", Code: code, From: from})
 	}
+	passages, err := s.passages()
+	if err != nil {
+		return in, err
+	}
 	in.v2, err = scim.New(scim.Config{
+		Passages: passages, Store: p.store, PassKey: p.passing, Audit: p.audit.Append,
 		Base: ours + "v2", Directory: s.directory, Clients: s.clients, Key: p.cursors, Log: p.log, Refused: refused,
 		EndSessions: s.endSessions, Settle: s.settle(p),
 		Now:       p.now,
@@ -38,6 +45,41 @@ func (s *site) takeIn(p *process) (in inbound, err error) {
 	in.v1 = &v1.Handler{Base: ours + "v1", Server: in.v2, At: ours + "v2"}
 	in.token = s.clients.TokenEndpoint(refused)
 	return in, err
+}
+
+// passages are the targets as push-only clients reach them: without the directory
+// and without a queue, and told no more than the release policy lets them know.
+func (s *site) passages() (list []scim.Passage, err error) {
+	if !slices.ContainsFunc(s.cfg.Clients, func(c configs.Client) bool { return c.Mode == string(client.PushOnly) }) {
+		return nil, nil
+	}
+	for _, t := range s.cfg.Targets {
+		if t.CSV != nil || t.Webhook != nil {
+			continue // check has seen to it that no such client has them
+		}
+		c, err := s.connector(t)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.ID, err)
+		}
+		names := namesOf(t)
+		list = append(list, scim.Passage{
+			ID: t.ID, Connector: c.Connector, Timeout: 2 * c.timeout, Limit: connector.NewLimit(c.rate, nil),
+			Account: func(u provisioning.User) (connector.Account, error) {
+				sub := s.rules.policy.Roles(provisioning.SubjectOf(u, nil))
+				return account(s.rules.release.Release("target:"+t.ID, sub), names, s.directory.FullName(u.Store, u.UserName)), nil
+			},
+			User: func(a connector.Account) (string, map[string][]string) {
+				m := map[string][]string{}
+				for _, r := range t.Release {
+					if path := names.place(r.Attribute, r.As); path != "" && len(a.Attributes[path]) > 0 {
+						m[r.Attribute] = a.Attributes[path]
+					}
+				}
+				return a.UserName, m
+			},
+		})
+	}
+	return list, nil
 }
 
 // settle runs the tasks of a user at the targets that a client pushes to, and says

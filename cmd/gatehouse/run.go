@@ -63,6 +63,7 @@ type process struct {
 	limits   *client.Limits
 	access   []byte // signs access tokens of clients
 	cursors  []byte // seals cursors of SCIM
+	passing  []byte // keys what is kept of users who pass through
 	runner   *task.Runner
 	streams  gateway.Streams
 	site     atomic.Pointer[site]
@@ -114,7 +115,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, now()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	for id, key := range map[string]*[]byte{"access": &p.access, "cursor": &p.cursors} {
+	for id, key := range map[string]*[]byte{"access": &p.access, "cursor": &p.cursors, "passing": &p.passing} {
 		if *key, err = gateway.Secret(ctx, st, sealer, id, now(), random32); err != nil {
 			return nil, errors.Join(err, st.Close())
 		}

@@ -50,6 +50,9 @@ type Mode string
 const (
 	Persist        Mode = "persist"
 	PersistAndPush Mode = "persist-and-push"
+	// PushOnly keeps nothing personal: what the client says goes to its targets while
+	// the request waits.
+	PushOnly Mode = "push-only"
 )
 
 // A Client is a system that may provision users. The zero Client may nothing.

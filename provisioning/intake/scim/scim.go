@@ -20,6 +20,9 @@
 // that user. Only a creation does that: a client can not link a user who is
 // there, and what names a subject does not change.
 //
+// Of the users of a push-only client there is nothing here: what it says goes to
+// its targets while it waits, and comes from there (see passages).
+//
 // A user who is set inactive, or deleted, loses all sessions before the answer
 // is sent. That targets follow is the outbox's doing, as with every change.
 package scim
@@ -34,6 +37,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
@@ -56,6 +60,12 @@ type Config struct {
 	// ctx ends, and says how far each is. It is asked where a client prefers to wait
 	// (RFC 7240). nil: nobody waits.
 	Settle func(ctx context.Context, c *client.Client, userID string) []Target
+	// Passages are the targets of push-only clients. Of their users the Store keeps
+	// what stands in passing; PassKey, of 32 bytes, keys its hashes. Audit may be nil.
+	Passages []Passage
+	Store    store.Store
+	PassKey  []byte
+	Audit    func(store.Tx, audit.Event) error
 	// Key seals cursors; nil: they end with the process.
 	Key []byte
 	// Rewritten is told what of a client's messages was put right, as its Dialect
@@ -79,7 +89,7 @@ func New(c Config) (http.Handler, error) {
 	srv, err := server.New(server.Config{
 		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
 		Resources: []server.Resource{
-			{Type: rfc.UserType(), Store: users{&c, new(memo)}},
+			{Type: rfc.UserType(), Store: either{users{&c, new(memo)}, passages{&c, new([64]sync.Mutex)}}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
 		Dialect: c.speaks, Key: c.Key, Async: maxAsync, Now: c.Now,

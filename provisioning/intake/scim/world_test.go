@@ -19,6 +19,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
@@ -40,6 +41,9 @@ type world struct {
 	t      testing.TB
 	h      http.Handler
 	dir    *provisioning.Directory
+	st     store.Store
+	reg    *client.Registry
+	audit  *audit.Log
 	file   string
 	deltas []provisioning.Delta
 	from   string // where requests come from
@@ -59,6 +63,7 @@ func newWorld(t testing.TB, more ...client.Client) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
+	w.st, w.audit = st, audit.New(nil)
 	w.dir, err = provisioning.New(provisioning.Config{
 		Store: st, UserStores: []string{"primary", "partners", "mysql"},
 		Precedence: []provisioning.Source{"scim:hr", "scim:resident", "idp:campus"},
@@ -90,16 +95,26 @@ func newWorld(t testing.TB, more ...client.Client) *world {
 			t.Fatal(err)
 		}
 	}
-	w.h, err = intake.New(intake.Config{Base: base, Directory: w.dir, Clients: reg, Log: slog.New(slog.DiscardHandler), Refused: func(code, from string) { w.refused = append(w.refused, code+" "+from) }, EndSessions: func(_ context.Context, id string) error {
+	w.reg = reg
+	w.serve(intake.Config{})
+	return w
+}
+
+// serve answers by a Config, filled in with what every one of the tests has.
+func (w *world) serve(c intake.Config) {
+	w.t.Helper()
+	c.Base, c.Directory, c.Clients, c.Log = base, w.dir, w.reg, slog.New(slog.DiscardHandler)
+	c.Refused = func(code, from string) { w.refused = append(w.refused, code+" "+from) }
+	c.EndSessions = func(_ context.Context, id string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.ended = append(w.ended, id)
 		return w.fail
-	}})
-	if err != nil {
-		t.Fatal(err)
 	}
-	return w
+	var err error
+	if w.h, err = intake.New(c); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 type answer struct {
