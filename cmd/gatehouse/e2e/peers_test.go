@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-//go:embed peers/*.mjs peers/*.cjs peers/simplesamlphp peers/sftp
+//go:embed peers/*.mjs peers/*.cjs peers/simplesamlphp peers/sftp peers/slapd
 var peerFiles embed.FS
 
 // node runs a program of peers/ beside the modules that run.sh installed.

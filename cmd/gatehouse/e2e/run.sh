@@ -29,6 +29,8 @@ need /usr/sbin/sshd openssh-server
 need ssh-keygen openssh-client
 need python3 python3
 need jq jq
+need /usr/sbin/slapd slapd
+need ldapsearch ldap-utils
 if command -v php >/dev/null 2>&1; then
     for module in dom:xml pdo_sqlite:sqlite3 mbstring:mbstring curl:curl; do
         php -m | grep -qi "^${module%%:*}\$" || missing="$missing php-${module##*:}"
