@@ -608,7 +608,6 @@ func (r *reading) changes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var gone []string
 	for _, id := range people.Changed {
 		e, err := r.find(ctx, id, r.s.people())
 		if err != nil {
@@ -623,13 +622,21 @@ func (r *reading) changes(ctx context.Context) error {
 			return err
 		}
 	}
-	for row, err := range r.rows(ctx) {
-		if err != nil {
-			return err
+	gone, err := r.ours(ctx, people.Deleted)
+	if err != nil {
+		return err
+	}
+	if people.Present != nil {
+		for _, id := range slices.Concat(people.Changed, people.Deleted) {
+			people.Present[id] = true // looked at already
 		}
-		there := people.Present == nil || people.Present[row.Remote] || slices.Contains(people.Changed, row.Remote)
-		if !there || slices.Contains(people.Deleted, row.Remote) {
-			gone = append(gone, row.Remote)
+		for row, err := range r.rows(ctx) {
+			if err != nil {
+				return err
+			}
+			if !people.Present[row.Remote] {
+				gone = append(gone, row.Remote)
+			}
 		}
 	}
 	if err := r.missing(ctx, gone); err != nil {
@@ -650,6 +657,32 @@ func (r *reading) changes(ctx context.Context) error {
 	}
 	r.st.PeopleCookie = next
 	return r.expired(ctx)
+}
+
+// ours are those of some entries that are people of the source, and not known to
+// be gone.
+func (r *reading) ours(ctx context.Context, ids []string) (some []string, err error) {
+	for part := range slices.Chunk(ids, 200) {
+		var found []string
+		err := r.c.Store.View(ctx, func(tx store.Tx) error {
+			found = nil
+			for _, id := range part {
+				row, known, err := persons.Get(tx, person{Source: r.s.ID, Remote: id}.key())
+				if err != nil {
+					return err
+				}
+				if known && row.Gone.IsZero() {
+					found = append(found, id)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		some = append(some, found...)
+	}
+	return some, nil
 }
 
 // told is what the directory tells of changes, by whatever method.

@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"maps"
 	"math/big"
 	"net"
@@ -69,6 +70,7 @@ type Entry struct {
 type Server struct {
 	URL   *url.URL
 	Roots *x509.CertPool
+	CA    []byte // the same in PEM
 
 	o    Options
 	tls  *tls.Config
@@ -341,6 +343,7 @@ func (s *Server) certificate(t testing.TB) {
 	cert, _ := x509.ParseCertificate(der)
 	s.Roots = x509.NewCertPool()
 	s.Roots.AddCert(cert)
+	s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	s.tls = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
 }
 
@@ -401,7 +404,7 @@ func (s *Server) serve(conn net.Conn) {
 		}
 		switch r.Op {
 		case "delete":
-			r.DN = string(c.op.Data.Bytes())
+			r.DN = c.op.Data.String()
 		case "bind":
 			r.DN = text(c.op.Children[1])
 		case "extended":
@@ -504,7 +507,7 @@ func (c *call) run(op string) (uint16, string) {
 	case "rename":
 		return c.rename(), ""
 	case "delete":
-		key := ldapconn.Normal(string(c.op.Data.Bytes()))
+		key := ldapconn.Normal(c.op.Data.String())
 		switch {
 		case c.tree[key] == nil:
 			return ldap.LDAPResultNoSuchObject, ""
