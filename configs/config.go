@@ -69,6 +69,8 @@ type Server struct {
 	ProxyProtocol []netip.Prefix `yaml:"proxy_protocol"`
 	// AdminListen is where health checks and metrics are served, and nothing else.
 	AdminListen Listen `yaml:"admin_listen" jsonschema:"default=127.0.0.1:9090"`
+	// AccessLog writes a line for each request into the log: who, from where, the path without what is behind its question mark, the status, bytes and time.
+	AccessLog bool `yaml:"access_log"`
 }
 
 // TLS is the gateway's certificate, or the word `proxy`.

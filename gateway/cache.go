@@ -144,6 +144,7 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 		return f
 	}
 	f = &forService{decisions: map[authz.Key]authz.Decision{}}
+	var told []string
 	if p.session != nil {
 		rel := g.c.Release.Release("service:"+s.ID, *p.subject)
 		f.headers = Outgoing(s.Headers, rel)
@@ -153,6 +154,9 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 			}
 		}
 		f.claims = tokenClaims(g, s, p, rel)
+		for _, sent := range rel.Sent {
+			told = append(told, sent.Attribute)
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,6 +164,9 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 		return first
 	}
 	p.svc[s.ID] = f
+	for _, name := range told {
+		s.meter.Released(name)
+	}
 	return f
 }
 
@@ -172,7 +179,7 @@ func (g *Gateway) decideFor(p *prepared, s *service, method, path string, from n
 	r := authz.Request{Subject: *p.subject, Service: s.ID, Method: method, Path: path, From: from, Now: g.c.Now()}
 	key, ok := s.reads.Key(r)
 	if !ok {
-		return g.c.Policy.Decide(r)
+		return g.evaluate(s, r)
 	}
 	f := p.in(g, s)
 	f.mu.RLock()
@@ -181,13 +188,21 @@ func (g *Gateway) decideFor(p *prepared, s *service, method, path string, from n
 	if ok {
 		return d
 	}
-	d = g.c.Policy.Decide(r)
+	d = g.evaluate(s, r)
 	f.mu.Lock()
 	if len(f.decisions) >= maxDecisions {
 		clear(f.decisions)
 	}
 	f.decisions[key] = d
 	f.mu.Unlock()
+	return d
+}
+
+// evaluate asks the policy, and counts how long it thinks.
+func (g *Gateway) evaluate(s *service, r authz.Request) authz.Decision {
+	began := time.Now()
+	d := g.c.Policy.Decide(r)
+	s.meter.Evaluated(time.Since(began))
 	return d
 }
 

@@ -306,6 +306,7 @@ func (v *visit) recover() {
 	switch {
 	case p == nil:
 	case p == http.ErrAbortHandler: //nolint:errorlint // a panic is compared as net/http does
+		v.broke = true
 		panic(p) // a response that broke off half-way must not look complete
 	default:
 		v.g.c.Log.Error("panic", "support", v.code(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

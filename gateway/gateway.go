@@ -67,9 +67,14 @@ type Config struct {
 	Transport      http.RoundTripper // to services
 	Lean           *lean.Transport   // to services over plain HTTP, in the usual case; nil: Transport in every case, unless that is nil too
 	Log            *slog.Logger
-	Now            func() time.Time
-	Contact        string // whom to ask where a service names nobody
-	ContactURL     string
+	Access         *slog.Logger               // gets a line for each request; nil: none is written
+	Meter          func(service string) Meter // of a service, or of OwnMeter; nil: nobody counts
+	// SignedIn is told of each answer of an identity provider, with the reason
+	// code if it was refused, and how long it was worked on. nil: nobody is.
+	SignedIn   func(provider, reason string, took time.Duration)
+	Now        func() time.Time
+	Contact    string // whom to ask where a service names nobody
+	ContactURL string
 
 	// Own serves programs on the gateway's own host, which prove themselves
 	// without cookies: by the beginning of their path below /.gatehouse/,
@@ -136,6 +141,7 @@ type Gateway struct {
 	language  http.Handler
 	noise     *log.Logger // what the proxy says about connections
 	hsts      []string
+	meter     Meter // of what the gateway answers itself
 }
 
 // service is a Service with what is made of it once.
@@ -145,10 +151,11 @@ type service struct {
 	authority string   // host and port, as browsers have them
 	lean      string   // host and port of Upstream, if it speaks plain HTTP
 	tokens    []string // the headers that bear the token
+	meter     Meter
 }
 
 func newService(s Service, g *Gateway) *service {
-	sv := &service{Service: s, reads: g.c.Policy.Reads(s.ID), authority: g.authority(s.Host), tokens: []string{jwtHeader}}
+	sv := &service{Service: s, reads: g.c.Policy.Reads(s.ID), authority: g.authority(s.Host), tokens: []string{jwtHeader}, meter: g.c.Meter(s.ID)}
 	for _, h := range s.Headers {
 		if name := http.CanonicalHeaderKey(h.Name); h.Attribute == JWTAttribute && !slices.Contains(sv.tokens, name) {
 			sv.tokens = append(sv.tokens, name)
@@ -178,12 +185,15 @@ func New(c Config) (*Gateway, error) {
 	if c.Multi == nil {
 		c.Multi = func(string) bool { return false }
 	}
+	if c.Meter == nil {
+		c.Meter = func(string) Meter { return silent{} }
+	}
 	if c.Transport == nil {
 		c.Transport, c.Lean = Transport(nil), Lean(nil)
 	}
 	g := &Gateway{
 		c: c, services: map[string]*service{}, providers: map[string]*Provider{}, callbacks: map[string]*Provider{},
-		people: newPeople(c.Directory), host: canonicalHost(c.Public.Host),
+		people: newPeople(c.Directory), meter: c.Meter(OwnMeter), host: canonicalHost(c.Public.Host),
 		assets: c.Pages.Assets(), language: c.Pages.Language(),
 		noise: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
@@ -254,11 +264,14 @@ type visit struct {
 	session *session.Session
 	who     *prepared // the person, ready to be decided about; nobody to begin with
 	support string    // the code on the page and in the log; made when needed
+	began   time.Time // by the clock of the machine: it is only measured with
+	broke   bool      // off, because nobody waits for an answer any more, or half of one was sent
 }
 
 // ServeHTTP takes one request from the top to the bottom.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{g: g, w: &reply{ResponseWriter: w, one: r.ProtoMajor == 1}, r: r, turn: g.c.Streams.turn.Load(), who: g.anonymous}
+	v := &visit{g: g, w: &reply{ResponseWriter: w, one: r.ProtoMajor == 1}, r: r, turn: g.c.Streams.turn.Load(), who: g.anonymous, began: time.Now()}
+	defer v.end()
 	defer v.recover()
 	if g.hsts != nil {
 		w.Header()["Strict-Transport-Security"] = g.hsts
@@ -284,7 +297,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.refuse(err)
 		return
 	}
-	switch d := g.decide(v); d.Outcome {
+	d := g.decide(v)
+	v.service.meter.Decision(d.Outcome.String(), decisive(d))
+	switch d.Outcome {
 	case authz.Allow:
 		if !v.held() && !v.arriving() {
 			v.pass()

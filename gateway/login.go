@@ -504,6 +504,7 @@ func (v *visit) finish(p *Provider) {
 	if err == nil {
 		err = v.enter(p, f, id)
 	}
+	v.signedIn(p, err)
 	if err != nil {
 		retry := v.g.c.Public.String() + "/"
 		if f.Return != "" {

@@ -27,6 +27,8 @@ type reply struct {
 	taken   atomic.Pointer[net.Conn] // by another protocol
 	stream  *stream                  // nil: not to a service
 	interim int                      // responses before the response
+	status  int                      // of the response; 0: none was said
+	size    int64                    // of its body, in bytes
 	writing time.Time                // when the client was last given time to take something
 }
 
@@ -47,22 +49,31 @@ func (w *reply) WriteHeader(status int) {
 		scrub(w.Header()) // early hints come past everything that looks at a response
 	} else {
 		w.begin()
+		if w.status == 0 {
+			w.status = status
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *reply) Write(p []byte) (int, error) {
 	w.begin()
-	return w.ResponseWriter.Write(p)
+	n, err := w.ResponseWriter.Write(p)
+	w.size += int64(n)
+	return n, err
 }
 
 // ReadFrom is for what the kernel can copy by itself.
 func (w *reply) ReadFrom(src io.Reader) (int64, error) {
 	w.begin()
 	if to, ok := w.ResponseWriter.(io.ReaderFrom); ok {
-		return to.ReadFrom(src)
+		n, err := to.ReadFrom(src)
+		w.size += n
+		return n, err
 	}
-	return io.Copy(struct{ io.Writer }{w.ResponseWriter}, src)
+	n, err := io.Copy(struct{ io.Writer }{w.ResponseWriter}, src)
+	w.size += n
+	return n, err
 }
 
 func (w *reply) begin() {

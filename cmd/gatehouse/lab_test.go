@@ -61,11 +61,12 @@ type lab struct {
 
 // labConfig is what a lab can be asked for.
 type labConfig struct {
-	TLS      bool
-	Session  string   // YAML
-	Strict   bool     // SameSite=Strict
-	Services []string // more hosts with the rule of the wiki
-	People   []idptest.Person
+	TLS       bool
+	Session   string // YAML
+	Strict    bool   // SameSite=Strict
+	AccessLog bool
+	Services  []string // more hosts with the rule of the wiki
+	People    []idptest.Person
 
 	Scheme, Dir, Upstream, Campus, College, Partner, Guild, Target string
 	Port                                                           int
@@ -75,6 +76,9 @@ const labYAML = `version: 1
 server:
   listen: 127.0.0.1:{{.Port}}
   public_url: {{.Scheme}}://localhost:{{.Port}}
+{{- if .AccessLog}}
+  access_log: true
+{{- end}}
 {{- if .TLS}}
   tls: { cert: {{.Dir}}/tls.crt, key: {{.Dir}}/tls.key }
 {{- end}}

@@ -27,6 +27,7 @@ type recorder struct {
 	now     func() time.Time
 	queue   chan audit.Event
 	dropped atomic.Uint64
+	failed  func(events int) // is told of events that could not be written; may be nil
 	// strangers bounds events without a user, by kind; other kinds have no bound.
 	strangers map[string]*rate.Limiter
 }
@@ -113,6 +114,9 @@ func (r *recorder) write(list []audit.Event) {
 	})
 	if err != nil {
 		r.dropped.Add(uint64(len(list)))
+		if r.failed != nil {
+			r.failed(len(list))
+		}
 		r.slog.Error("audit events could not be written", "events", len(list), "error", err)
 	}
 }

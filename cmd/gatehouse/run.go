@@ -28,6 +28,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/metrics"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -59,6 +60,10 @@ type process struct {
 	keys     *gateway.Keys
 	audit    *audit.Log
 	recorder *recorder
+	bolt     *boltstore.Store // behind store
+	meters   *metrics.Metrics
+	config   taking
+	draining atomic.Bool
 	dialects dialect.Tally
 	limits   *client.Limits
 	access   []byte // signs access tokens of clients
@@ -86,6 +91,7 @@ type site struct {
 	outbox      *outbox.Outbox
 	reconcile   *reconcile.Reconciler
 	inbound     inbound
+	providers   []gateway.Provider
 	gateway     *gateway.Gateway
 }
 
@@ -100,11 +106,14 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	if err != nil {
 		return nil, err
 	}
-	st, err := boltstore.Open(path, boltstore.Options{})
+	bolt, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
 		return nil, err
 	}
-	p := &process{log: log, now: now, store: st, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
+	meters := metrics.New(version)
+	st := timed{bolt, meters.Transaction}
+	p := &process{log: log, now: now, store: st, bolt: bolt, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
+	meters.Levels((&levels{p: p}).read)
 	if err := provisioning.Build(ctx, st, func(rows int) {
 		if rows%10_000 < 1000 {
 			log.Info("building indexes of users, once", "done", rows)
@@ -121,6 +130,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		}
 	}
 	p.recorder = newRecorder(st, p.audit, log, now)
+	p.recorder.failed = meters.AuditFailed
 	// One process at a time can have a bbolt file: what a crash left running is
 	// nobody's. A target that never answers has its share of the workers, no more.
 	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Closed: p.closed, Handlers: map[string]task.Handler{
@@ -296,7 +306,6 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if err != nil {
 		return nil, err
 	}
-	var providers []gateway.Provider
 	for i, idp := range cfg.IdentityProviders {
 		made, err := p.provider(ctx, cfg, i)
 		if asked, ok := made.Provider.(*oidc.Provider); ok && err == nil {
@@ -306,18 +315,18 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			return nil, fmt.Errorf("identity provider %s: %w", idp.ID, err)
 		}
 		made.JIT = r.jit[idp.ID]
-		providers = append(providers, made)
+		s.providers = append(s.providers, made)
 	}
 	if s.inbound, err = s.takeIn(p); err != nil {
 		return nil, err
 	}
 	s.gateway, err = gateway.New(gateway.Config{
-		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: providers,
+		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
-		Log: p.log, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] },
-		Own:   map[string]http.Handler{"scim/v2/": s.inbound.v2, "scim/v1/": s.inbound.v1, "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
+		Own:   map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})
 	return s, err
 }

@@ -45,6 +45,8 @@ func (s *server) place(next *site) {
 // reload reads the configuration again. A bad one, or one that can not be
 // served, changes nothing.
 func (s *server) reload() {
+	taken := false
+	defer func() { s.p.config.note(taken) }()
 	cfg, mistakes := s.load()
 	if len(mistakes) > 0 {
 		for _, m := range mistakes {
@@ -69,6 +71,7 @@ func (s *server) reload() {
 		return
 	}
 	s.place(next)
+	taken = true
 	s.log.Info("configuration taken")
 }
 
@@ -120,11 +123,12 @@ func serve(ctx context.Context, l launch) (err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &server{p: p, load: l.load, log: log, ctx: background}
 	s.place(first)
+	p.config.note(true)
 	s.wg.Go(func() { p.run(background) })
 	defer func() { stop(); s.wg.Wait() }()
 
 	front := gateway.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }), int(cfg.Limits.HeaderSize), log)
-	admin := &http.Server{Handler: health(p.store), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
+	admin := &http.Server{Handler: operations(p), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
 	local := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { newAPI(p, p.site.Load()).ServeHTTP(w, r) }), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
 
 	failed := make(chan error, 3)
@@ -165,6 +169,7 @@ func serve(ctx context.Context, l launch) (err error) {
 		}
 		break
 	}
+	p.draining.Store(true)
 	notify("STOPPING=1")
 	log.Info("draining", "at_most", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
@@ -178,18 +183,43 @@ func serve(ctx context.Context, l launch) (err error) {
 	return err
 }
 
-// health answers whether the process is alive, and whether it can serve.
-func health(st store.Store) http.Handler {
+// operations serves those who run the gateway: whether the process is alive,
+// whether it can serve, and what it counts.
+func operations(p *process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := st.View(r.Context(), func(tx store.Tx) error { _, _, err := tx.Get([]byte("ready?")); return err }); err != nil {
-			http.Error(w, "the store can not be read", http.StatusServiceUnavailable)
+		if err := p.ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	mux.Handle("GET /metrics", p.meters.Handler())
 	return mux
+}
+
+// readyTime is how long a store may take to show that it works.
+const readyTime = 2 * time.Second
+
+// ready says why the gateway should get no requests: it is about to end, or its
+// store can not be read or not be written. An update of nothing takes its turn
+// with all others, and is refused by a store that no longer trusts its disk. That
+// an identity provider or a target is away is no reason: who is signed in
+// works on.
+func (p *process) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	if p.draining.Load() {
+		return errors.New("draining")
+	}
+	if err := p.store.View(ctx, func(tx store.Tx) error { _, _, err := tx.Get([]byte("ready?")); return err }); err != nil {
+		return fmt.Errorf("the store can not be read: %w", err)
+	}
+	if err := p.store.Update(ctx, func(store.Tx) error { return nil }); err != nil {
+		return fmt.Errorf("the store can not be written: %w", err)
+	}
+	return nil
 }
 
 // socketPath is where a running gateway answers the other verbs.

@@ -29,7 +29,7 @@ func (p *process) newOutbox(ctx context.Context, s *site, clients *client.Regist
 		targets = append(targets, made)
 	}
 	o := outbox.New(outbox.Config{
-		Store: p.store, Directory: s.directory, Roles: s.rules.policy.Roles, Targets: targets, Guard: s.guard, Audit: p.audit.Append, Now: p.now,
+		Store: p.store, Directory: s.directory, Roles: s.rules.policy.Roles, Targets: targets, Guard: s.guard, Audit: p.audit.Append, Tried: p.tried, Now: p.now,
 		Run: func(ctx context.Context, kind, key string) error { return p.runner.Now(ctx, kind, key) },
 		Skip: func(by provisioning.Source, target string) bool {
 			c := clients.Of(by)

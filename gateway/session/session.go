@@ -551,6 +551,22 @@ func (s *Store) Of(ctx context.Context, userID, after string, limit int) (list [
 	return list, err
 }
 
+// Count is how many sessions there are that have not reached their end, those
+// included that were not used for long and wait to be swept.
+func (s *Store) Count(ctx context.Context) (n int, err error) {
+	err = s.c.Store.View(ctx, func(tx store.Tx) error {
+		n = 0
+		for _, err := range sessionRows.Entries(tx, "until", stamp(s.c.Now()), "", store.Entry{}, 0) {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
 // writeSeen stores the last use of sessions that were used, and lets go of uses
 // that say no more than the rows do.
 func (s *Store) writeSeen(ctx context.Context) {

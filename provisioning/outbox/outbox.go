@@ -128,7 +128,9 @@ type Config struct {
 	Guard *guard.Guard
 	// Run runs one task now: task.Runner.Now.
 	Run func(ctx context.Context, kind, key string) error
-	Now func() time.Time // nil: time.Now
+	// Tried, if not nil, is told of each attempt whose outcome was noted.
+	Tried func(Operation)
+	Now   func() time.Time // nil: time.Now
 }
 
 // An Outbox makes targets agree with the directory.

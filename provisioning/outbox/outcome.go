@@ -58,7 +58,7 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 	default:
 		l.Error = bounded(err.Error())
 	}
-	return o.c.Store.Update(ctx, func(tx store.Tx) error {
+	err = o.c.Store.Update(ctx, func(tx store.Tx) error {
 		if !l.begun() && l.Error == "" && l.Answer == "" {
 			if err := links.Delete(tx, Key(r.t.ID, r.userID)); err != nil {
 				return err
@@ -93,6 +93,10 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 		}
 		return r.record(tx, r.did)
 	})
+	if err == nil && o.c.Tried != nil {
+		o.c.Tried(op)
+	}
+	return err
 }
 
 // next adds what follows from a run: references and memberships wait for the
