@@ -71,6 +71,9 @@ type Context struct {
 	// Session is the provider's own name of its session (OIDC sid, SAML
 	// SessionIndex), for single logout.
 	Session string
+	// Name is how the provider names the person when it ends a session: OIDC
+	// sub, or the SAML NameID with its qualifiers. It need not be Ref.Subject.
+	Name string
 	// LogoutHint is what the provider wants back at logout: an ID token for
 	// OIDC, the NameID as XML for SAML. Never shown, never logged.
 	LogoutHint string

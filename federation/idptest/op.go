@@ -40,6 +40,8 @@ type OPConfig struct {
 	ClaimsInIDToken bool
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+	// Client posts logout tokens; http.DefaultClient if nil.
+	Client *http.Client
 	// OnRequest finds the fault that the parameter misbehave of an authorization
 	// request names; it holds for that sign-in. Nil: there is no such parameter.
 	OnRequest func(name string) OPFault
@@ -55,6 +57,7 @@ type OPClient struct {
 	Key          crypto.PublicKey
 	RedirectURIs []string // compared byte for byte
 	PostLogout   []string
+	BackChannel  string // where logout tokens are posted to when a person signs out; empty: nowhere
 }
 
 // Lifetimes of what the provider gives out.
@@ -65,7 +68,8 @@ const (
 )
 
 // OP is an OpenID provider: authorization code flow with PKCE (S256 only),
-// discovery, RFC 9207, userinfo, RP-initiated logout. Safe for concurrent use.
+// discovery, RFC 9207, userinfo, RP-initiated and back-channel logout. Safe for
+// concurrent use.
 type OP struct {
 	cfg OPConfig
 
@@ -216,6 +220,8 @@ func (op *OP) discovery(w http.ResponseWriter, _ *http.Request) {
 		"userinfo_endpoint":                              iss + "/userinfo",
 		"jwks_uri":                                       iss + "/jwks",
 		"end_session_endpoint":                           iss + "/end_session",
+		"backchannel_logout_supported":                   true,
+		"backchannel_logout_session_supported":           true,
 		"scopes_supported":                               []string{"openid", "profile", "email"},
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query", "form_post"},
@@ -569,41 +575,6 @@ func (op *OP) userinfo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(payload)
-}
-
-// endSession is OpenID Connect RP-Initiated Logout 1.0. The provider keeps no
-// session of its own, so all there is to do is to go back, if the address is
-// registered for the client that the ID token was issued to.
-func (op *OP) endSession(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
-		op.refusePage(w, "The request can not be read.")
-		return
-	}
-	to := r.Form.Get("post_logout_redirect_uri")
-	client, ok := op.client(op.hinted(r.Form.Get("id_token_hint")))
-	if to != "" && ok && slices.Contains(client.PostLogout, to) {
-		if s := r.Form.Get("state"); s != "" {
-			to += "?" + url.Values{"state": {s}}.Encode()
-		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
-		return
-	}
-	op.page(signInPage{Heading: "You are signed out", Message: op.cfg.Title + " keeps no session; nothing is left to end."}, w, http.StatusOK)
-}
-
-// hinted is the client that an ID token of ours was issued to; its age does not
-// matter here.
-func (op *OP) hinted(token string) string {
-	op.mu.Lock()
-	keys := slices.Clone(op.keys)
-	op.mu.Unlock()
-	for _, k := range keys {
-		if claims, err := verifyJWS(token, k.signer.Public()); err == nil {
-			aud, _ := claims["aud"].(string)
-			return aud
-		}
-	}
-	return ""
 }
 
 func (op *OP) client(id string) (OPClient, bool) {

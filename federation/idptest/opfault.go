@@ -19,7 +19,8 @@ import (
 )
 
 // An OPFault is what an OP does otherwise than it should: functions that change
-// what it is about to say. The zero OPFault changes nothing.
+// what it is about to say. What is said of the ID token
+// holds of a logout token made with the fault, too. The zero OPFault changes nothing.
 type OPFault struct {
 	Discovery func(map[string]any) // the discovery document
 	JWKS      func(map[string]any) // the key set

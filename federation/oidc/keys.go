@@ -103,7 +103,8 @@ const maxToken = 256 << 10
 
 // signed checks a JWT's form and signature, and gives its payload and algorithm.
 // What the token itself says about keys (jwk, jku, x5c, x5u) is not looked at.
-func (p *Provider) signed(ctx context.Context, token string) (payload []byte, alg string, err error) {
+// kinds are the values of typ that it may have, in lower case; it may have none.
+func (p *Provider) signed(ctx context.Context, token string, kinds ...string) (payload []byte, alg string, err error) {
 	if len(token) > maxToken {
 		return nil, "", federation.Refuse(ReasonToken, "it is %d bytes long, %d are accepted", len(token), maxToken)
 	}
@@ -128,11 +129,11 @@ func (p *Provider) signed(ctx context.Context, token string) (payload []byte, al
 	if _, ok := h["crit"]; ok {
 		return nil, "", federation.Refuse(ReasonToken, "its header demands extensions that are not known")
 	}
-	// Another kind of JWT by the same key, as a logout or access token, is not one.
+	// Another kind of JWT by the same key, as an access token, is not one.
 	if typ, ok := h["typ"]; ok {
 		s, _ := typ.(string)
-		if t := strings.ToLower(strings.TrimPrefix(strings.ToLower(s), "application/")); t != "jwt" {
-			return nil, "", federation.Refuse(ReasonToken, "it says it is %q, not a JWT", brief(s))
+		if t := strings.TrimPrefix(strings.ToLower(s), "application/"); !slices.Contains(kinds, t) {
+			return nil, "", federation.Refuse(ReasonToken, "it says it is %q, accepted are %s", brief(s), strings.Join(kinds, ", "))
 		}
 	}
 	jws, err := jose.ParseSignedCompact(token, p.algorithms)

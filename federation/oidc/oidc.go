@@ -94,7 +94,10 @@ type Config struct {
 	AuthMethod        AuthMethod
 	// RedirectURL is where answers come. It is never made from a request.
 	RedirectURL string
-	Scopes      []string // openid is added; openid profile email if nil
+	// PostLogoutURL is where the browser comes back to after Leave, if it is not
+	// empty; the provider knows it too.
+	PostLogoutURL string
+	Scopes        []string // openid is added; openid profile email if nil
 	// Algorithms that an ID token may be signed with; RS256 PS256 ES256 EdDSA if
 	// nil. none and HS… are not to be had.
 	Algorithms []string
@@ -213,6 +216,11 @@ func (c Config) mistakes() []error {
 	}
 	if err := webAddress(c.RedirectURL); err != nil {
 		wrong("redirect address: %w", err)
+	}
+	if c.PostLogoutURL != "" {
+		if err := webAddress(c.PostLogoutURL); err != nil {
+			wrong("address after sign-out: %w", err)
+		}
 	}
 	if c.GroupsURL != "" {
 		if err := webAddress(c.GroupsURL); err != nil {

@@ -17,6 +17,7 @@ import (
 // published is what of the provider's metadata is used.
 type published struct {
 	auth, token, userinfo, keys string
+	end                         string   // end_session_endpoint; empty: none
 	issParam                    bool     // promises the parameter iss, RFC 9207
 	methods                     []string // token_endpoint_auth_methods_supported
 }
@@ -58,6 +59,10 @@ func (p *Provider) discover(ctx context.Context) (published, error) {
 			return none, fmt.Errorf("discovery document: %s: %w", e.name, err)
 		}
 		*e.to = v
+	}
+	// A way out that can not be used is none: it is no reason to let nobody in.
+	if v, ok := doc.text("end_session_endpoint"); ok && p.endpoint(v) == nil {
+		m.end = v
 	}
 	m.issParam = doc["authorization_response_iss_parameter_supported"] == true
 	m.methods, _ = doc.list("token_endpoint_auth_methods_supported")

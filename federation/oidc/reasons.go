@@ -17,6 +17,7 @@ const (
 	ReasonTokenEndpoint = "oidc.token_endpoint"
 	ReasonUserInfo      = "oidc.userinfo"
 	ReasonOverage       = "oidc.groups_overage"
+	ReasonLogout        = "oidc.logout_token"
 )
 
 // Reasons says what each code of this package means, in one sentence for an
@@ -36,4 +37,5 @@ var Reasons = map[string]string{
 	ReasonTokenEndpoint: "The identity provider did not accept the code, or this gateway's client secret or key.",
 	ReasonUserInfo:      "The identity provider's userinfo answer can not be used, or is about another person.",
 	ReasonOverage:       "The person is in more groups than the identity provider puts into its answer, and fetching them is not configured.",
+	ReasonLogout:        "The identity provider's logout token is none: it names nobody, could be used again, or is another kind of token.",
 }

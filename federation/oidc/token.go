@@ -124,7 +124,7 @@ func (p *Provider) assertion(m published) (string, error) {
 // idToken checks everything about the ID token (OpenID Connect Core 3.1.3.7) and
 // gives its claims.
 func (p *Provider) idToken(ctx context.Context, t tokens, code string, pending federation.Pending) (object, error) {
-	payload, alg, err := p.signed(ctx, t.id)
+	payload, alg, err := p.signed(ctx, t.id, "jwt")
 	if err != nil {
 		return nil, err
 	}
@@ -277,6 +277,7 @@ func contextOf(c object, idToken string) federation.Context {
 	out.ACR, _ = c.text("acr")
 	out.AMR, _ = c.list("amr")
 	out.At, _ = c.instant("auth_time")
+	out.Name, _ = c.text("sub")
 	if sid, _ := c.text("sid"); len(sid) <= 255 {
 		out.Session = sid
 	}

@@ -51,7 +51,7 @@ func (p *Provider) userinfo(ctx context.Context, m published, claims object, acc
 	switch kind {
 	case "application/json":
 	case "application/jwt":
-		if body, _, err = p.signed(ctx, string(body)); err != nil {
+		if body, _, err = p.signed(ctx, string(body), "jwt"); err != nil {
 			var ref *federation.Refusal
 			if errors.As(err, &ref) && ref.Code == federation.ReasonUnavailable {
 				return nil, err

@@ -100,7 +100,7 @@ func TestO46_WycheproofAcceptsNothingInvalid(t *testing.T) {
 					if json.Unmarshal(tt.JWS, &jws) != nil {
 						jws = string(tt.JWS) // as an object, or not a signature at all
 					}
-					_, _, err := p.signed(t.Context(), jws)
+					_, _, err := p.signed(t.Context(), jws, "jwt")
 					switch {
 					case err == nil && tt.Result == "invalid":
 						t.Errorf("%s, test %d (%s, %v): accepted", g.Comment, tt.TcID, tt.Comment, tt.Flags)
