@@ -31,10 +31,15 @@ type peer struct {
 	entityID   string
 	keys       []crypto.PublicKey
 	sso        map[string]*url.URL // by Redirect, Post
+	slo        map[string]exit     // the same for logout
 	errorURL   string
 	wantSigned bool
 	validUntil time.Time // zero: it did not say
 }
+
+// An exit is where logout messages go to: requests, and answers to requests of
+// the provider's.
+type exit struct{ requests, answers *url.URL }
 
 // metadataRules is what a document must satisfy besides being metadata.
 type metadataRules struct {
@@ -67,7 +72,7 @@ func readMetadata(b []byte, rules metadataRules) (*peer, error) {
 			return nil, err
 		}
 	}
-	p := &peer{entityID: root.attrValue("entityID"), sso: map[string]*url.URL{}}
+	p := &peer{entityID: root.attrValue("entityID"), sso: map[string]*url.URL{}, slo: map[string]exit{}}
 	if p.entityID == "" || len(p.entityID) > maxEntityID {
 		return nil, fmt.Errorf("the document has no usable entityID")
 	}
@@ -104,12 +109,32 @@ func readMetadata(b []byte, rules metadataRules) (*peer, error) {
 	if len(p.sso) == 0 {
 		return nil, fmt.Errorf("the document offers no sign-in by the redirect or POST binding")
 	}
+	for _, n := range idp.all(nsMetadata, "SingleLogoutService") {
+		p.exit(n)
+	}
 	if u, err := location(idp.attrValue("errorURL")); err == nil {
 		p.errorURL = u.String()
 	}
 	want := idp.attrValue("WantAuthnRequestsSigned")
 	p.wantSigned = want == "true" || want == "1"
 	return p, nil
+}
+
+// exit takes the first exit of each binding. One that can not be used is none: it
+// is no reason to let nobody in.
+func (p *peer) exit(n *node) {
+	binding := map[string]string{bindingRedirect: Redirect, bindingPost: Post}[n.attrValue("Binding")]
+	requests, err := location(n.attrValue("Location"))
+	if _, have := p.slo[binding]; err != nil || binding == "" || have {
+		return
+	}
+	x := exit{requests, requests}
+	if at, given := n.attr("ResponseLocation"); given {
+		if x.answers, err = location(at); err != nil {
+			return
+		}
+	}
+	p.slo[binding] = x
 }
 
 // signedMetadata gives the root as one of the pinned keys signed it. The

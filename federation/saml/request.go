@@ -41,13 +41,7 @@ func (p *Provider) Begin(ctx context.Context, l federation.Login) (federation.Ch
 		Login: l,
 		Keep:  map[string]string{keepID: "_" + token()},
 	}
-	request := p.authnRequest(pending, to.String())
-	var ch federation.Challenge
-	if binding == Post {
-		ch, err = p.byPost(request, pending.State, to)
-	} else {
-		ch, err = p.byRedirect(request, pending.State, to)
-	}
+	ch, err := p.send(parcel{asRequest, p.authnRequest(pending, to.String()), pending.State, !p.c.InsecureUnsignedRequests}, binding, to)
 	if err != nil {
 		return federation.Challenge{}, federation.Pending{}, err
 	}
@@ -86,39 +80,63 @@ func (p *Provider) authnRequest(pending federation.Pending, to string) *etree.El
 	return el
 }
 
-// byPost signs the request itself (saml-bindings-2.0-os §3.5.4).
-func (p *Provider) byPost(request *etree.Element, state string, to *url.URL) (federation.Challenge, error) {
-	if !p.c.InsecureUnsignedRequests {
-		if err := signElement(request, 1, p.c.Signing[0].Private, p.c.Signing[0].Certificate); err != nil {
+// The two parameters that a message travels in.
+const (
+	asRequest  = "SAMLRequest"
+	asResponse = "SAMLResponse"
+)
+
+// A parcel is a message of ours with what goes beside it.
+type parcel struct {
+	param   string // asRequest or asResponse
+	message *etree.Element
+	relay   string // RelayState; empty: none
+	signed  bool
+}
+
+func (p *Provider) send(m parcel, binding string, to *url.URL) (federation.Challenge, error) {
+	if binding == Post {
+		return p.byPost(m, to)
+	}
+	return p.byRedirect(m, to)
+}
+
+// byPost signs the message itself (saml-bindings-2.0-os §3.5.4).
+func (p *Provider) byPost(m parcel, to *url.URL) (federation.Challenge, error) {
+	if m.signed {
+		if err := signElement(m.message, 1, p.c.Signing[0].Private, p.c.Signing[0].Certificate); err != nil {
 			return federation.Challenge{}, err
 		}
 	}
-	b, err := etree.NewDocumentWithRoot(request).WriteToBytes()
+	b, err := etree.NewDocumentWithRoot(m.message).WriteToBytes()
 	if err != nil {
-		return federation.Challenge{}, fmt.Errorf("write request: %w", err)
+		return federation.Challenge{}, fmt.Errorf("write message: %w", err)
 	}
 	u := *to
-	return federation.Challenge{URL: &u, Form: url.Values{
-		"SAMLRequest": {base64.StdEncoding.EncodeToString(b)},
-		"RelayState":  {state},
-	}}, nil
+	form := url.Values{m.param: {base64.StdEncoding.EncodeToString(b)}}
+	if m.relay != "" {
+		form.Set("RelayState", m.relay)
+	}
+	return federation.Challenge{URL: &u, Form: form}, nil
 }
 
-// byRedirect deflates the request into the query and signs the query
+// byRedirect deflates the message into the query and signs the query
 // (saml-bindings-2.0-os §3.4.4.1). What is signed are the very bytes that are
 // sent.
-func (p *Provider) byRedirect(request *etree.Element, state string, to *url.URL) (federation.Challenge, error) {
-	b, err := etree.NewDocumentWithRoot(request).WriteToBytes()
+func (p *Provider) byRedirect(m parcel, to *url.URL) (federation.Challenge, error) {
+	b, err := etree.NewDocumentWithRoot(m.message).WriteToBytes()
 	if err != nil {
-		return federation.Challenge{}, fmt.Errorf("write request: %w", err)
+		return federation.Challenge{}, fmt.Errorf("write message: %w", err)
 	}
 	packed, err := p.deflate(b)
 	if err != nil {
-		return federation.Challenge{}, fmt.Errorf("deflate request: %w", err)
+		return federation.Challenge{}, fmt.Errorf("deflate message: %w", err)
 	}
-	query := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(packed)) +
-		"&RelayState=" + url.QueryEscape(state)
-	if !p.c.InsecureUnsignedRequests {
+	query := m.param + "=" + url.QueryEscape(base64.StdEncoding.EncodeToString(packed))
+	if m.relay != "" {
+		query += "&RelayState=" + url.QueryEscape(m.relay)
+	}
+	if m.signed {
 		key := p.c.Signing[0].Private
 		query += "&SigAlg=" + url.QueryEscape(signingMethod(key))
 		sig, err := signBytes(key, []byte(query))

@@ -178,8 +178,9 @@ func shape(root *node) (map[string]bool, error) {
 	return ids, nil
 }
 
-// order checks the children of a Response or an Assertion against the
-// sequence of the schema (saml-core-2.0-os §2.3.3, §3.2.2).
+// order checks the children of a message or an Assertion against the sequence
+// of the schema (saml-core-2.0-os §2.3.3, §3.2.2, §3.7). A step that ends with
+// an asterisk may be taken again.
 func order(n *node) error {
 	var steps []string
 	switch n.local {
@@ -188,7 +189,12 @@ func order(n *node) error {
 			nsAssertion + " Assertion", nsAssertion + " EncryptedAssertion"}
 	case "Assertion":
 		steps = []string{nsAssertion + " Issuer", nsSignature + " Signature", nsAssertion + " Subject", nsAssertion + " Conditions",
-			nsAssertion + " Advice", nsAssertion + " *Statement"}
+			nsAssertion + " Advice", nsAssertion + " Statement*"}
+	case "LogoutRequest":
+		steps = []string{nsAssertion + " Issuer", nsSignature + " Signature", nsProtocol + " Extensions", nsAssertion + " NameID",
+			nsAssertion + " EncryptedID", nsProtocol + " SessionIndex*"}
+	case "LogoutResponse":
+		steps = []string{nsAssertion + " Issuer", nsSignature + " Signature", nsProtocol + " Extensions", nsProtocol + " Status"}
 	}
 	if !n.elementsOnly() {
 		return federation.Refuse(ReasonStructure, "there is text between the elements of the %s", n.local)
@@ -197,8 +203,8 @@ func order(n *node) error {
 	for _, k := range n.kids {
 		at := -1
 		for i := step; i < len(steps); i++ {
-			space, local, _ := strings.Cut(steps[i], " ")
-			if k.name == (name{space, local}) || local == "*Statement" && k.space == space && statement(k.local) {
+			space, local, _ := strings.Cut(strings.TrimSuffix(steps[i], "*"), " ")
+			if k.name == (name{space, local}) && local != "Statement" || local == "Statement" && k.space == space && statement(k.local) {
 				at = i
 				break
 			}
@@ -206,7 +212,7 @@ func order(n *node) error {
 		if at < 0 {
 			return federation.Refuse(ReasonStructure, "the %s holds an element in the wrong place, twice, or that SAML does not know", n.local)
 		}
-		if step = at; !strings.HasSuffix(steps[at], "*Statement") {
+		if step = at; !strings.HasSuffix(steps[at], "*") {
 			step++
 		}
 	}

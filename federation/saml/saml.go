@@ -29,7 +29,7 @@ type Config struct {
 	ID       string // of the provider in our configuration
 	EntityID string // ours, as service provider
 	ACSURL   string // where answers come to; compared byte for byte
-	SLOURL   string // shown in metadata if not empty
+	SLOURL   string // where logout messages come to, compared byte for byte; empty: nowhere
 
 	// Signing keys: the first signs, all are in our metadata, so that a new
 	// one can be announced before it is used. RSA or ECDSA.
@@ -312,7 +312,7 @@ func (p *Provider) identity(raw []byte, idp *peer, pending federation.Pending, n
 		return federation.Identity{}, err
 	}
 	if a.nameID != nil {
-		a.context.LogoutHint = asXML(a.nameID)
+		a.context.LogoutHint, a.context.Name = asXML(a.nameID), v.nameOf(a.nameID)
 	}
 	// A flow is over at the latest when its Pending is, so neither of the two
 	// can come again after that.
