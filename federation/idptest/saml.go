@@ -27,8 +27,8 @@ import (
 // IDPConfig is what a SAML identity provider is made of.
 type IDPConfig struct {
 	// Base is the provider's own URL, without a slash at its end: its metadata
-	// is at /metadata under it, which is its entity ID too, and its sign-in at
-	// /sso.
+	// is at /metadata under it, which is its entity ID too, its sign-in at /sso
+	// and its sign-out at /slo.
 	Base   string
 	Title  string // on its pages
 	People []Person
@@ -37,6 +37,8 @@ type IDPConfig struct {
 	// RequireSigned refuses requests that are not signed, and says so in the
 	// metadata. A signature that is there is always checked.
 	RequireSigned bool
+	// NoLogout leaves single logout out of the metadata.
+	NoLogout bool
 	// Sign says what is signed; zero is both.
 	Sign IDPSign
 	// Encryption of assertions, for service providers that have a key for it.
@@ -58,7 +60,7 @@ const (
 )
 
 // An IDP is a SAML 2.0 identity provider: Web Browser SSO by the redirect and
-// POST bindings, answers by POST. Safe for concurrent use.
+// POST bindings, answers by POST; single logout by both. Safe for concurrent use.
 type IDP struct {
 	cfg IDPConfig
 
@@ -67,11 +69,13 @@ type IDP struct {
 	peers map[string]idpPeer // service providers by entity ID
 	fault IDPFault
 	asked int
+	heard []IDPHeard
 }
 
 // An idpPeer is a service provider as its metadata describes it.
 type idpPeer struct {
 	acs     []string
+	slo     map[string]string // by binding
 	signing []*x509.Certificate
 	encrypt *rsa.PublicKey // nil: it takes no encrypted assertions
 }
@@ -146,7 +150,10 @@ func (p *IDP) Trust(metadata []byte) error {
 	if !p.cfg.Now().Before(e.ValidUntil) {
 		return fmt.Errorf("service provider's metadata: it was valid until %s", e.ValidUntil)
 	}
-	var peer idpPeer
+	peer := idpPeer{slo: map[string]string{}}
+	for _, slo := range e.SPSSODescriptors[0].SingleLogoutServices {
+		peer.slo[slo.Binding] = slo.Location
+	}
 	for _, acs := range e.SPSSODescriptors[0].AssertionConsumerServices {
 		if acs.Binding == idpPost {
 			peer.acs = append(peer.acs, acs.Location)
@@ -199,6 +206,13 @@ func (p *IDP) Metadata() []byte {
 		info.CreateAttr("xmlns:ds", dsig.Namespace)
 		info.CreateElement("ds:X509Data").CreateElement("ds:X509Certificate").SetText(base64.StdEncoding.EncodeToString(k.Certificate.Raw))
 	}
+	if !p.cfg.NoLogout {
+		for _, b := range []string{idpRedirect, idpPost} {
+			slo := idp.CreateElement("md:SingleLogoutService")
+			slo.CreateAttr("Binding", b)
+			slo.CreateAttr("Location", p.cfg.Base+"/slo")
+		}
+	}
 	idp.CreateElement("md:NameIDFormat").SetText("urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")
 	for _, b := range []string{idpRedirect, idpPost} {
 		sso := idp.CreateElement("md:SingleSignOnService")
@@ -233,6 +247,7 @@ func (p *IDP) Handler() http.Handler {
 		_, _ = w.Write(p.Metadata())
 	})
 	mux.HandleFunc(path+"/sso", p.serveSSO)
+	mux.HandleFunc(path+"/slo", p.serveSLO)
 	mux.HandleFunc("GET "+path+"/error", func(w http.ResponseWriter, _ *http.Request) {
 		signInPage{Title: p.cfg.Title, Protocol: "SAML 2.0", Heading: "Something went wrong", Message: "The service could not sign you in. Please try again."}.render(w, http.StatusOK)
 	})
@@ -367,7 +382,7 @@ func (p *IDP) Question(r *http.Request) (IDPQuestion, error) {
 		return q, fmt.Errorf("the service does not receive answers at %q", q.ACS)
 	}
 	if get {
-		q.Signed, err = checkQuery(r.URL.RawQuery, peer.signing)
+		q.Signed, err = checkQuery(r.URL.RawQuery, "SAMLRequest", peer.signing)
 	} else {
 		q.Signed, err = p.checkEnveloped(q.XML, peer.signing)
 	}
@@ -396,11 +411,11 @@ func inflate(s string) ([]byte, error) {
 
 // checkQuery checks the signature of the redirect binding over the bytes of
 // the query as they came.
-func checkQuery(raw string, certs []*x509.Certificate) (bool, error) {
+func checkQuery(raw, param string, certs []*x509.Certificate) (bool, error) {
 	part := map[string]string{}
 	for _, kv := range strings.Split(raw, "&") {
 		k, v, _ := strings.Cut(kv, "=")
-		if _, twice := part[k]; twice && (k == "SAMLRequest" || k == "RelayState" || k == "SigAlg" || k == "Signature") {
+		if _, twice := part[k]; twice && (k == param || k == "RelayState" || k == "SigAlg" || k == "Signature") {
 			return false, fmt.Errorf("the parameter %s is given twice", k)
 		}
 		part[k] = v
@@ -408,7 +423,7 @@ func checkQuery(raw string, certs []*x509.Certificate) (bool, error) {
 	if part["Signature"] == "" {
 		return false, nil
 	}
-	signed := "SAMLRequest=" + part["SAMLRequest"]
+	signed := param + "=" + part[param]
 	if rs, ok := part["RelayState"]; ok {
 		signed += "&RelayState=" + rs
 	}

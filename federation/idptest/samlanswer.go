@@ -41,6 +41,7 @@ type IDPFault struct {
 	Sealed     func(encrypted *etree.Element) // the EncryptedAssertion, before the response is signed
 	Forge      func(response *etree.Element)  // after everything is signed
 	Text       func(xml []byte) []byte        // what is sent
+	Query      func(string) string            // of a logout message by redirect: what stands in the address
 
 	Sign       IDPSign        // zero: as configured
 	Key        IDPKey         // signs instead of the provider's own
