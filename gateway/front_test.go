@@ -350,7 +350,7 @@ func (p *guest) change(fn func(*provisioning.User)) {
 
 func (p *guest) end() {
 	p.f.t.Helper()
-	if err := p.f.sessions.End(p.f.t.Context(), p.session); err != nil {
+	if err := p.f.sessions.End(p.f.t.Context(), p.session, session.ReasonAdmin); err != nil {
 		p.f.t.Fatal(err)
 	}
 }

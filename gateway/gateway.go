@@ -122,6 +122,9 @@ type Provider struct {
 	CrossSite bool
 	ErrorURL  string
 	Recipient string // how the provider knows us
+	// Issuer is how an OpenID provider calls itself where it, or another site,
+	// begins a sign-in; empty: it can not.
+	Issuer string
 }
 
 // A Gateway is an http.Handler. It is made from one configuration and never

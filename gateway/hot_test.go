@@ -96,7 +96,7 @@ func TestWhatIsRememberedIsWhatIsTrue(t *testing.T) {
 				sessions = append(sessions, g.session)
 			},
 			"sign out": func(rt *rapid.T) {
-				if err := f.sessions.End(t.Context(), rapid.SampledFrom(sessions).Draw(rt, "session")); err != nil {
+				if err := f.sessions.End(t.Context(), rapid.SampledFrom(sessions).Draw(rt, "session"), session.ReasonAdmin); err != nil {
 					rt.Fatal(err)
 				}
 			},

@@ -228,6 +228,14 @@ func (v *visit) login() {
 		v.refuse(err)
 		return
 	}
+	var hint string
+	if q.Has("iss") {
+		var err error
+		if q, hint, err = v.g.invited(q); err != nil {
+			v.refuse(err)
+			return
+		}
+	}
 	if v.session == nil && q.Get("idp") == "" && !q.Has("again") && len(v.r.CookiesNamed(v.g.c.Cookie.Name(""))) > 0 {
 		// The session is over, or another tab of this browser is signing in at
 		// this moment and has taken its place. A second look, when that tab has
@@ -255,7 +263,7 @@ func (v *visit) login() {
 		}
 		want = wanted(d)
 	}
-	want.Fresh = want.Fresh || other
+	want.Fresh, want.Hint = want.Fresh || other, hint
 	offered := v.g.offered(dest.service)
 	if v.session != nil && !other && offered[v.session.Provider] != nil {
 		// Stronger, but as the same person: where they came from.
@@ -274,6 +282,18 @@ func (v *visit) login() {
 	default:
 		v.begin(p, dest, q.Get("bind"), want)
 	}
+}
+
+// invited reads a sign-in that an OpenID provider or another site begins (OpenID
+// Connect Core section 4). It says which provider, perhaps who, and where to;
+// nothing else that is asked for counts.
+func (g *Gateway) invited(q url.Values) (login url.Values, hint string, err error) {
+	for _, p := range g.c.Providers {
+		if p.Issuer != "" && p.Issuer == q.Get("iss") {
+			return url.Values{"idp": {p.ID}, "return": {g.destination(q.Get("target_link_uri")).url}}, q.Get("login_hint"), nil
+		}
+	}
+	return nil, "", refusal{code: ReasonProviderUnknown, detail: "a sign-in begun by " + q.Get("iss")}
 }
 
 // offered are the identity providers for a service, by ID.
@@ -550,6 +570,9 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 		UserID: user.ID, Provider: p.ID, Issuer: id.Ref.Issuer, Subject: id.Ref.Subject,
 		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
 		ProviderSession: id.Context.Session, Flow: f.Support,
+	}
+	if id.Context.Name != "" {
+		row.ProviderName = session.Named(p.ID, "person", id.Context.Name)
 	}
 	if row.LogoutHint, err = v.g.sealHint(id.Context.LogoutHint); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/federation"
 )
 
 // maxForm bounds the body of anything posted to the gateway itself: a SAML
@@ -37,6 +37,7 @@ const (
 	reads     = "GET, HEAD"
 	posts     = "POST"
 	readsPost = "GET, HEAD, POST"
+	getPost   = "GET, POST"
 )
 
 // endpoint finds what serves an address of ours, and with which methods.
@@ -64,12 +65,21 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		return v.login, reads
 	case rest == "logout":
 		return v.logout, readsPost
+	case rest == "signed-out":
+		return v.signedOut, reads
 	case provider != nil && provider.CrossSite:
 		return func() { v.finish(provider) }, posts
 	case provider != nil:
 		return func() { v.finish(provider) }, reads
 	}
 	for _, p := range v.g.providers {
+		leaver, leaves := p.Provider.(federation.Leaver)
+		switch {
+		case leaves && rest == "oidc/"+p.ID+"/backchannel-logout" && !p.CrossSite:
+			return func() { v.backChannel(p, leaver) }, posts
+		case leaves && rest == "saml/"+p.ID+"/slo" && p.CrossSite:
+			return func() { v.slo(p, leaver) }, getPost
+		}
 		if p.Metadata != nil && rest == "saml/"+p.ID+"/metadata" {
 			return func() { v.metadata(p) }, reads
 		}
@@ -157,40 +167,6 @@ func (v *visit) metadata(p *Provider) {
 	h.Set("Content-Type", "application/samlmetadata+xml")
 	h.Set("X-Content-Type-Options", "nosniff")
 	_, _ = v.w.Write(doc)
-}
-
-// logout asks, and at a POST of the same origin ends the session on every host.
-func (v *visit) logout() {
-	if err := v.recall(); err != nil {
-		v.refuse(err)
-		return
-	}
-	again := v.g.c.Public.String() + "/"
-	if v.session == nil {
-		v.answer(http.StatusOK, "", web.SignedOut{AgainURL: again})
-		return
-	}
-	if v.r.Method != http.MethodPost {
-		v.answer(http.StatusOK, "", web.Confirm{
-			Who: web.Who{Name: v.name(), Provider: v.providerTitle()}, From: v.g.allTitles(),
-			Action: "/.gatehouse/logout", BackURL: v.g.destination(v.r.URL.Query().Get("return")).url,
-		})
-		return
-	}
-	if !v.fromHere() {
-		v.refuse(refusal{code: ReasonCrossSite, detail: "sign-out asked for by another site"})
-		return
-	}
-	g, err := v.g.c.Sessions.Get(v.r, v.host)
-	if err == nil {
-		g.Options.MaxAge = -1
-		err = g.Save(v.r, v.w)
-	}
-	if err != nil {
-		v.refuse(err)
-		return
-	}
-	v.answer(http.StatusOK, "", web.SignedOut{From: v.g.allTitles(), NotFrom: []string{v.providerTitle()}, AgainURL: again})
 }
 
 // fromHere reports whether a request that changes something was made by a page

@@ -110,7 +110,7 @@ func TestP19P20_StreamsEndWithTheRightToThem(t *testing.T) {
 	t.Parallel()
 	ends := map[string]func(f *front, p *guest){
 		"sign-out":      func(f *front, p *guest) { p.end() },
-		"all sessions":  func(f *front, p *guest) { _, _ = f.sessions.EndUser(t.Context(), p.user.ID) },
+		"all sessions":  func(f *front, p *guest) { _, _ = f.sessions.EndUser(t.Context(), p.user.ID, session.ReasonAdmin) },
 		"user disabled": func(f *front, p *guest) { p.change(func(u *provisioning.User) { u.Active = false }) },
 		"user deleted":  func(f *front, p *guest) { _ = f.dir.Delete(t.Context(), p.user.ID, provisioning.Admin) },
 		"group taken": func(f *front, p *guest) {

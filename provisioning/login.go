@@ -249,6 +249,43 @@ func (d *Directory) spend(tx store.Tx, once []federation.Once, call string) (aga
 	return false, nil
 }
 
+// Spend records that what works one time only has been used, for those who act
+// on other words of an identity provider than a sign-in. The error is a
+// *federation.Refusal with login.replayed if it had been.
+func (d *Directory) Spend(ctx context.Context, once []federation.Once) error {
+	call := d.newID()
+	var out result
+	err := d.sure(ctx, &out, func(tx store.Tx) (result, error) {
+		_, err := d.spend(tx, once, call)
+		return result{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("record what was used: %w", err)
+	}
+	return nil
+}
+
+// Spent is the error that Spend would give for what was used, and records
+// nothing.
+func (d *Directory) Spent(ctx context.Context, once []federation.Once) error {
+	return d.Store.View(ctx, func(tx store.Tx) error {
+		horizon, _, err := tx.Get(horizonKey)
+		if err != nil {
+			return err
+		}
+		for _, o := range once {
+			_, used, err := onces.Get(tx, digest([]byte(o.Key)))
+			if err != nil {
+				return err
+			}
+			if used || !o.Until.IsZero() && moment(o.Until) <= string(horizon) {
+				return federation.Refuse(federation.ReasonReplayed, "this message was used already, or is so old that it is not known whether it was")
+			}
+		}
+		return nil
+	})
+}
+
 // A spent sign-in is remembered for sweepGrace longer than it could be used, so
 // that a clock that is a little wrong forgets nothing.
 const sweepGrace = time.Hour

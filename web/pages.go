@@ -124,9 +124,22 @@ type Failed struct {
 
 // SignedOut says from what the person is signed out, and from what not.
 type SignedOut struct {
-	From, NotFrom []string
-	AgainURL      string
+	From []string
+	// Others is how many sessions of theirs ended in other browsers.
+	Others int
+	// Provider is the title of the identity provider, and State what is known of
+	// the session there.
+	Provider, State string
+	AgainURL        string
 }
+
+// What can be known of an identity provider's own session.
+const (
+	Ended  = "ended"  // it says that it is over
+	Asked  = "asked"  // it was asked to end it, and has not said that it did
+	Kept   = "kept"   // it was not asked, or said no
+	CanNot = "cannot" // it offers no way to be asked
+)
 
 // Portal shows the services that there are for a person.
 type Portal struct {
@@ -175,6 +188,12 @@ type Confirm struct {
 	Action  string
 	Fields  url.Values
 	BackURL string
+	// The choices beside the plain one, which is the field scope with "here":
+	// AtProvider is the title of the identity provider if it can be asked to end
+	// its session too ("provider"), Everywhere is true if there are sessions in
+	// other browsers ("everywhere").
+	AtProvider string
+	Everywhere bool
 }
 
 func (p Chooser) view() view          { return view{template: "chooser"} }

@@ -205,7 +205,7 @@ func (a *api) setActive(r *http.Request) (any, error) {
 		return nil
 	})
 	if err == nil && !active {
-		_, err = a.s.sessions.EndUser(r.Context(), u.ID)
+		_, err = a.s.sessions.EndUser(r.Context(), u.ID, session.ReasonUser)
 	}
 	if err != nil {
 		return nil, err
@@ -221,7 +221,7 @@ func (a *api) deleteUser(r *http.Request) (any, error) {
 	if err := a.s.directory.Delete(r.Context(), u.ID, provisioning.Admin); err != nil {
 		return nil, err
 	}
-	if _, err := a.s.sessions.EndUser(r.Context(), u.ID); err != nil {
+	if _, err := a.s.sessions.EndUser(r.Context(), u.ID, session.ReasonUser); err != nil {
 		return nil, err
 	}
 	return a.view(u), nil
@@ -246,7 +246,7 @@ func (a *api) relink(r *http.Request, link bool) (any, error) {
 	if link {
 		u, _, err = a.s.directory.Link(r.Context(), u.ID, ref, provider, provisioning.Admin)
 	} else if u, _, err = a.s.directory.Unlink(r.Context(), u.ID, ref, provisioning.Admin); err == nil {
-		_, err = a.s.sessions.EndUser(r.Context(), u.ID)
+		_, err = a.s.sessions.EndUser(r.Context(), u.ID, session.ReasonUser)
 	}
 	var taken *provisioning.Conflict
 	var invalid *provisioning.Invalid
@@ -272,16 +272,34 @@ type sessionView struct {
 	Waiting  bool      `json:"waiting,omitempty"`
 }
 
-func (a *api) sessions(r *http.Request) (any, error) {
-	userID := ""
+// sessionFilter reads of whom (name), from where (idp) and for which service
+// sessions are wanted.
+func (a *api) sessionFilter(r *http.Request) (f session.Filter, err error) {
 	if r.FormValue("name") != "" {
 		u, err := a.named(r)
 		if err != nil {
-			return nil, err
+			return f, err
 		}
-		userID = u.ID
+		f.User = u.ID
 	}
-	rows, err := a.s.sessions.Of(r.Context(), userID, r.FormValue("after"), limitOf(r))
+	// One that is not configured any more can have left sessions all the same.
+	f.Provider = r.FormValue("idp")
+	if id := r.FormValue("service"); id != "" {
+		i := slices.IndexFunc(a.s.cfg.Services, func(c configs.Service) bool { return c.ID == id })
+		if i < 0 {
+			return f, errNo(fmt.Sprintf("there is no service %q — the configuration lists those there are", id))
+		}
+		f.Host = a.s.cfg.Services[i].Host
+	}
+	return f, nil
+}
+
+func (a *api) sessions(r *http.Request) (any, error) {
+	f, err := a.sessionFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.s.sessions.Find(r.Context(), f, r.FormValue("after"), limitOf(r))
 	if err != nil {
 		return nil, err
 	}
@@ -305,13 +323,16 @@ func (a *api) endSessions(r *http.Request) (any, error) {
 		if _, err := a.s.sessions.Peek(r.Context(), id); errors.Is(err, session.ErrNone) {
 			return nil, errNo(fmt.Sprintf("there is no session %q — `gatehouse sessions list` shows those there are", id))
 		}
-		return map[string]int{"ended": 1}, a.s.sessions.End(r.Context(), id)
+		return map[string]int{"ended": 1}, a.s.sessions.End(r.Context(), id, session.ReasonAdmin)
 	}
-	u, err := a.named(r)
+	f, err := a.sessionFilter(r)
 	if err != nil {
 		return nil, err
 	}
-	n, err := a.s.sessions.EndUser(r.Context(), u.ID)
+	if f.User == "" && f.Provider == "" && f.Host == "" {
+		return nil, errNo("nothing says which sessions — name an ID, or --user, --idp or --service")
+	}
+	n, err := a.s.sessions.EndAll(r.Context(), f, session.ReasonAdmin)
 	return map[string]int{"ended": n}, err
 }
 

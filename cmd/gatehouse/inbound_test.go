@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
@@ -106,7 +107,7 @@ func TestUserMadeBySCIMIsKnownAtTheFirstSignIn(t *testing.T) {
 	if n := hr.do(200, "GET", "/Users?count=0", "").Get("totalResults"); n != json.Number("1") {
 		t.Errorf("there are %v users", n)
 	}
-	sessions, err := w.p.site.Load().sessions.Of(t.Context(), id, "", 10)
+	sessions, err := w.p.site.Load().sessions.Find(t.Context(), session.Filter{User: id}, "", 10)
 	if err != nil || len(sessions) != 1 {
 		t.Errorf("the sessions of the user are %v, %v", sessions, err)
 	}

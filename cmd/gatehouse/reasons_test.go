@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
@@ -100,6 +101,13 @@ func TestReasonsPage(t *testing.T) {
 	b.WriteString("\n## Said of directories that people are read from\n\n| code | what it means |\n|---|---|\n")
 	for _, code := range slices.Sorted(maps.Keys(intakeldap.Reasons)) {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", code, intakeldap.Reasons[code])
+	}
+	b.WriteString("\n## Said of sessions that end\n\nIn the audit log, with the kind `session.ended`.\n\n| code | what it means |\n|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(session.Reasons)) {
+		if said[code] {
+			t.Errorf("%s has two meanings", code)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, session.Reasons[code])
 	}
 	made(t, "docs/reference/reasons.md", strings.ReplaceAll(b.String(), "the identity providers", "identity providers"))
 }

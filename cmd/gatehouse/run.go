@@ -290,8 +290,8 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	s.sessions = session.New(session.Config{
 		Store: p.store, Cookie: cookie, Idle: cfg.Session.Idle, Lifetime: cfg.Session.Lifetime, PerUser: cfg.Limits.SessionsPerUser, Now: p.now,
 		Strict: cfg.Session.SameSite == "strict",
-		EndedTx: func(tx store.Tx, row session.Session) error {
-			return p.audit.Append(tx, audit.Event{Kind: "session.ended", UserID: row.UserID, Provider: row.Provider, Flow: row.Flow})
+		EndedTx: func(tx store.Tx, row session.Session, why string) error {
+			return p.audit.Append(tx, audit.Event{Kind: "session.ended", Code: why, UserID: row.UserID, Provider: row.Provider, Flow: row.Flow})
 		},
 		Ended: func(id string) {
 			if g := s.gateway; g != nil {
@@ -346,7 +346,7 @@ func (s *site) run(ctx context.Context) {
 
 // endSessions ends a user's sessions.
 func (s *site) endSessions(ctx context.Context, userID string) error {
-	_, err := s.sessions.EndUser(ctx, userID)
+	_, err := s.sessions.EndUser(ctx, userID, session.ReasonUser)
 	return err
 }
 
@@ -407,10 +407,10 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 	}
 	client := outboundClient(cfg.Outbound.Allow, nil, 10*time.Second)
 	if o := c.OIDC; o != nil {
-		g.Callback, g.Recipient = "oidc/"+c.ID+"/callback", o.ClientID
+		g.Callback, g.Recipient, g.Issuer = "oidc/"+c.ID+"/callback", o.ClientID, o.Issuer.String()
 		oc := oidc.Config{
 			ID: c.ID, Issuer: o.Issuer.String(), ClientID: o.ClientID, Secret: o.ClientSecret.Value(), AuthMethod: oidc.AuthMethod(o.AuthMethod),
-			RedirectURL: own + g.Callback, Scopes: o.Scopes, Algorithms: o.Algorithms, GroupsClaim: o.GroupsClaim,
+			RedirectURL: own + g.Callback, PostLogoutURL: own + "signed-out", Scopes: o.Scopes, Algorithms: o.Algorithms, GroupsClaim: o.GroupsClaim,
 			Client: client, Skew: o.Skew, Now: p.now,
 		}
 		if o.GroupsOverage == "fetch" {
@@ -433,7 +433,7 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 	s := c.SAML
 	g.Callback, g.CrossSite = "saml/"+c.ID+"/acs", true
 	sc := saml.Config{
-		ID: c.ID, EntityID: s.EntityID, ACSURL: own + g.Callback, IDP: s.Metadata.EntityID, Binding: s.Binding,
+		ID: c.ID, EntityID: s.EntityID, ACSURL: own + g.Callback, SLOURL: own + "saml/" + c.ID + "/slo", IDP: s.Metadata.EntityID, Binding: s.Binding,
 		InsecureUnsignedRequests: !s.SignRequests, InsecureSHA1: s.InsecureAllowSHA1, RequireSignedResponse: s.RequireSignedResponse, RequireSignedAssertion: true,
 		Metadata: saml.Metadata{File: string(s.Metadata.File), URL: address(s.Metadata.URL), Refresh: s.Metadata.Refresh, InsecureNoValidUntil: s.Metadata.InsecureNoValidUntil},
 		Skew:     s.Skew, Client: client, Now: p.now,

@@ -397,7 +397,7 @@ func TestT11J06_WhoIsDisabledOrDeletedIsOutAtTheNextRequestAndStaysOut(t *testin
 		if p.signedIn("wiki", who.name) {
 			t.Errorf("%s is deleted and let in", who.name)
 		}
-		if _, err := s.sessions.EndUser(t.Context(), u.ID); err != nil {
+		if _, err := s.sessions.EndUser(t.Context(), u.ID, session.ReasonAdmin); err != nil {
 			t.Fatal(err)
 		}
 	}

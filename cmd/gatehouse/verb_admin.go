@@ -224,35 +224,42 @@ func showUser(w io.Writer, u userView) {
 }
 
 func sessionsCommand() *cobra.Command {
+	which := func(cmd *cobra.Command, q url.Values) url.Values {
+		for flag, key := range map[string]string{"user": "name", "idp": "idp", "service": "service"} {
+			if v := cmd.Flags().Lookup(flag).Value.String(); v != "" {
+				q.Set(key, v)
+			}
+		}
+		return q
+	}
+	flags := func(cmd *cobra.Command) *cobra.Command {
+		cmd.Flags().String("user", "", "of this user: name or ID")
+		cmd.Flags().String("idp", "", "begun at this identity provider")
+		cmd.Flags().String("service", "", "with which this service's host was opened")
+		return cmd
+	}
 	list := pageFlags(adminVerb("list", "List sessions", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
 			q := page(cmd, url.Values{})
-			if u := q.Get("user"); u != "" {
-				q.Set("name", u)
-			}
-			return "GET", "sessions", q
+			q.Del("user")
+			return "GET", "sessions", which(cmd, q)
 		}, func(w io.Writer, list []sessionView) {
 			fmt.Fprintln(w, "USER\tIDENTITY PROVIDER\tBEGUN\tLAST USED\tENDS\tID")
 			for _, s := range list {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.User, s.Provider, s.Created.Format(time.DateTime), s.Seen.Format(time.DateTime), s.Until.Format(time.DateTime), s.ID)
 			}
 		}))
-	list.Flags().String("user", "", "of this user only")
-	end := adminVerb("end [ID]", "End a session, or with --user all of a user", cobra.MaximumNArgs(1),
+	end := adminVerb("end [ID]", "End a session, or all of a user, an identity provider, a service", cobra.MaximumNArgs(1),
 		func(cmd *cobra.Command, a []string) (string, string, url.Values) {
 			q := url.Values{}
 			if len(a) > 0 {
 				q.Set("id", a[0])
 			}
-			if u := cmd.Flags().Lookup("user").Value.String(); u != "" {
-				q.Set("name", u)
-			}
-			return "DELETE", "sessions", q
+			return "DELETE", "sessions", which(cmd, q)
 		}, func(w io.Writer, v map[string]int) {
 			fmt.Fprintf(w, "%d %s ended\n", v["ended"], plural(v["ended"], "session", "sessions"))
 		})
-	end.Flags().String("user", "", "all sessions of this user")
-	return group("sessions", "Sign-ins: list, end", list, end)
+	return group("sessions", "Sign-ins: list, end", flags(list), flags(end))
 }
 
 func auditCommand() *cobra.Command {

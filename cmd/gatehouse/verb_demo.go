@@ -80,7 +80,8 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 
 	op := idptest.NewOP(idptest.OPConfig{
 		Issuer: fmt.Sprintf("http://localhost:%d", v.Campus), Title: "Campus", People: idptest.Campus(),
-		Clients: []idptest.OPClient{{ID: "gatehouse", Title: "Gatehouse", Secret: v.ClientSecret, RedirectURIs: []string{public + "/.gatehouse/oidc/campus/callback"}}},
+		Clients: []idptest.OPClient{{ID: "gatehouse", Title: "Gatehouse", Secret: v.ClientSecret, RedirectURIs: []string{public + "/.gatehouse/oidc/campus/callback"},
+			PostLogout: []string{public + "/.gatehouse/signed-out"}, BackChannel: public + "/.gatehouse/oidc/campus/backchannel-logout"}},
 	})
 	idp := idptest.NewIDP(idptest.IDPConfig{Base: fmt.Sprintf("http://localhost:%d", v.Partner), Title: "Partner University", People: idptest.Partner(), RequireSigned: true, Encryption: idptest.IDPEncryption{}})
 	target, err := newDemoTarget(fmt.Sprintf("http://localhost:%d", v.Target), v.TargetToken, log)

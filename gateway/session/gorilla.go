@@ -59,7 +59,7 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 		if row == nil {
 			return nil
 		}
-		return s.End(r.Context(), row.ID)
+		return s.End(r.Context(), row.ID, ReasonSignedOut)
 	case !g.IsNew:
 		return nil
 	}

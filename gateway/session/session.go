@@ -45,9 +45,10 @@ type Session struct {
 	ACR      string    `json:"acr,omitempty"`
 	AMR      []string  `json:"amr,omitempty"`
 	AuthTime time.Time `json:"auth_time"`
-	// ProviderSession and LogoutHint are for single logout; the hint is sealed by
-	// whoever signs in.
+	// ProviderSession, ProviderName and LogoutHint are for single logout; the
+	// name is what Named makes, the hint is sealed by whoever signs in.
 	ProviderSession string    `json:"provider_session,omitempty"`
+	ProviderName    string    `json:"provider_name,omitempty"`
 	LogoutHint      string    `json:"logout_hint,omitempty"`
 	Created         time.Time `json:"created"`
 	Seen            time.Time `json:"seen"`  // as stored; at most SeenEvery behind
@@ -80,7 +81,23 @@ var sessionRows = store.Table[Session]{
 		"user":     func(s Session) []string { return []string{s.UserID} },
 		"provider": func(s Session) []string { return []string{s.Provider} },
 		"until":    func(s Session) []string { return []string{stamp(s.Until)} },
+		"theirs": func(s Session) (keys []string) {
+			if s.ProviderSession != "" {
+				keys = append(keys, Named(s.Provider, "session", s.ProviderSession))
+			}
+			if s.ProviderName != "" {
+				keys = append(keys, s.ProviderName)
+			}
+			return keys
+		},
 	},
+}
+
+// Named is what an identity provider calls a person or, with kind "session", a
+// session: of one length, and readable to nobody.
+func Named(provider, kind, name string) string {
+	sum := sha256.Sum256(store.Key(provider, kind, name))
+	return encode(sum[:])
 }
 
 var keyRows = store.Table[key]{
@@ -109,9 +126,9 @@ type Config struct {
 	PerUser  int           // the oldest is ended when there are more; 0: 10
 	Strict   bool          // SameSite=Strict for the session cookie
 	Now      func() time.Time
-	// EndedTx, if not nil, is called in the transaction that ends a session;
-	// its error undoes that.
-	EndedTx func(tx store.Tx, s Session) error
+	// EndedTx, if not nil, is called in the transaction that ends a session, with
+	// the reason; its error undoes that.
+	EndedTx func(tx store.Tx, s Session, why string) error
 	// Ended, if not nil, learns of each session that stopped being as it was:
 	// ended here or elsewhere. It must not block.
 	Ended func(id string)
@@ -406,7 +423,7 @@ func (s *Store) begin(ctx context.Context, row *Session, host, before string) (s
 	var mine []Session
 	err := s.c.Store.Update(ctx, func(tx store.Tx) (err error) {
 		// Whatever was fixed or copied before the sign-in is worth nothing after it.
-		if err := s.endTx(tx, before); err != nil {
+		if err := s.endTx(tx, before, ReasonReplaced); err != nil {
 			return err
 		}
 		if mine, err = collect(sessionRows.Find(tx, "user", row.UserID, "", 0)); err != nil {
@@ -428,7 +445,7 @@ func (s *Store) begin(ctx context.Context, row *Session, host, before string) (s
 	// What began just now is another tab of the same browser, more likely than
 	// not, and perhaps the one whose cookie stays.
 	for len(mine) >= s.c.PerUser && now.Sub(mine[0].Created) >= TicketLife {
-		if err := s.End(ctx, mine[0].ID); err != nil {
+		if err := s.End(ctx, mine[0].ID, ReasonTooMany); err != nil {
 			return "", err
 		}
 		mine = mine[1:]
@@ -476,7 +493,7 @@ func (s *Store) AddKey(ctx context.Context, id, host string) (string, error) {
 }
 
 // endTx removes a session and its keys, if it is there.
-func (s *Store) endTx(tx store.Tx, id string) error {
+func (s *Store) endTx(tx store.Tx, id, why string) error {
 	row, ok, err := sessionRows.Get(tx, id)
 	if err != nil || !ok {
 		return err
@@ -493,13 +510,14 @@ func (s *Store) endTx(tx store.Tx, id string) error {
 	if err := sessionRows.Delete(tx, id); err != nil || s.c.EndedTx == nil {
 		return err
 	}
-	return s.c.EndedTx(tx, row)
+	return s.c.EndedTx(tx, row, why)
 }
 
-// End ends a session, on every host. When it returns nil no request can begin
-// with it any more in this process. That there is none is success.
-func (s *Store) End(ctx context.Context, id string) error {
-	err := s.c.Store.Update(ctx, func(tx store.Tx) error { return s.endTx(tx, id) })
+// End ends a session, on every host, for a reason of Reasons. When it returns
+// nil no request can begin with it any more in this process. That there is none
+// is success.
+func (s *Store) End(ctx context.Context, id, why string) error {
+	err := s.c.Store.Update(ctx, func(tx store.Tx) error { return s.endTx(tx, id, why) })
 	// Forgotten even if the store says no: then the next lookup asks it again.
 	s.forget(id)
 	s.ended(id)
@@ -507,20 +525,8 @@ func (s *Store) End(ctx context.Context, id string) error {
 }
 
 // EndUser ends all sessions of a user, and says how many there were.
-func (s *Store) EndUser(ctx context.Context, userID string) (int, error) {
-	n := 0
-	for {
-		mine, err := s.Of(ctx, userID, "", 100)
-		if err != nil || len(mine) == 0 {
-			return n, err
-		}
-		for _, row := range mine {
-			if err := s.End(ctx, row.ID); err != nil {
-				return n, err
-			}
-			n++
-		}
-	}
+func (s *Store) EndUser(ctx context.Context, userID, why string) (int, error) {
+	return s.EndAll(ctx, Filter{User: userID}, why)
 }
 
 // Release replaces the hold of a session; nil lifts it.
@@ -535,20 +541,6 @@ func (s *Store) Release(ctx context.Context, id string, hold *Hold) error {
 	})
 	s.forget(id)
 	return err
-}
-
-// Of returns the sessions of a user, or of everybody if userID is empty, from
-// after, at most limit, ordered by ID.
-func (s *Store) Of(ctx context.Context, userID, after string, limit int) (list []Session, err error) {
-	err = s.c.Store.View(ctx, func(tx store.Tx) error {
-		rows := sessionRows.All(tx, after, limit)
-		if userID != "" {
-			rows = sessionRows.Find(tx, "user", userID, after, limit)
-		}
-		list, err = collect(rows)
-		return err
-	})
-	return list, err
 }
 
 // Count is how many sessions there are that have not reached their end, those
@@ -632,7 +624,7 @@ func (s *Store) sweep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		_ = s.End(ctx, id) // what fails is tried a minute later
+		_ = s.End(ctx, id, ReasonOver) // what fails is tried a minute later
 	}
 }
 

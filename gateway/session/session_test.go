@@ -133,7 +133,7 @@ func TestT07_IdleTimeEndsAtItsSecondAndEachUseBeginsItAnew(t *testing.T) {
 		b.is(ck, home, "")
 		// The sweep takes it away.
 		time.Sleep(3*SeenEvery + time.Second)
-		if list, err := b.Of(t.Context(), "alice", "", 0); err != nil || len(list) != 0 {
+		if list, err := b.Find(t.Context(), Filter{User: "alice"}, "", 0); err != nil || len(list) != 0 {
 			t.Errorf("%v, %v are left", list, err)
 		}
 	})
@@ -310,7 +310,7 @@ func TestT02_WhatEndsOnOneReplicaEndsOnAll(t *testing.T) {
 		ck, id := a.signIn("alice", nil)
 		a.is(ck, home, "alice")
 		b.is(ck, home, "alice")
-		if err := a.End(t.Context(), id); err != nil {
+		if err := a.End(t.Context(), id, ReasonAdmin); err != nil {
 			t.Fatal(err)
 		}
 		a.is(ck, home, "")
@@ -339,7 +339,7 @@ func TestT01_ASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 		}
 		b.is(first, home, "")
 		b.is(second, home, "bob")
-		if list, _ := b.Of(t.Context(), "", "", 0); len(list) != 1 {
+		if list, _ := b.Find(t.Context(), Filter{User: ""}, "", 0); len(list) != 1 {
 			t.Errorf("%d sessions are stored", len(list))
 		}
 		// If the sign-in can not be stored, the one before goes on.
@@ -386,7 +386,7 @@ func TestTheOldestOfTooManySessionsEnds(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		b.signIn("carol", nil)
-		if list, _ := b.Of(t.Context(), "carol", "", 0); len(list) != 3 {
+		if list, _ := b.Find(t.Context(), Filter{User: "carol"}, "", 0); len(list) != 3 {
 			t.Errorf("carol has %d sessions", len(list))
 		}
 	})
@@ -430,7 +430,7 @@ func TestT10_AKeyIsOfOneHost(t *testing.T) {
 		b.is(ck, home, "alice")
 		b.is(last, fmt.Sprintf("s%d.example.org", 3*maxKeys-1), "alice")
 		b.is(later, "wiki.example.org", "")
-		if err := b.End(t.Context(), id); err != nil {
+		if err := b.End(t.Context(), id, ReasonAdmin); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.AddKey(t.Context(), id, home); !errors.Is(err, ErrNone) {
@@ -505,7 +505,7 @@ func TestT19_TicketsAreForOneHostOneBrowserOnceAndThirtySeconds(t *testing.T) {
 			t.Errorf("without a binding: %v", err)
 		}
 		ticket = offer()
-		if err := b.End(t.Context(), id); err != nil {
+		if err := b.End(t.Context(), id, ReasonAdmin); err != nil {
 			t.Fatal(err)
 		}
 		if err := redeem(ticket, host, browser); !errors.Is(err, ErrNone) {
@@ -521,7 +521,7 @@ func TestEndingIsRecordedOrDoesNotHappen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var fail atomic.Bool
 		var seen atomic.Int64
-		b := newBed(t, storetest.Twice(open(t)), Config{EndedTx: func(tx store.Tx, s Session) error {
+		b := newBed(t, storetest.Twice(open(t)), Config{EndedTx: func(tx store.Tx, s Session, why string) error {
 			if fail.Load() {
 				return errors.New("no record")
 			}
@@ -530,16 +530,16 @@ func TestEndingIsRecordedOrDoesNotHappen(t *testing.T) {
 		}})
 		ck, id := b.signIn("alice", nil)
 		fail.Store(true)
-		if err := b.End(t.Context(), id); err == nil {
+		if err := b.End(t.Context(), id, ReasonAdmin); err == nil {
 			t.Error("ended without a record")
 		}
 		b.is(ck, home, "alice")
 		fail.Store(false)
-		if n, err := b.EndUser(t.Context(), "alice"); n != 1 || err != nil {
+		if n, err := b.EndUser(t.Context(), "alice", ReasonAdmin); n != 1 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 		b.is(ck, home, "")
-		if err := b.End(t.Context(), id); err != nil {
+		if err := b.End(t.Context(), id, ReasonAdmin); err != nil {
 			t.Errorf("ending what has ended: %v", err)
 		}
 	})
@@ -606,7 +606,7 @@ func TestT13_NothingThatBeginsAfterEndFindsTheSession(t *testing.T) {
 				}
 			})
 		}
-		if err := s.End(t.Context(), row.ID); err != nil {
+		if err := s.End(t.Context(), row.ID, ReasonAdmin); err != nil {
 			t.Fatal(err)
 		}
 		over.Store(true)
@@ -629,7 +629,7 @@ func TestT13_AReadThatAnEndOvertookIsNotRemembered(t *testing.T) {
 	}
 	st.then = func() {
 		st.then = nil
-		if err := s.End(t.Context(), row.ID); err != nil {
+		if err := s.End(t.Context(), row.ID, ReasonAdmin); err != nil {
 			t.Error(err)
 		}
 	}

@@ -80,7 +80,10 @@ func Samples() []Sample {
 		{"failed-upstream", 502, web.Failed{Code: "upstream.unreachable", Service: "Wiki", Support: "1A2B-3C4D", At: at, RetryURL: "/report", HomeURL: "https://gate.uni.example/"}},
 		{"failed-host", 421, web.Failed{Code: "host.unknown", HomeURL: "https://gate.uni.example/"}},
 		{"failed-unknown", 500, web.Failed{Code: "something.else", Support: "1A2B-3C4D", At: at}},
-		{"signed-out", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, NotFrom: []string{"Campus"}, AgainURL: "/"}},
+		{"signed-out", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, Provider: "Campus", State: web.Kept, AgainURL: "/"}},
+		{"signed-out-there", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, Others: 2, Provider: "Campus", State: web.Ended, AgainURL: "/"}},
+		{"signed-out-asked", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, Provider: "Campus", State: web.Asked, AgainURL: "/"}},
+		{"signed-out-cannot", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, Provider: "Campus", State: web.CanNot, AgainURL: "/"}},
 		{"signed-out-plain", 200, web.SignedOut{}},
 		{"portal", 200, web.Portal{
 			Who: bob, MeURL: "/.gatehouse/me", LogoutURL: "/.gatehouse/logout", AdminURL: "/.gatehouse/admin/",
