@@ -231,6 +231,35 @@ func (k *checker) attributeTypes() {
 			k.say(at, fmt.Sprintf("the attribute %q stands here twice", a.ID), "keep one")
 		}
 		seen[a.ID] = true
+		if a.SCIM != nil {
+			k.scimAttribute(where("attributes").index(i).key("scim"), i, a)
+		}
+	}
+}
+
+var (
+	scimNameForm = regexp.MustCompile(`^[A-Za-z$][A-Za-z0-9_-]{0,63}$`)
+	urnForm      = regexp.MustCompile(`^urn:[a-z0-9][a-z0-9-]{0,31}:[A-Za-z0-9:._-]{1,200}$`)
+)
+
+// placed are the attributes that SCIM has a place for already.
+var placed = []string{"department", "display_name", "employee_number", "family_name", "given_name", "groups", "mail", "organization", "phone", "preferred_language", "title"}
+
+func (k *checker) scimAttribute(at where, i int, a AttributeType) {
+	s := a.SCIM
+	if slices.Contains(placed, a.ID) {
+		k.say(at, fmt.Sprintf("%s has a place in SCIM already", a.ID), "remove scim")
+	}
+	if !scimNameForm.MatchString(s.Name) && s.Name != "" {
+		k.say(at.key("name"), fmt.Sprintf("%q can not be the name of an attribute in SCIM", s.Name), "use letters, digits, - and _, a letter first")
+	}
+	if !urnForm.MatchString(s.Schema) || strings.HasPrefix(strings.ToLower(s.Schema), "urn:ietf:params:scim:") {
+		k.say(at.key("schema"), fmt.Sprintf("%q can not be the schema of a site's own attributes", s.Schema), "write a URN of your own, such as urn:example:scim:schemas:extension:uni:1.0:User")
+	}
+	for _, o := range k.Attributes[:i] {
+		if o.SCIM != nil && strings.EqualFold(o.SCIM.Name, s.Name) && strings.EqualFold(o.SCIM.Schema, s.Schema) {
+			k.say(at.key("name"), fmt.Sprintf("%s has the name %s in this schema too", o.ID, s.Name), "choose another")
+		}
 	}
 }
 

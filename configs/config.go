@@ -174,6 +174,28 @@ type AttributeType struct {
 	Title string `yaml:"title"`
 	// Multi says that a user may have several values of it.
 	Multi bool `yaml:"multi"`
+	// SCIM lets clients read and write it, in a schema of its own beside those of the RFC.
+	SCIM *SCIMAttribute `yaml:"scim"`
+}
+
+// SCIMAttribute is what an attribute of ours is to clients that speak SCIM (RFC 7643 section 7). It stands in `/Schemas`.
+type SCIMAttribute struct {
+	// Name of it there.
+	Name string `yaml:"name" jsonschema:"required"`
+	// Schema is the URN of the extension of users that it belongs to.
+	Schema string `yaml:"schema" jsonschema:"default=urn:gatehouse:scim:schemas:extension:site:1.0:User"`
+	// Type of its values.
+	Type string `yaml:"type" jsonschema:"enum=string,enum=boolean,enum=integer,enum=decimal,enum=dateTime,enum=reference,default=string"`
+	// Mutability: `immutable` can be given and not changed; `readOnly` is never taken from a client.
+	Mutability string `yaml:"mutability" jsonschema:"enum=readWrite,enum=readOnly,enum=immutable,default=readWrite"`
+	// Returned says which answers have it: all that do not leave it out, all, or those that it is asked for.
+	Returned string `yaml:"returned" jsonschema:"enum=default,enum=always,enum=request,default=default"`
+	// Required of every user that a client makes or replaces.
+	Required bool `yaml:"required"`
+	// Unique refuses a value that another user has, whatever its case.
+	Unique bool `yaml:"unique"`
+	// CaseExact compares values exactly in filters.
+	CaseExact bool `yaml:"case_exact"`
 }
 
 // IdentityProvider is where people prove who they are; exactly one of `oidc` and `saml` says how.

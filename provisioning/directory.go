@@ -28,6 +28,9 @@ type Config struct {
 	// Multi are attributes that have several values, besides the usual ones
 	// (groups, affiliation, entitlement, …).
 	Multi map[string]bool
+	// Unique are attributes of which, as far as clients say it, no two users have the
+	// same value, in any spelling that folds to the same. See BuildUnique.
+	Unique []string
 	// Followers learn of every change of a user, in this order.
 	Followers []Follower
 	// GroupFollowers learn of changes of groups themselves, not of their members.
@@ -256,6 +259,9 @@ func (d *Directory) commit(tx store.Tx, before, after User, dl Delta) (result, e
 	if err := tallyOf(tx, before, after); err != nil {
 		return result{}, err
 	}
+	if err := d.keepUnique(tx, before, after, dl.By); err != nil {
+		return result{}, err
+	}
 	if err := d.follow(tx, before, after, dl); err != nil {
 		return result{}, err
 	}
@@ -394,6 +400,9 @@ func (d *Directory) Delete(ctx context.Context, id string, by Source, checks ...
 			return err
 		}
 		if err := tallyOf(tx, before, User{}); err != nil {
+			return err
+		}
+		if err := d.keepUnique(tx, before, User{}, by); err != nil {
 			return err
 		}
 		if err := tombstones.Put(tx, tombstoneRow{id, "user", by, dl.At}); err != nil {

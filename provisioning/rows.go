@@ -25,6 +25,7 @@ import (
 //	shift      (change, user)       plain change, user; a large change of a group, written aside
 //	flip       group ID → change    the one whose shifts are in force, until they are edges
 //	tally      (store, part) → n    how many users there are
+//	unique     (attribute, hash)    who has a value that only one user may have
 //	built      table → cursor       how far its rows have the indexes of this program
 //	once       hash of key → until  plain until; horizon in the raw key (once, h)
 
@@ -120,6 +121,13 @@ type tallyRow struct {
 	Users int    `json:"users"`
 }
 
+// uniqueRow is who has a value of an attribute that only one user may have.
+type uniqueRow struct {
+	Attribute string `json:"attribute"`
+	Hash      string `json:"hash"` // SHA-256 of the folded value, hex
+	User      string `json:"user"`
+}
+
 // builtRow is how far the rows of a table have the indexes of a form.
 type builtRow struct {
 	Table string `json:"table"`
@@ -183,6 +191,7 @@ var (
 	flips      = &store.Table[flipRow]{Name: "flip", Key: func(r flipRow) string { return r.Group }}
 	tallies    = &store.Table[tallyRow]{Name: "tally", Key: func(r tallyRow) string { return pair(r.Store, string([]byte{'0' + r.Part})) }}
 	builts     = &store.Table[builtRow]{Name: "built", Key: func(r builtRow) string { return r.Table }}
+	uniques    = &store.Table[uniqueRow]{Name: "unique", Key: func(r uniqueRow) string { return pair(r.Attribute, r.Hash) }}
 	shifts     = &store.Table[shiftRow]{
 		Name: "shift",
 		Key:  func(r shiftRow) string { return pair(r.Change, r.User) },

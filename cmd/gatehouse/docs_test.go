@@ -807,6 +807,7 @@ var tableText = map[string]string{
 	"account_reference": "That the account of one user names another user, such as a manager. The key is the tuple (target, whose account it is, whom it names).",
 	"operation":         "One attempt to make a target agree about a user, without values. The key is the tuple (target, user, slot): the last few of each account are kept.",
 
+	"unique":           "Who has a value of an attribute that only one user may have. The key is the tuple (attribute, hash of the folded value).",
 	"passing":          "All that is kept of a user of a push-only client: our ID, the IDs of the accounts, and keyed hashes of the names by which the client finds the user. The key is our ID.",
 	"client_assertion": "Assertions by which clients got access tokens, until they are too old to be used again. The key is SHA-256 over client and `jti`.",
 	"client_token":     "Bearer tokens that were made for clients. The key is the token's first part, which is no secret; of the token itself only the hash is kept.",

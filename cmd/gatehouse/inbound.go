@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -36,7 +37,7 @@ func (s *site) takeIn(p *process) (in inbound, err error) {
 		return in, err
 	}
 	in.v2, err = scim.New(scim.Config{
-		Passages: passages, Store: p.store, PassKey: p.passing, Audit: p.audit.Append,
+		Attributes: declared(s.cfg), Passages: passages, Store: p.store, PassKey: p.passing, Audit: p.audit.Append,
 		Base: ours + "v2", Directory: s.directory, Clients: s.clients, Key: p.cursors, Log: p.log, Refused: refused,
 		EndSessions: s.endSessions, Settle: s.settle(p),
 		Now:       p.now,
@@ -45,6 +46,37 @@ func (s *site) takeIn(p *process) (in inbound, err error) {
 	in.v1 = &v1.Handler{Base: ours + "v1", Server: in.v2, At: ours + "v2"}
 	in.token = s.clients.TokenEndpoint(refused)
 	return in, err
+}
+
+// declared are the attributes of the configuration that have a place in SCIM.
+func declared(cfg *configs.Config) (list []scim.Attribute) {
+	for _, a := range cfg.Attributes {
+		if a.SCIM == nil {
+			continue
+		}
+		made := scim.Attribute{Schema: a.SCIM.Schema, Ours: a.ID, Attribute: rfc.Attribute{
+			Name: a.SCIM.Name, Description: cmp.Or(a.Title, a.ID), Type: rfc.Type(a.SCIM.Type), MultiValued: a.Multi, Required: a.SCIM.Required, CaseExact: a.SCIM.CaseExact,
+			Mutability: rfc.Mutable(a.SCIM.Mutability), Returned: rfc.Returned(a.SCIM.Returned), Uniqueness: rfc.NotUnique,
+		}}
+		if made.Type == rfc.Reference {
+			made.ReferenceTypes = []string{"external"}
+		}
+		if a.SCIM.Unique {
+			made.Uniqueness = rfc.ServerUnique
+		}
+		list = append(list, made)
+	}
+	return list
+}
+
+// unique are the attributes of which only one user may have a value.
+func unique(cfg *configs.Config) (list []string) {
+	for _, a := range cfg.Attributes {
+		if a.SCIM != nil && a.SCIM.Unique {
+			list = append(list, a.ID)
+		}
+	}
+	return list
 }
 
 // passages are the targets as push-only clients reach them: without the directory
@@ -184,6 +216,9 @@ func mayMistakes(cfg *configs.Config) (out []configs.Mistake) {
 	}
 	for _, e := range rfc.UserType().Extensions {
 		known = append(known, e.Schema.ID)
+	}
+	for _, a := range declared(cfg) {
+		known = append(known, a.Schema)
 	}
 	for i, c := range cfg.Clients {
 		for key, list := range map[string][]string{"read": c.Read, "write": c.Write} {

@@ -247,7 +247,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		precedence = append(precedence, provisioning.SourceIDP(idp.ID))
 	}
 	if s.directory, err = provisioning.New(provisioning.Config{
-		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi, Now: p.now,
+		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi, Unique: unique(cfg), Now: p.now,
 		Followers: []provisioning.Follower{
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return p.audit.Append(tx, changeEvent(d))
@@ -271,6 +271,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			},
 		},
 	}); err != nil {
+		return nil, err
+	}
+	if err := s.directory.BuildUnique(ctx); err != nil {
 		return nil, err
 	}
 	s.lifecycle = p.newLifecycle(s)

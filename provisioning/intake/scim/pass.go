@@ -117,7 +117,7 @@ func (s passages) targets(c *client.Client) (list []Passage) {
 	return list
 }
 
-func (s passages) now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+func (s passages) now() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }
 
 // row is a passing user of the client.
 func (s passages) row(ctx context.Context, id string) (p passing, err error) {
@@ -155,7 +155,7 @@ func (s passages) user(c *client.Client, p passing, r *rfc.Resource) (u provisio
 	if u.Store, u.UserName, err = split(c, r.String("userName")); err != nil {
 		return u, err
 	}
-	return u, write(&u, c.Source(), &rfc.Resource{}, r)
+	return u, s.shape.write(&u, c.Source(), &rfc.Resource{}, r)
 }
 
 // Create gives the targets an account each. A user of whom an earlier request has
@@ -210,7 +210,7 @@ func (s passages) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, e
 
 func (s passages) stamped(r *rfc.Resource, p passing) *rfc.Resource {
 	r = r.Clone()
-	rfc.UserType().Stamp(r, p.ID, p.Created, p.Modified, tag(p.Version))
+	s.shape.rt.Stamp(r, p.ID, p.Created, p.Modified, tag(p.Version))
 	return r
 }
 
@@ -366,7 +366,7 @@ func (s passages) read(ctx context.Context, p passing) (*rfc.Resource, provision
 		for attr, values := range attributes {
 			u.Say(c.Source(), attr, values...)
 		}
-		r, err := read(u, c.Source(), c.Join(u.Store, u.UserName))
+		r, err := s.shape.read(u, c.Source(), c.Join(u.Store, u.UserName))
 		if err != nil {
 			return nil, u, err
 		}

@@ -1,7 +1,9 @@
 package scim
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,50 +14,151 @@ import (
 
 // A place is where an attribute of ours stands in a SCIM user: a member, or a
 // member of a member.
-type place struct{ attr, in, name string }
+type place struct {
+	attr, in, name string
+	typ            rfc.Type // empty: a string
+	multi          bool
+}
 
-// places of attributes that have one value.
+// places of attributes that are the same with us and there.
 var places = []place{
-	{"display_name", "", "displayName"},
-	{"given_name", "name", "givenName"},
-	{"family_name", "name", "familyName"},
-	{"title", "", "title"},
-	{"preferred_language", "", "preferredLanguage"},
-	{"department", rfc.EnterpriseUserURN, "department"},
-	{"employee_number", rfc.EnterpriseUserURN, "employeeNumber"},
-	{"organization", rfc.EnterpriseUserURN, "organization"},
+	{attr: "display_name", name: "displayName"},
+	{attr: "given_name", in: "name", name: "givenName"},
+	{attr: "family_name", in: "name", name: "familyName"},
+	{attr: "title", name: "title"},
+	{attr: "preferred_language", name: "preferredLanguage"},
+	{attr: "department", in: rfc.EnterpriseUserURN, name: "department"},
+	{attr: "employee_number", in: rfc.EnterpriseUserURN, name: "employeeNumber"},
+	{attr: "organization", in: rfc.EnterpriseUserURN, name: "organization"},
 }
 
 // lists are attributes that have one value with us and several there. The list
 // is kept as it was sent; ours is the one that is primary, else the first for
 // work, else the first.
 var lists = []place{
-	{"mail", "", "emails"},
-	{"phone", "", "phoneNumbers"},
+	{attr: "mail", name: "emails"},
+	{attr: "phone", name: "phoneNumbers"},
 }
 
 // elsewhere are members that fields of the user, or the server, speak for.
 var elsewhere = []string{"schemas", "id", "meta", "userName", "active", "groups"}
 
-func (p place) get(o *rfc.Object) string {
+// An Attribute is one that the site has declared: what SCIM knows of it, and which
+// of ours it is.
+type Attribute struct {
+	Schema string // the URN of its extension
+	rfc.Attribute
+	Ours string
+}
+
+// A shape is what users look like in SCIM at this site.
+type shape struct {
+	rt     *rfc.ResourceType
+	places []place
+}
+
+// shapeOf makes the shape of users with declared attributes.
+func shapeOf(more []Attribute) (*shape, error) {
+	s := &shape{rt: rfc.UserType(), places: slices.Clone(places)}
+	var schemas []*rfc.Schema
+	for _, a := range more {
+		i := slices.IndexFunc(schemas, func(o *rfc.Schema) bool { return strings.EqualFold(o.ID, a.Schema) })
+		if i < 0 {
+			i = len(schemas)
+			schemas = append(schemas, &rfc.Schema{ID: a.Schema, Name: "Declared", Description: "Attributes that this site has declared"})
+		}
+		schemas[i].Attributes = append(schemas[i].Attributes, &a.Attribute)
+		s.places = append(s.places, place{attr: a.Ours, in: schemas[i].ID, name: a.Name, typ: a.Type, multi: a.MultiValued})
+	}
+	for _, sch := range schemas {
+		raw, err := json.Marshal(sch)
+		if err != nil {
+			return nil, err
+		}
+		checked, err := rfc.ParseSchema(raw)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(s.rt.Schemas(), func(o *rfc.Schema) bool { return strings.EqualFold(o.ID, checked.ID) }) {
+			return nil, fmt.Errorf("the schema %s is there already", checked.ID)
+		}
+		s.rt = s.rt.With(rfc.Extension{Schema: checked})
+	}
+	return s, nil
+}
+
+// get is what stands there, as text.
+func (p place) get(o *rfc.Object) (values []string) {
 	if p.in != "" {
 		o = o.Sub(p.in)
 	}
-	return o.String(p.name)
+	list := []any{o.Get(p.name)}
+	if p.multi {
+		list = o.List(p.name)
+	}
+	for _, v := range list {
+		switch v := v.(type) {
+		case string:
+			values = append(values, v)
+		case bool:
+			values = append(values, strconv.FormatBool(v))
+		case json.Number:
+			values = append(values, string(v))
+		}
+	}
+	return values
+}
+
+// value is text as what stands there; nil: it can not be.
+func (p place) value(text string) any {
+	switch p.typ {
+	case rfc.Boolean:
+		if b, err := strconv.ParseBool(text); err == nil {
+			return b
+		}
+		return nil
+	case rfc.Integer:
+		if _, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return json.Number(text)
+		}
+		return nil
+	case rfc.Decimal:
+		if x, err := strconv.ParseFloat(text, 64); err == nil && !math.IsInf(x, 0) && !math.IsNaN(x) && json.Valid([]byte(text)) {
+			return json.Number(text)
+		}
+		return nil
+	case rfc.DateTime:
+		if _, err := rfc.ParseTime(text); err != nil {
+			return nil
+		}
+	}
+	if text == "" {
+		return nil
+	}
+	return text
 }
 
 // set changes o, and what it has inside, which must be the caller's own.
-func (p place) set(o *rfc.Object, v string) {
+func (p place) set(o *rfc.Object, values []string) {
+	var list []any
+	for _, text := range values {
+		if v := p.value(text); v != nil {
+			list = append(list, v)
+		}
+	}
 	to := o
 	if p.in != "" {
 		if to = o.Sub(p.in); to == nil {
 			to = rfc.NewObject()
 		}
 	}
-	if v == "" {
+	switch {
+	case len(list) == 0:
 		to.Delete(p.name)
-	} else {
-		to.Set(p.name, v)
+	case p.multi:
+		to.Set(p.name, list)
+	default:
+		to.Set(p.name, list[0])
 	}
 	if p.in != "" {
 		if to.Len() == 0 {
@@ -158,7 +261,7 @@ func namer(u provisioning.User, by provisioning.Source, mine *rfc.Object) (provi
 
 // read makes the resource that a source reads of a user, its groups aside. name
 // is the user's name as the client has it.
-func read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resource, error) {
+func (sh *shape) read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resource, error) {
 	all, err := keptBy(u, by)
 	if err != nil {
 		return nil, err
@@ -167,17 +270,19 @@ func read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resour
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range places {
-		p.set(all, first(provisioning.Effective(u, p.attr)))
+	for _, p := range sh.places {
+		p.set(all, provisioning.Effective(u, p.attr))
 	}
 	for _, p := range lists {
 		list, _ := shown(all.List(p.name), first(provisioning.Effective(u, p.attr)))
 		all.Set(p.name, list)
 	}
-	rt := rfc.UserType()
+	rt := sh.rt
 	schemas := []any{rt.Schema.ID}
-	if all.Get(rfc.EnterpriseUserURN) != nil {
-		schemas = append(schemas, rfc.EnterpriseUserURN)
+	for _, e := range rt.Extensions {
+		if all.Get(e.Schema.ID) != nil {
+			schemas = append(schemas, e.Schema.ID)
+		}
 	}
 	r := &rfc.Resource{Object: *rfc.NewObject("schemas", schemas)}
 	if u.ExternalID != "" && (who == by || who == "") {
@@ -188,7 +293,9 @@ func read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resour
 	for _, a := range rt.Schema.Attributes {
 		r.Set(a.Name, all.Get(a.Name))
 	}
-	r.Set(rfc.EnterpriseUserURN, all.Get(rfc.EnterpriseUserURN))
+	for _, e := range rt.Extensions {
+		r.Set(e.Schema.ID, all.Get(e.Schema.ID))
+	}
 	rt.Stamp(r, u.ID, u.Created, u.Modified, tag(u.Version))
 	return r, nil
 }
@@ -206,7 +313,7 @@ func tag(numbers ...uint64) string {
 // an empty one, to begin with), and next. What is as it was, is not said: a client
 // that sends back what it has read does not make it its own. Name and store are
 // left to the caller.
-func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource) error {
+func (sh *shape) write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource) error {
 	mine, err := keptBy(*u, by)
 	if err != nil {
 		return err
@@ -215,11 +322,11 @@ func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource
 	for _, name := range elsewhere {
 		rest.Delete(name)
 	}
-	for _, p := range places {
-		if v := p.get(&next.Object); v != p.get(&cur.Object) {
-			u.Say(by, p.attr, v)
+	for _, p := range sh.places {
+		if v := p.get(&next.Object); !slices.Equal(v, p.get(&cur.Object)) {
+			u.Say(by, p.attr, v...)
 		}
-		p.set(&rest.Object, "")
+		p.set(&rest.Object, nil)
 	}
 	for _, p := range lists {
 		own := mine.List(p.name)
@@ -241,15 +348,15 @@ func write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource
 	case rest.Len() == 0:
 		u.Say(by, provisioning.Kept)
 	default:
-		u.Say(by, provisioning.Kept, string(ordered(rest).AppendJSON(nil)))
+		u.Say(by, provisioning.Kept, string(sh.ordered(rest).AppendJSON(nil)))
 	}
 	return nil
 }
 
 // ordered is what a claim keeps, in the schemas' order, so that the same is kept
 // in the same words however the client said it.
-func ordered(r *rfc.Resource) *rfc.Object {
-	rt := rfc.UserType()
+func (sh *shape) ordered(r *rfc.Resource) *rfc.Object {
+	rt := sh.rt
 	out := inOrder(rt.Schema.Attributes, &r.Object)
 	for _, e := range rt.Extensions {
 		if sub := out.Sub(e.Schema.ID); sub != nil {

@@ -30,6 +30,7 @@ package scim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -73,6 +74,10 @@ type Config struct {
 	Rewritten func(clientID string, made []dialect.Rewrite)
 	Now       func() time.Time // nil: time.Now
 	Log       *slog.Logger     // nil: slog.Default
+	// Attributes of users that the site has declared, beside those of the RFC.
+	Attributes []Attribute
+
+	shape *shape
 }
 
 // New makes the server.
@@ -86,10 +91,17 @@ func New(c Config) (http.Handler, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	var err error
+	if c.shape, err = shapeOf(c.Attributes); err != nil {
+		return nil, fmt.Errorf("scim: attributes of users: %w", err)
+	}
 	srv, err := server.New(server.Config{
 		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
 		Resources: []server.Resource{
-			{Type: rfc.UserType(), Store: either{users{&c, new(memo)}, passages{&c, new([64]sync.Mutex)}}},
+			{Type: c.shape.rt, Store: either{users{&c, new(memo)}, passages{&c, new([64]sync.Mutex)}}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
 		Dialect: c.speaks, Key: c.Key, Async: maxAsync, Now: c.Now,

@@ -42,7 +42,7 @@ func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, e
 	if r := s.memo.get(c.ID, u); r != nil {
 		return r, nil
 	}
-	r, err := read(*u, c.Source(), c.Join(u.Store, u.UserName))
+	r, err := s.shape.read(*u, c.Source(), c.Join(u.Store, u.UserName))
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s users) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, erro
 	if u.Store, u.UserName, err = split(c, r.String("userName")); err != nil {
 		return nil, err
 	}
-	if err := write(&u, c.Source(), &rfc.Resource{}, r); err != nil {
+	if err := s.shape.write(&u, c.Source(), &rfc.Resource{}, r); err != nil {
 		return nil, err
 	}
 	u, _, err = s.Directory.Create(ctx, u, c.Source(), links(c, u)...)
@@ -171,7 +171,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 // it. What the client does not see stays.
 func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cur, next *rfc.Resource, err error) {
 	c := client.From(ctx)
-	if cur, err = read(u, c.Source(), c.Join(u.Store, u.UserName)); err != nil {
+	if cur, err = s.shape.read(u, c.Source(), c.Join(u.Store, u.UserName)); err != nil {
 		return nil, nil, err
 	}
 	if next, err = fn(seen(c, cur)); err != nil {
@@ -202,7 +202,7 @@ func (s users) edit(c *client.Client, u *provisioning.User, cur, next *rfc.Resou
 		}
 		u.UserName = rest
 	}
-	if err := write(u, c.Source(), cur, next); err != nil {
+	if err := s.shape.write(u, c.Source(), cur, next); err != nil {
 		return err
 	}
 	if l := c.Links; l != nil {

@@ -41,7 +41,7 @@ type world struct {
 	t      testing.TB
 	h      http.Handler
 	dir    *provisioning.Directory
-	st     store.Store
+	st     *counted
 	reg    *client.Registry
 	audit  *audit.Log
 	file   string
@@ -63,9 +63,9 @@ func newWorld(t testing.TB, more ...client.Client) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	w.st, w.audit = st, audit.New(nil)
+	w.st, w.audit = &counted{Store: st}, audit.New(nil)
 	w.dir, err = provisioning.New(provisioning.Config{
-		Store: st, UserStores: []string{"primary", "partners", "mysql"},
+		Store: w.st, UserStores: []string{"primary", "partners", "mysql"}, Multi: map[string]bool{"course": true},
 		Precedence: []provisioning.Source{"scim:hr", "scim:resident", "idp:campus"},
 		Followers: []provisioning.Follower{func(_ store.Tx, _, _ provisioning.User, d provisioning.Delta) error {
 			if !w.quiet {
