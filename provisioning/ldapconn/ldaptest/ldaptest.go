@@ -87,6 +87,7 @@ type Server struct {
 	// who is gone.
 	present bool
 	hidden  string
+	normal  map[string]string // of names that were compared: to parse them takes most of a test
 }
 
 type entry struct {
@@ -113,7 +114,7 @@ type Rude struct {
 // Start runs a Server until the test ends.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{o: o, tree: map[string]*entry{}, all: map[net.Conn]bool{}}
+	s := &Server{o: o, tree: map[string]*entry{}, normal: map[string]string{}, all: map[net.Conn]bool{}}
 	if s.o.MaxPage == 0 {
 		s.o.MaxPage = 1000
 	}
@@ -644,7 +645,7 @@ func (c *call) modify() (uint16, string) {
 		switch how {
 		case 0:
 			for _, v := range values {
-				if has(name, e.Attrs[name], v) {
+				if c.has(name, e.Attrs[name], v) {
 					return ldap.LDAPResultAttributeOrValueExists, ""
 				}
 				e.Attrs[name] = append(e.Attrs[name], v)
@@ -654,7 +655,7 @@ func (c *call) modify() (uint16, string) {
 				return ldap.LDAPResultNoSuchAttribute, ""
 			}
 			for _, v := range values {
-				i := slices.IndexFunc(e.Attrs[name], func(o string) bool { return same(name, o, v) })
+				i := slices.IndexFunc(e.Attrs[name], func(o string) bool { return c.same(name, o, v) })
 				if i < 0 {
 					return ldap.LDAPResultNoSuchAttribute, ""
 				}
@@ -712,7 +713,7 @@ func (c *call) rename() uint16 {
 		old, _ := ldap.ParseDN(before.DN)
 		for _, a := range old.RDNs[0].Attributes {
 			name := strings.ToLower(a.Type)
-			e.Attrs[name] = slices.DeleteFunc(e.Attrs[name], func(v string) bool { return same(name, v, a.Value) })
+			e.Attrs[name] = slices.DeleteFunc(e.Attrs[name], func(v string) bool { return c.same(name, v, a.Value) })
 		}
 	}
 	e.DN = to
@@ -723,18 +724,33 @@ func (c *call) rename() uint16 {
 	return 0
 }
 
-func has(name string, values []string, v string) bool {
-	return slices.ContainsFunc(values, func(o string) bool { return same(name, o, v) })
+func (s *Server) has(name string, values []string, v string) bool {
+	return slices.ContainsFunc(values, func(o string) bool { return s.same(name, o, v) })
 }
 
-func hasFold(values []string, v string) bool { return has("", values, v) }
-
 // same compares as the attribute's matching rule does.
-func same(name, a, b string) bool {
-	switch name {
-	case "member", "memberof", "uniquemember":
-		return ldapconn.Normal(a) == ldapconn.Normal(b)
+func (s *Server) same(name, a, b string) bool {
+	if name == "member" {
+		return s.norm(a) == s.norm(b)
 	}
+	return fold(a, b)
+}
+
+func (s *Server) norm(dn string) string {
+	n, ok := s.normal[dn]
+	if !ok {
+		n = ldapconn.Normal(dn)
+		s.normal[dn] = n
+	}
+	return n
+}
+
+func hasFold(values []string, v string) bool {
+	return slices.ContainsFunc(values, func(o string) bool { return fold(o, v) })
+}
+
+// fold compares as caseIgnoreMatch does (RFC 4517, 4.2.11).
+func fold(a, b string) bool {
 	return strings.EqualFold(strings.Join(strings.Fields(a), " "), strings.Join(strings.Fields(b), " "))
 }
 

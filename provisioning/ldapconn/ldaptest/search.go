@@ -33,14 +33,18 @@ func (c *call) search() uint16 {
 	if c.tree[base] == nil {
 		return ldap.LDAPResultNoSuchObject
 	}
+	keys := []string{base}
+	if scope != ldap.ScopeBaseObject {
+		keys = slices.Sorted(maps.Keys(c.tree))
+	}
 	var hits []*entry
-	for _, key := range slices.Sorted(maps.Keys(c.tree)) {
+	for _, key := range keys {
 		e := c.tree[key]
 		_, parent := ldapconn.Split(e.DN)
 		in := key == base
 		switch scope {
 		case ldap.ScopeSingleLevel:
-			in = ldapconn.Normal(parent) == base
+			in = c.norm(parent) == base
 		case ldap.ScopeWholeSubtree:
 			in = in || strings.HasSuffix(key, ","+base)
 		}
@@ -56,7 +60,7 @@ func (c *call) search() uint16 {
 	}
 	var code uint16
 	if v, ok := c.control[ldap.ControlTypePaging]; ok {
-		hits = slices.DeleteFunc(hits, func(e *entry) bool { return ldapconn.Normal(e.DN) == c.hidden })
+		hits = slices.DeleteFunc(hits, func(e *entry) bool { return c.norm(e.DN) == c.hidden })
 		hits = c.page(hits, v)
 	} else if len(hits) > c.o.MaxPage {
 		hits, code = hits[:c.o.MaxPage], ldap.LDAPResultSizeLimitExceeded
@@ -199,7 +203,7 @@ func (c *call) matches(e *entry, f *ber.Packet) bool {
 		case "modifytimestamp", "whenchanged":
 			return stamp(e.csn) >= v
 		}
-		return has(name, e.Attrs[name], v)
+		return c.has(name, e.Attrs[name], v)
 	case ldap.FilterSubstrings:
 		name := strings.ToLower(text(f.Children[0]))
 		return slices.ContainsFunc(e.Attrs[name], func(v string) bool { return substrings(strings.ToLower(v), f.Children[1].Children) })
