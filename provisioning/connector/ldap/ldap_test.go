@@ -411,6 +411,31 @@ func TestB08_IdentifierThatIsNoneIsNotAskedFor(t *testing.T) {
 	}
 }
 
+func TestAnotherEntryThanAskedForIsRefused(t *testing.T) {
+	t.Parallel()
+	l := open(t, ldaptest.Options{}, nil)
+	id := l.sync(t, ana(nil), "")
+	l.sync(t, connector.Account{ExternalID: "0199-bob", UserName: "bob", Active: true}, "")
+	l.Forget()
+	l.Answer(func(r ldaptest.Request) *ldaptest.Rude {
+		if r.Op == "search" && bytes.Contains(r.Raw, []byte("entryUUID\x04\x24")) {
+			return &ldaptest.Rude{Instead: "uid=bob," + ldaptest.People}
+		}
+		return nil
+	})
+	off := ana(nil)
+	off.Active = false
+	_, err := l.Sync(t.Context(), off, id)
+	for _, err := range []error{err, l.Remove(t.Context(), id)} {
+		if connector.ClassOf(err) != connector.Route || err == nil {
+			t.Errorf("got %v", err)
+		}
+	}
+	if ops := l.ops(); len(ops) > 0 {
+		t.Errorf("%v was sent", ops)
+	}
+}
+
 // utf16le is how Active Directory wants a text.
 func utf16le(s string) []byte {
 	var b []byte

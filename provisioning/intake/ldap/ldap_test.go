@@ -41,7 +41,7 @@ type world struct {
 	now    time.Time
 }
 
-func from(t *testing.T, text string) provisioning.From {
+func from(t testing.TB, text string) provisioning.From {
 	t.Helper()
 	f, err := provisioning.CompileFrom(text)
 	if err != nil {
@@ -50,7 +50,7 @@ func from(t *testing.T, text string) provisioning.From {
 	return f
 }
 
-func newWorld(t *testing.T, o ldaptest.Options, change func(*ldap.Source)) *world {
+func newWorld(t testing.TB, o ldaptest.Options, change func(*ldap.Source)) *world {
 	t.Helper()
 	w := &world{Server: ldaptest.Start(t, o), now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
 	st, err := boltstore.Open(filepath.Join(t.TempDir(), "db"), boltstore.Options{})
@@ -111,7 +111,7 @@ func (w *world) people(n int) {
 }
 
 // read reads the source once, as its task does.
-func (w *world) read(t *testing.T) ldap.Report {
+func (w *world) read(t testing.TB) ldap.Report {
 	t.Helper()
 	rep, again := w.try(t)
 	if again != "the next look at the directory" && rep.Unsound == "" {
@@ -120,7 +120,7 @@ func (w *world) read(t *testing.T) ldap.Report {
 	return rep
 }
 
-func (w *world) try(t *testing.T) (ldap.Report, string) {
+func (w *world) try(t testing.TB) (ldap.Report, string) {
 	t.Helper()
 	err := w.reader.Handle(t.Context(), "campus")
 	var again *task.Retry
@@ -138,13 +138,13 @@ func (w *world) try(t *testing.T) (ldap.Report, string) {
 }
 
 // full has everything read.
-func (w *world) full(t *testing.T) ldap.Report {
+func (w *world) full(t testing.TB) ldap.Report {
 	t.Helper()
 	w.ask(t)
 	return w.read(t)
 }
 
-func (w *world) ask(t *testing.T) {
+func (w *world) ask(t testing.TB) {
 	t.Helper()
 	if err := w.store.Update(t.Context(), func(tx store.Tx) error { return w.reader.AskFull(tx, "campus") }); err != nil {
 		t.Fatal(err)
@@ -853,4 +853,25 @@ func TestEveryStepCanBeDiagnosed(t *testing.T) {
 	if _, err := w.reader.Test(t.Context(), "other", ""); !errors.Is(err, ldap.ErrNotFound) {
 		t.Errorf("of no source: %v", err)
 	}
+}
+
+// BenchmarkReading reads a directory of 5,000 people: at first, and again when
+// nothing has changed.
+func BenchmarkReading(b *testing.B) {
+	const n = 5000
+	w := newWorld(b, ldaptest.Options{}, nil)
+	w.people(n)
+	began := time.Now()
+	if rep := w.read(b); rep.Created != n {
+		b.Fatalf("%+v", rep)
+	}
+	first := time.Since(began)
+	began = time.Now()
+	for b.Loop() {
+		if rep := w.full(b); rep.Unchanged != n {
+			b.Fatalf("%+v", rep)
+		}
+	}
+	b.ReportMetric(float64(b.N)*n/time.Since(began).Seconds(), "unchanged/s")
+	b.ReportMetric(n/first.Seconds(), "created/s")
 }

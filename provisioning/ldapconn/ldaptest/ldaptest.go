@@ -109,6 +109,7 @@ type Rude struct {
 	Drop    bool   // the connection is closed instead of an answer
 	Raw     []byte // these bytes are the answer
 	Hang    bool   // there is no answer
+	Instead string // a search finds the entry of this name
 }
 
 // Start runs a Server until the test ends.
@@ -422,6 +423,8 @@ func (s *Server) serve(conn net.Conn) {
 		var code uint16
 		var message string
 		switch {
+		case rude != nil && rude.Instead != "":
+			c.replies = append(c.replies, c.envelope(c.entry(c.tree[ldapconn.Normal(rude.Instead)], nil)))
 		case rude != nil && !rude.Do:
 			code, message = rude.Code, rude.Message
 		case r.Op == "bind":

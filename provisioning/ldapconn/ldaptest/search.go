@@ -147,7 +147,7 @@ func (c *call) entry(e *entry, want []string) *ber.Packet {
 	}
 	for name, v := range operational {
 		asked := slices.ContainsFunc(want, func(w string) bool { return strings.EqualFold(w, name) || w == "+" })
-		if e.DN != "" && (asked || all && c.o.AD) {
+		if e.DN != "" && (asked || all && (c.o.AD || len(want) == 0)) {
 			add(name, []string{v})
 		}
 	}
