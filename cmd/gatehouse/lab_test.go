@@ -206,7 +206,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 		at := l.serve(h)
 		op := idptest.NewOP(idptest.OPConfig{
 			Issuer: at, Title: id, People: c.People, Now: l.clock.now, Algorithm: "ES256",
-			Clients: append(more, idptest.OPClient{ID: "gatehouse", Secret: "secret-of-" + id, RedirectURIs: []string{public + "/.gatehouse/oidc/" + id + "/callback"}}),
+			Clients: append(more, idptest.OPClient{ID: "gatehouse", Secret: "secret-of-" + id, RedirectURIs: []string{public + "/.gatehouse/oidc/" + id + "/callback"}, PostLogout: []string{public + "/.gatehouse/signed-out"}}),
 		})
 		h.Handler = op.Handler()
 		return op, at

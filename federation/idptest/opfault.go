@@ -349,3 +349,8 @@ func (filler) Read(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// OPAgeOf moves one claim that is a time by d.
+func OPAgeOf(name string, d time.Duration) OPFault {
+	return OPFault{Claims: func(c map[string]any) { c[name] = c[name].(int64) + int64(d/time.Second) }}
+}
