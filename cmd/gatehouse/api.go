@@ -51,6 +51,7 @@ func newAPI(p *process, s *site) http.Handler {
 	a.route("GET /v1/task", a.task)
 	a.route("POST /v1/task/{what}", a.turnTask)
 	a.targetRoutes()
+	a.storeRoutes()
 	a.route("GET /v1/imports", a.imports)
 	a.route("POST /v1/imports", a.importFile)
 	a.route("GET /v1/import", a.oneImport)
