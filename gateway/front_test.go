@@ -201,6 +201,7 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 		return nil
 	}}})
 	f.c.Outbox = outbox.New(outbox.Config{Store: f.st, Directory: f.dir, Roles: f.c.Policy.Roles, Run: runner.Now, Targets: []outbox.Target{{ID: "crm", Title: "The CRM", Wait: true}}})
+	t.Cleanup(func() { f.c.Outbox.Close() })
 	if f.g, err = New(f.c); err != nil {
 		t.Fatal(err)
 	}

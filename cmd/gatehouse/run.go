@@ -336,6 +336,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 
 // run keeps what the site remembers true, until ctx ends.
 func (s *site) run(ctx context.Context) {
+	defer s.outbox.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })

@@ -35,6 +35,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -137,6 +138,12 @@ type Config struct {
 type Outbox struct {
 	c       Config
 	targets map[string]*target
+
+	open    context.Context // until Close
+	close   context.CancelFunc
+	runs    sync.WaitGroup // for people who wait
+	mu      sync.Mutex
+	running map[string]chan struct{} // by key
 }
 
 // target is a Target and how it does.
@@ -162,12 +169,13 @@ func (t *target) mayAsk(now time.Time) (time.Duration, string) {
 // pausedLook is how often it is looked whether a target is still paused.
 const pausedLook = 5 * time.Second
 
-// New makes an Outbox.
+// New makes an Outbox. Close it before its store.
 func New(c Config) *Outbox {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	o := &Outbox{c: c, targets: map[string]*target{}}
+	o := &Outbox{c: c, targets: map[string]*target{}, running: map[string]chan struct{}{}}
+	o.open, o.close = context.WithCancel(context.Background())
 	for _, t := range c.Targets {
 		if t.Timeout == 0 {
 			t.Timeout = 10 * time.Second

@@ -102,6 +102,26 @@ func TestALookAtAFailedTargetTriesIt(t *testing.T) {
 	})
 }
 
+// A target that lets through one call a second, and a run that needs two: those
+// who look once a second must not each time begin anew.
+func TestWhoeverKeepsLookingDoesNotKeepARunFromItsEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		crm := newPlace(t, "crm")
+		tg := crm.target()
+		tg.Wait, tg.Rate = true, 1
+		w := newWorld(t, open(t), tg)
+		crm.awkward.Next(2, connectortest.Fail(429, "2"))
+		ana := w.person("ana", "Dr", "")
+		for looks := 0; !w.settle(ana.ID, 900*time.Millisecond); looks++ {
+			if looks == 100 {
+				t.Fatalf("after %d looks: %v", looks, w.states(ana.ID))
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		want(t, "the target", crm.holds(t), []string{`ana active "Dr" ""`})
+	})
+}
+
 func TestWhatIsParkedIsNotTriedByASignIn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		crm := newPlace(t, "crm")

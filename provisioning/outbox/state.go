@@ -3,7 +3,7 @@ package outbox
 import (
 	"context"
 	"slices"
-	"sync"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
@@ -87,14 +87,52 @@ func (o *Outbox) settle(ctx context.Context, userID string, open func(State) boo
 	if !slices.ContainsFunc(states, open) {
 		return true, nil
 	}
-	ctx = context.WithValue(ctx, waiting{}, true)
-	var wg sync.WaitGroup
+	var runs []<-chan struct{}
 	for _, s := range states {
 		if open(s) {
-			wg.Go(func() { _ = o.c.Run(ctx, Kind, Key(s.Target, userID)) }) // what it says is in the state
+			runs = append(runs, o.now(Key(s.Target, userID)))
 		}
 	}
-	wg.Wait()
+	for _, done := range runs {
+		select {
+		case <-done: // what it says is in the state
+		case <-ctx.Done():
+		}
+	}
 	states, err = o.States(context.WithoutCancel(ctx), userID)
 	return err == nil && !slices.ContainsFunc(states, open), err
+}
+
+// now runs a task for somebody who waits for it, unless it runs for somebody
+// already, and tells when that is over. A run is not cut short when they wait no
+// longer: at a target that is slow, or lets through one call a second, it would
+// never come to its end while they keep coming back.
+func (o *Outbox) now(key string) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if done := o.running[key]; done != nil {
+		return done
+	}
+	done := make(chan struct{})
+	o.running[key] = done
+	o.runs.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithValue(o.open, waiting{}, true), longestRun)
+		defer cancel()
+		_ = o.c.Run(ctx, Kind, key) // what it says is in the state
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.running, key)
+		close(done)
+	})
+	return done
+}
+
+// longestRun is how long a run goes on that nobody may wait for any more; then
+// it is the task runner's.
+const longestRun = time.Minute
+
+// Close ends what runs for people who wait, and returns when it has ended.
+func (o *Outbox) Close() {
+	o.close()
+	o.runs.Wait()
 }

@@ -256,6 +256,7 @@ func makeWorld(t testing.TB, st, background store.Store, workers, perLane int, t
 		guard.TaskCase:         func(ctx context.Context, key string) error { return w.guard.HandleCase(ctx, key) },
 		provisioning.TaskClear: w.dir.Clear,
 	}})
+	t.Cleanup(func() { w.box.Close() })
 	return w
 }
 
