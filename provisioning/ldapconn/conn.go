@@ -34,7 +34,6 @@ type Query struct {
 	Attrs  []string // none: all that users have set
 	Limit  int      // 0: all; otherwise at most so many, and more is no error
 	Object bool     // the base alone
-	Level  bool     // directly below the base alone
 	// Controls besides.
 	Controls []ldap.Control
 }
@@ -43,8 +42,6 @@ func (q Query) request() *ldap.SearchRequest {
 	scope := ldap.ScopeWholeSubtree
 	if q.Object {
 		scope = ldap.ScopeBaseObject
-	} else if q.Level {
-		scope = ldap.ScopeSingleLevel
 	}
 	filter := q.Filter
 	if filter == "" {

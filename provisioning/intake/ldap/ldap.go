@@ -193,13 +193,6 @@ func New(c Config) *Reader {
 	return r
 }
 
-// Close closes connections that nobody uses.
-func (r *Reader) Close() {
-	for _, s := range r.sources {
-		s.Pool.Close()
-	}
-}
-
 // Begin sees to it that sources are read. It is called when the configuration is
 // in force.
 func (r *Reader) Begin(ctx context.Context) error {
