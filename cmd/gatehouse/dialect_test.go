@@ -38,7 +38,9 @@ func (w *world) curl(line string) (status int, body *scim.Object) {
 		case "--user":
 			user, password, _ := strings.Cut(next(), ":")
 			r.SetBasicAuth(user, password)
-		case "--data":
+		case "-X":
+			r.Method = next()
+		case "-d", "--data":
 			data := next()
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(data)), int64(len(data))
 		case "-H":

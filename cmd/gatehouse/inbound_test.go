@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -250,4 +252,71 @@ func TestC01_ConfigurationSaysWhoMayProvisionAndWhatIsPushed(t *testing.T) {
 	l.reload(func(yaml string) string { return strings.Replace(yaml, "{ bearer: quiet-1 }, ", "", 1) })
 	as("quiet-1").do(401, "GET", "/Users", "")
 	as("quiet-2").do(200, "GET", "/Users/"+quiet, "")
+}
+
+// A token that is made opens every way in, until it is revoked; nothing shows it
+// again.
+func TestC26_TokensOfClientsAreMadeAndEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	api := newAPI(w.p, w.p.site.Load())
+	ask := func(want int, method, path string, v any) string {
+		t.Helper()
+		rec := httptest.NewRecorder()
+		api.ServeHTTP(rec, httptest.NewRequest(method, "/v1/"+path, nil))
+		if rec.Code != want {
+			t.Fatalf("%s %s: %d %s", method, path, rec.Code, rec.Body)
+		}
+		if v != nil {
+			if err := json.Unmarshal(rec.Body.Bytes(), v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return rec.Body.String()
+	}
+	var made madeToken
+	ask(200, "POST", "client/tokens?client=hr&expires=90d", &made)
+	if !strings.HasPrefix(made.Text, "gh_token_"+made.ID+"_") || made.Until.Sub(made.Created) != 90*24*time.Hour {
+		t.Fatalf("%+v", made)
+	}
+	ask(404, "POST", "client/tokens?client=nobody", nil)
+	ask(404, "POST", "client/tokens?client=hr&expires=soon", nil)
+	client := func(base string) *scimClient {
+		return &scimClient{w, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+made.Text) }, w.at("", base)}
+	}
+	bases := []string{"/.gatehouse/scim/v2", "/scim2", "/.gatehouse/scim/v1"}
+	for _, base := range bases {
+		client(base).do(200, "GET", "/Users", "")
+	}
+	shown := ask(200, "GET", "client/tokens", nil) + ask(200, "GET", "clients", nil)
+	for e, err := range audit.Events(t.Context(), w.p.store, audit.Query{Kind: "client.token_made"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown += e.Text
+	}
+	if secret := strings.TrimPrefix(made.Text, "gh_token_"+made.ID+"_"); strings.Contains(shown, secret) || strings.Contains(w.log.String(), secret) || !strings.Contains(shown, made.ID) || !strings.Contains(shown, "token "+made.ID+" of client hr") {
+		t.Errorf("shown is %s", shown)
+	}
+	ask(200, "DELETE", "client/tokens?id="+made.ID, nil)
+	ask(404, "DELETE", "client/tokens?id="+made.ID, nil)
+	for _, base := range bases {
+		client(base).do(401, "GET", "/Users", "")
+	}
+	// The token endpoint is there, and gives nothing to whoever asks.
+	r, err := http.NewRequest("POST", w.at("", "/.gatehouse/oauth2/token"), strings.NewReader("grant_type=client_credentials&client_id=hr&client_secret="+made.Text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	tr := localTransport()
+	defer tr.CloseIdleConnections()
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if raw, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 401 || !strings.Contains(string(raw), "invalid_client") {
+		t.Errorf("%s %s %v", resp.Status, raw, err)
+	}
 }

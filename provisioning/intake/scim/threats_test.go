@@ -1,9 +1,11 @@
 package scim_test
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -475,4 +477,26 @@ func TestC17_JSONThatCanBeReadTwoWaysIsRefused(t *testing.T) {
 	// What fits on the wire and not into a row is refused too.
 	w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"kim","nickName":"`+strings.Repeat("x", 900_000)+`"`)).want(t, 413, "")
 	w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"kim","NICKNAME":"k"`)).want(t, 200, "")
+}
+
+// What went wrong inside is in the log, not in the answer.
+func TestC23_ErrorsTellNothingOfTheInside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.named(hr, "kim")
+	w.fail = errors.New("dial tcp 10.9.8.7:6379: /var/lib/inside/secret.db of partners")
+	a := w.do(hr, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":false}`)).want(t, 500, "")
+	if err := w.st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []answer{
+		a, w.do(hr, "GET", "/Users/"+id, "").want(t, 500, ""), w.do(hr, "GET", "/Users", "").want(t, 500, ""),
+		w.do(hr, "POST", "/Users", userJSON(`"userName":"lee"`)).want(t, 500, ""), w.do("gh_token_abc_def", "GET", "/Users", "").want(t, 401, ""),
+	} {
+		for _, inside := range []string{"10.9.8.7", "secret.db", "partners", filepath.Dir(w.file), "store", "bolt", "goroutine", ".go"} {
+			if strings.Contains(got.body, inside) {
+				t.Errorf("%s tells %q", got.body, inside)
+			}
+		}
+	}
 }
