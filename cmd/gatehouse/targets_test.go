@@ -258,7 +258,7 @@ func (g *yardTarget) plant(t testing.TB, name string) {
 	}
 	r.Header.Set("Authorization", "Bearer "+yardTargetSecret)
 	r.Header.Set("Content-Type", "application/scim+json")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

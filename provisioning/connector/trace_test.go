@@ -42,7 +42,7 @@ func TestACallIsKeptWithoutItsValues(t *testing.T) {
 	}))
 	defer srv.Close()
 	var tr connector.Trace
-	c := http.Client{Transport: connector.Traced(http.DefaultTransport)}
+	c := http.Client{Transport: connector.Traced(srv.Client().Transport)}
 	r, err := http.NewRequestWithContext(connector.WithTrace(t.Context(), &tr), http.MethodPost, srv.URL+"/scim/v2/Users/0199a7c1-0001-7000/ana%20b?filter=userName+eq+%22ana%22&count=2", strings.NewReader(`{"userName":"ana","password":"secret"}`))
 	if err != nil {
 		t.Fatal(err)

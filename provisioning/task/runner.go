@@ -17,15 +17,16 @@ import (
 )
 
 const (
-	leaseTime  = time.Minute      // what a run holds; renewed three times in it
-	firstDelay = 2 * time.Second  // the bound of the delay doubles with each failure,
-	mostDelay  = 15 * time.Minute // up to this
-	giveUp     = 72 * time.Hour   // of failures, then it is parked
-	leastDelay = time.Second      // after a Retry, or when the store fails
-	idle       = time.Minute      // the longest wait without a look
-	finishTime = 10 * time.Second // to store an outcome when the run's ctx is over
-	tries      = 12               // of a transaction that the store is not sure of; 4 seconds
-	maxError   = 500              // bytes
+	leaseTime  = time.Minute          // what a run holds; renewed three times in it
+	firstDelay = 2 * time.Second      // the bound of the delay doubles with each failure,
+	mostDelay  = 15 * time.Minute     // up to this
+	giveUp     = 72 * time.Hour       // of failures, then it is parked
+	leastDelay = time.Second          // after a Retry, or when the store fails
+	idle       = time.Minute          // the longest wait without a look
+	finishTime = 10 * time.Second     // to store an outcome when the run's ctx is over
+	breath     = 2 * time.Millisecond // after a look that found more than it may begin: the next finds more workers
+	tries      = 12                   // of a transaction that the store is not sure of; 4 seconds
+	maxError   = 500                  // bytes
 )
 
 // Config of a Runner.
@@ -55,7 +56,7 @@ type Runner struct {
 	free chan struct{} // has a token when a worker has ended
 
 	mu   sync.Mutex
-	busy map[string]row           // what workers have, by ID
+	busy map[string]entry         // what workers have, by ID
 	runs map[string]chan struct{} // runs under way, to be told that their row changed
 }
 
@@ -74,7 +75,7 @@ func NewRunner(c Config) *Runner {
 	if c.Owner != "" {
 		self = c.Owner + " " + self
 	}
-	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]row{}, runs: map[string]chan struct{}{}}
+	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]entry{}, runs: map[string]chan struct{}{}}
 }
 
 // Run works until ctx ends, then waits for handlers to return (their ctx is
@@ -98,15 +99,17 @@ func (r *Runner) Run(ctx context.Context) error {
 	orphans := r.c.Alone
 	for {
 		var wait time.Duration
+		var crowd bool
 		var err error
 		if orphans {
 			if err = r.takeOrphans(ctx); err == nil {
 				orphans = false
 			}
 		}
-		var due []row
+		var due []entry
+		began := time.Now()
 		if err == nil {
-			due, wait, err = r.look(ctx)
+			due, wait, crowd, err = r.look(ctx)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -127,6 +130,12 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+		if rest := breath - time.Since(began); crowd && rest > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(rest):
+			}
+		}
 	}
 }
 
@@ -158,96 +167,133 @@ func signal(c chan<- struct{}) {
 
 // look finds what is due and marks it busy, as much as there are free workers,
 // and says how long nothing more will be due. What is due but has no worker needs
-// no time: a worker that ends is a reason to look again.
-func (r *Runner) look(ctx context.Context) (due []row, wait time.Duration, err error) {
+// no time: a worker that ends is a reason to look again. crowd: it found all that
+// may begin, and there may be more.
+func (r *Runner) look(ctx context.Context) (due []entry, wait time.Duration, crowd bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	free := r.c.Workers - len(r.busy)
 	if free <= 0 {
-		return nil, idle, nil
+		return nil, idle, false, nil
 	}
 	now := r.c.Now()
 	err = r.c.Store.View(ctx, func(tx store.Tx) error {
-		due, wait = nil, idle
+		due, wait, crowd = nil, idle, false
 		for kind := range r.c.Handlers {
 			for lane, err := range lanes(tx, kind) {
 				if err != nil {
 					return err
 				}
-				some, next, err := r.lookIn(tx, kind, lane, free, now)
+				some, next, full, err := r.lookIn(tx, kind, lane, free, now)
 				if err != nil {
 					return err
 				}
+				crowd = crowd || full
 				due, wait = append(due, some...), min(wait, next)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, false, err
 	}
-	slices.SortFunc(due, func(a, b row) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.at().Compare(b.at()), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
+	slices.SortFunc(due, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind), cmp.Compare(a.key, b.key))
 	})
+	crowd = crowd || len(due) > free
 	due = due[:min(len(due), free)]
 	for _, t := range due {
-		r.busy[id(t.Kind, t.Key)] = t
+		r.busy[t.id] = t
 	}
-	return due, wait, nil
+	return due, wait, crowd, nil
 }
 
-// lanes yields the lanes of a kind in which there is something. It reads one row
-// of each, however many there are.
+// An entry is what the index says of a row. A look reads no rows: there may be
+// many, and whoever begins a run reads its row in any case.
+type entry struct {
+	id             string // key of the row
+	kind, key      string
+	lane, rank, at string
+}
+
+func entries(tx store.Tx, from, to []byte, limit int) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		for e, err := range tasks.Entries(tx, "due", string(from), string(to), store.Entry{}, limit) {
+			if err != nil {
+				yield(entry{}, err)
+				return
+			}
+			place, err := store.Parts([]byte(e.Value))
+			name, nerr := store.Parts([]byte(e.Key))
+			if err != nil || nerr != nil || len(place) != 4 || len(name) != 2 {
+				yield(entry{}, fmt.Errorf("%w: the index of tasks holds a key that is no entry", store.ErrDamaged))
+				return
+			}
+			if !yield(entry{e.Key, name[0], name[1], place[1], place[2], place[3]}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// lanes yields the lanes of a kind in which there is something. It reads one
+// entry of each, however many there are.
 func lanes(tx store.Tx, kind string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		from, end := string(store.Key(kind)), string(store.End(store.Key(kind)))
+		from, end := store.Key(kind), store.End(store.Key(kind))
 		for {
 			lane, found := "", false
-			for t, err := range tasks.Range(tx, "due", from, end, 1) {
+			for t, err := range entries(tx, from, end, 1) {
 				if err != nil {
 					yield("", err)
 					return
 				}
-				lane, found = t.lane(), true
+				lane, found = t.lane, true
 			}
 			if !found || !yield(lane, nil) {
 				return
 			}
-			from = string(store.End(store.Key(kind, lane)))
+			from = store.End(store.Key(kind, lane))
 		}
 	}
 }
 
 // lookIn finds what is due in one lane, those that overtake before the others, at
-// most as much as may run there; next is how long nothing more will be due.
-func (r *Runner) lookIn(tx store.Tx, kind, lane string, free int, now time.Time) (due []row, wait time.Duration, err error) {
+// most as much as may run there; wait is how long nothing more will be due, full
+// that as much was found as may run.
+func (r *Runner) lookIn(tx store.Tx, kind, lane string, free int, now time.Time) (due []entry, wait time.Duration, full bool, err error) {
 	busy := 0 // they may still stand in the index
 	for _, t := range r.busy {
-		if t.Kind == kind && t.lane() == lane {
+		if t.kind == kind && t.lane == lane {
 			busy++
 		}
 	}
 	room := min(free, r.c.PerLane-busy)
 	if room == 0 {
-		return nil, idle, nil
+		return nil, idle, false, nil
 	}
 	if r.c.Closed != nil {
 		if wait := r.c.Closed(kind, lane); wait > 0 {
-			return nil, min(wait, idle), nil
+			return nil, min(wait, idle), false, nil
 		}
 	}
 	wait = idle
+	already := moment(now)
 	for _, rank := range []string{rankFirst, rankOther} {
 		from := store.Key(kind, lane, rank)
-		for t, err := range tasks.Range(tx, "due", string(from), string(store.End(from)), busy+room+1) {
+		for t, err := range entries(tx, from, store.End(from), busy+room+1) {
 			if err != nil {
-				return nil, 0, err
+				return nil, 0, false, err
 			}
-			if at := t.at(); at.After(now) {
+			if t.at > already {
+				at, err := time.Parse(momentForm, t.at)
+				if err != nil {
+					return nil, 0, false, fmt.Errorf("%w: a task is due at %q", store.ErrDamaged, t.at)
+				}
 				wait = min(wait, at.Sub(now))
 				break
 			}
-			if _, has := r.busy[id(t.Kind, t.Key)]; !has && len(due) < room {
+			if _, has := r.busy[t.id]; !has && len(due) < room {
 				due = append(due, t)
 			}
 		}
@@ -255,19 +301,19 @@ func (r *Runner) lookIn(tx store.Tx, kind, lane string, free int, now time.Time)
 			break
 		}
 	}
-	return due, wait, nil
+	return due, wait, len(due) == room, nil
 }
 
 // work runs one task that was due.
-func (r *Runner) work(ctx context.Context, t row) {
+func (r *Runner) work(ctx context.Context, t entry) {
 	defer func() {
 		r.mu.Lock()
-		delete(r.busy, id(t.Kind, t.Key))
+		delete(r.busy, t.id)
 		r.mu.Unlock()
 		signal(r.free)
 	}()
 	claim := r.claim()
-	got, _, err := r.begin(ctx, t.Kind, t.Key, claim, false)
+	got, _, err := r.begin(ctx, t.kind, t.key, claim, false)
 	switch {
 	case err != nil: // the store's fault; not again at once
 		select {
@@ -275,7 +321,7 @@ func (r *Runner) work(ctx context.Context, t row) {
 		case <-time.After(leastDelay):
 		}
 	case got:
-		_ = r.run(ctx, t.Kind, t.Key, claim) // it is in the row
+		_ = r.run(ctx, t.kind, t.key, claim) // it is in the row
 	}
 }
 

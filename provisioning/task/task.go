@@ -165,7 +165,9 @@ func (r row) at() time.Time {
 }
 
 // moment is a time as text that orders as time does.
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000") }
+func moment(t time.Time) string { return t.UTC().Format(momentForm) }
+
+const momentForm = "2006-01-02T15:04:05.000000000"
 
 // Add makes sure that the task (kind, key) runs at due or soon after. If it waits
 // already, the earlier time holds: a handler that is called before its time says

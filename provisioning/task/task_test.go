@@ -645,8 +645,8 @@ func TestAFullLaneKeepsNoOtherWaiting(t *testing.T) {
 			add(t, s, "sync", fmt.Sprintf("well/%02d", i), began)
 			add(t, s, "sync", fmt.Sprintf("no lane %02d", i), began)
 		}
-		synctest.Wait()
-		if len(done) != 40 || !time.Now().Equal(began) {
+		time.Sleep(40 * breath)
+		if len(done) != 40 {
 			t.Errorf("%d of 40 tasks of other lanes done after %v", len(done), time.Since(began))
 		}
 		if most.Load() != 2 {

@@ -194,7 +194,7 @@ func TestConnectorOverHTTP(t *testing.T) {
 		}
 		s := httptest.NewServer(a)
 		t.Cleanup(s.Close)
-		carrier, err := external.NewHTTP(s.URL+"/connector", nil, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+secret) })
+		carrier, err := external.NewHTTP(s.URL+"/connector", s.Client(), func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+secret) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -326,16 +326,26 @@ func TestWhatAProgramStartedEndsWithIt(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 600 >/dev/null 2>&1 </dev/null & echo $! >"+pid+"\nexec sleep 600\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	e, err := external.NewExec(external.Exec{Program: script, Timeout: 500 * time.Millisecond}, 0)
+	e, err := external.NewExec(external.Exec{Program: script, Timeout: 5 * time.Minute}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	failure(t, external.New(e).Test(t.Context()))
-	raw, err := os.ReadFile(pid)
-	if err != nil {
-		t.Fatalf("the program did not get as far as its child: %v", err)
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- external.New(e).Test(ctx) }()
+	var child string // its number, when the program got as far as that
+	for !strings.HasSuffix(child, "\n") {
+		select {
+		case err := <-ended:
+			t.Fatalf("the program ended by itself: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+		raw, _ := os.ReadFile(pid)
+		child = string(raw)
 	}
-	child := strings.TrimSpace(string(raw))
+	end()
+	failure(t, <-ended)
+	child = strings.TrimSpace(child)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		stat, err := os.ReadFile("/proc/" + child + "/stat")
 		if err != nil || strings.Contains(string(stat), ") Z ") {

@@ -79,7 +79,7 @@ func (w *world) client(t *testing.T, c oauth.Config) *http.Client {
 	t.Helper()
 	c.TokenURL, c.ClientID = w.as.URL+"/token", "gate house"
 	c.Now = func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now }
-	tr, err := oauth.New(http.DefaultTransport, c)
+	tr, err := oauth.New(w.as.Client().Transport, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestAssertionProvesTheClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := oauth.New(http.DefaultTransport, oauth.Config{TokenURL: "https://as.test/token", Key: small}); err == nil {
+	if _, err := oauth.New(&http.Transport{}, oauth.Config{TokenURL: "https://as.test/token", Key: small}); err == nil {
 		t.Error("a key was taken that no usual algorithm is for")
 	}
 }

@@ -207,7 +207,7 @@ func TestPutKeepsWhatItDoesNotKnow(t *testing.T) {
 			"shoe":{"size":42},"urn:x":{"y":[1,{"z":null}]},"groups":[{"value":"g"}],"meta":{"version":"W/\"3\"","location":"/Users/7"}}`))
 	}))
 	defer s.Close()
-	c, err := scim2.New(scim2.Config{URL: s.URL, Update: scim2.Put})
+	c, err := scim2.New(scim2.Config{URL: s.URL, Client: s.Client(), Update: scim2.Put})
 	if err != nil {
 		t.Fatal(err)
 	}

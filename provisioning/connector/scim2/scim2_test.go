@@ -31,6 +31,7 @@ type target struct {
 	groups  *memstore.Store
 	awkward *connectortest.Awkward
 	url     string
+	client  *http.Client // its own: a test server that closes disturbs what goes through http.DefaultTransport
 }
 
 func open(t *testing.T) target {
@@ -48,12 +49,12 @@ func open(t *testing.T) target {
 		t.Fatal(err)
 	}
 	a.Handler = h
-	return target{store, groups, a, s.URL + "/scim/v2"}
+	return target{store, groups, a, s.URL + "/scim/v2", s.Client()}
 }
 
 func (g target) connect(t *testing.T, c scim2.Config) *scim2.Connector {
 	t.Helper()
-	c.URL = g.url
+	c.URL, c.Client = g.url, g.client
 	if c.Auth == nil {
 		c.Auth = scim2.Bearer(secret)
 	}
@@ -229,7 +230,7 @@ func TestSCIM11SpeaksItsOwnWords(t *testing.T) {
 		}
 	}))
 	t.Cleanup(target.Close)
-	c, err := scim2.New(scim2.Config{URL: target.URL + "/v1", V1: true})
+	c, err := scim2.New(scim2.Config{URL: target.URL + "/v1", Client: target.Client(), V1: true})
 	if err != nil {
 		t.Fatal(err)
 	}
