@@ -62,7 +62,12 @@ func (c *Config) check() []Mistake {
 	for i, s := range c.Sources {
 		k.source(where("sources").index(i), s)
 	}
-	k.people("admins", c.Admins)
+	k.people("admins", People{c.Admins.Roles, c.Admins.Groups, c.Admins.Users})
+	for key, p := range map[string]People{
+		"release_editors": c.Admins.ReleaseEditors, "approvers": c.Admins.Approvers, "helpdesk": c.Admins.Helpdesk, "auditors": c.Admins.Auditors,
+	} {
+		k.people(where("admins").key(key), p)
+	}
 	k.guard("guard", c.Guard)
 	for i, u := range c.UserStores {
 		if u.Inactive != nil {

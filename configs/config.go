@@ -41,8 +41,8 @@ type Config struct {
 	Clients []Client `yaml:"clients"`
 	// Sources are lists of people that the gateway reads by itself.
 	Sources []Source `yaml:"sources"`
-	// Admins may use the admin pages and the API.
-	Admins People `yaml:"admins"`
+	// Admins may use the admin pages and the API: everything, or a part.
+	Admins Admins `yaml:"admins"`
 	// Guard keeps a mistake from taking everybody's access at once.
 	Guard Guard `yaml:"guard"`
 	// Outbound says what the gateway itself may call.
@@ -154,6 +154,24 @@ type People struct {
 	Groups Some[string] `yaml:"groups"`
 	// Users by name, with the user store before it where it is not the first: `partners/kim`.
 	Users Some[string] `yaml:"users"`
+}
+
+// Admins are who administers the gateway: those named by `roles`, `groups` and `users` may do everything, the others what their name says.
+type Admins struct {
+	// Roles of administrators.
+	Roles Some[string] `yaml:"roles"`
+	// Groups of administrators.
+	Groups Some[string] `yaml:"groups"`
+	// Users who are administrators, by name.
+	Users Some[string] `yaml:"users"`
+	// ReleaseEditors edit what services and targets learn about people.
+	ReleaseEditors People `yaml:"release_editors"`
+	// Approvers decide about requests for any role, besides the role's own approvers.
+	Approvers People `yaml:"approvers"`
+	// Helpdesk reads people, sessions, requests and tasks, and changes nothing.
+	Helpdesk People `yaml:"helpdesk"`
+	// Auditors read all of that and the audit log.
+	Auditors People `yaml:"auditors"`
 }
 
 // UserStore is a named part of the directory.

@@ -22,6 +22,9 @@ func Diff(old, new User, by Source) Delta {
 	field("external_id", old.ExternalID, new.ExternalID)
 	field("store", old.Store, new.Store)
 	field("active", active(old), active(new))
+	if !sameGrants(old.Grants, new.Grants) {
+		d.Fields = append(d.Fields, Field{Name: "granted", Old: roles(old.Grants), New: roles(new.Grants)})
+	}
 	for attr := range union(old.Attributes, new.Attributes) {
 		a, b := Effective(old, attr), Effective(new, attr)
 		if !slices.Equal(a, b) || !sameClaims(old.Attributes[attr], new.Attributes[attr]) {

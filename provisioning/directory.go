@@ -320,6 +320,9 @@ func (d *Directory) check(before, after User, by Source) error {
 			}
 		}
 	}
+	if text := badGrants(after.Grants); text != "" {
+		return &Invalid{"granted", text}
+	}
 	b, err := json.Marshal(rowOf(after))
 	if err != nil {
 		return err
@@ -334,6 +337,9 @@ func (d *Directory) check(before, after User, by Source) error {
 func owned(before, after User, by Source) error {
 	if by == Admin || by == System {
 		return nil
+	}
+	if by != Access && !sameGrants(before.Grants, after.Grants) {
+		return &Invalid{"granted", fmt.Sprintf("can not be changed by %s", by)}
 	}
 	for attr := range union(before.Attributes, after.Attributes) {
 		others := func(u User) []Claim {

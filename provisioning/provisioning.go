@@ -47,6 +47,7 @@ type User struct {
 	Version    uint64 // counts changes
 	Active     bool
 	Attributes map[string][]Claim // by our attribute name, ordered by precedence of their sources
+	Grants     []Grant            // roles by name, one each, in the order of their roles
 	Created    time.Time
 	Modified   time.Time
 }
@@ -59,6 +60,7 @@ const (
 	Admin  Source = "admin"
 	Self   Source = "self"
 	System Source = "system"
+	Access Source = "access" // roles that were asked for and granted
 )
 
 // SourceIDP is the source of what an identity provider asserts.
@@ -75,6 +77,19 @@ const Kept = "scim:kept"
 // SourceFeed is the source of what a list of people says that the gateway reads by
 // itself.
 func SourceFeed(source string) Source { return Source("feed:" + source) }
+
+// A Grant is a role that somebody was given by name. Only Admin, System and
+// Access change Grants.
+type Grant struct {
+	Role    string    `json:"role"`
+	By      string    `json:"by"`                // who gave it: a user's ID, or "admin" on the machine
+	Request string    `json:"request,omitempty"` // what it answers
+	Since   time.Time `json:"since"`
+	Until   time.Time `json:"until,omitzero"` // zero: without end
+}
+
+// Ended reports whether the grant gives nothing any more.
+func (g Grant) Ended(now time.Time) bool { return !g.Until.IsZero() && !now.Before(g.Until) }
 
 // A Claim is what one source says an attribute is. A source replaces only its
 // own claims. For an attribute that has one value the first claim by
@@ -127,7 +142,7 @@ type Delta struct {
 }
 
 // A Field that differs: an attribute's effective values, or one of the names
-// user_name, external_id, active, store. Old and New are equal where only who
+// user_name, external_id, active, store, granted. Old and New are equal where only who
 // said it changed, not what.
 type Field struct {
 	Name     string

@@ -14,7 +14,7 @@ import (
 // The stored form. TestStoredForm pins keys and bytes. Values of indexes that belong to a user store are a tuple
 // (user store, folded name).
 //
-//	user       ID → user            unique name; plain by_name, external, mail, modified, store
+//	user       ID → user            unique name; plain by_name, external, mail, modified, store, granted
 //	link       hash of Ref → link   plain user
 //	group      ID → group           unique name; plain by_name, external
 //	member     (group, user)        plain group, user
@@ -37,6 +37,7 @@ type userRow struct {
 	Version    uint64             `json:"version"`
 	Active     bool               `json:"active"`
 	Attributes map[string][]Claim `json:"attributes,omitempty"`
+	Grants     []Grant            `json:"grants,omitempty"`
 	Created    time.Time          `json:"created"`
 	Modified   time.Time          `json:"modified"`
 }
@@ -153,6 +154,13 @@ var (
 			"mail":     mails,
 			"modified": func(r userRow) []string { return one(pair(r.Store, instant(r.Modified))) },
 			"store":    func(r userRow) []string { return one(r.Store) },
+			// No row from before this index has a grant, so none lacks an entry.
+			"granted": func(r userRow) []string {
+				if len(r.Grants) == 0 {
+					return nil
+				}
+				return append(roles(r.Grants), anyRole)
+			},
 		},
 	}
 	links = &store.Table[linkRow]{

@@ -5,19 +5,26 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
-// SubjectOf is what policy sees of a user who is in these groups of the
-// directory. What belongs to a sign-in is left for the caller to fill in.
-func SubjectOf(u User, groups []string) authz.Subject {
+// SubjectOf is what policy sees now of a user who is in these groups of the
+// directory. A grant that has ended counts for nothing, whether or not somebody
+// took it away already. What belongs to a sign-in is left for the caller to fill in.
+func SubjectOf(u User, groups []string, now time.Time) authz.Subject {
 	s := authz.Subject{
 		ID: u.ID, Store: u.Store, UserName: u.UserName, Active: u.Active, Version: u.Version,
 		Attributes: make(map[string][]string, len(u.Attributes)),
 		Asserted:   make(map[string]map[string][]string),
 		Groups:     slices.Clone(groups),
+	}
+	for _, g := range u.Grants {
+		if !g.Ended(now) {
+			s.Granted = append(s.Granted, g.Role)
+		}
 	}
 	for attr, claims := range u.Attributes {
 		s.Attributes[attr] = Effective(u, attr)
@@ -56,7 +63,7 @@ func (d *Directory) SubjectTx(tx store.Tx, u User) (authz.Subject, error) {
 		names = append(names, d.FullName(g.Store, g.Name))
 	}
 	slices.Sort(names)
-	return SubjectOf(u, names), nil
+	return SubjectOf(u, names, d.now()), nil
 }
 
 // FullName is a name with the prefix of its user store, unless that is the

@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
@@ -29,45 +30,64 @@ import (
 // The verbs that look into the store or change it speak to this handler: over
 // admin.sock when a gateway runs, in their own process when none does. Whoever
 // can open the socket or the store is an administrator.
+//
+// People meet the same routes at /.gatehouse/api/v1/, signed in, and may what
+// their duties say: each route names those that may use it, and administrators
+// may use all.
 
 type api struct {
-	*http.ServeMux
-	p *process
-	s *site
+	mux    *http.ServeMux // only raw adds to it, so nothing is outside the table
+	p      *process
+	s      *site
+	people bool // it answers people, who have duties, and not the machine
+	routes []apiRoute
 }
 
-func newAPI(p *process, s *site) http.Handler {
-	a := &api{http.NewServeMux(), p, s}
-	a.route("GET /v1/users", a.users)
-	a.route("GET /v1/user", a.user)
+// An apiRoute is one line of the table: a pattern and the duties that may use it
+// besides administrators.
+type apiRoute struct {
+	pattern string
+	duties  []string
+}
+
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+// newAPI is for the machine.
+func newAPI(p *process, s *site) http.Handler { return routesOf(p, s, false) }
+
+func routesOf(p *process, s *site, people bool) *api {
+	a := &api{mux: http.NewServeMux(), p: p, s: s, people: people}
+	a.route("GET /v1/users", a.users, "helpdesk", "auditors")
+	a.route("GET /v1/user", a.user, "helpdesk", "auditors")
 	a.route("POST /v1/user/active", a.setActive)
 	a.route("DELETE /v1/user", a.deleteUser)
 	a.route("POST /v1/user/link", a.link)
 	a.route("DELETE /v1/user/link", a.unlink)
 	a.route("GET /v1/client/dialect", a.dialect)
-	a.route("GET /v1/sessions", a.sessions)
+	a.route("GET /v1/sessions", a.sessions, "helpdesk", "auditors")
 	a.route("DELETE /v1/sessions", a.endSessions)
-	a.route("GET /v1/tasks", a.tasks)
-	a.route("GET /v1/task", a.task)
+	a.route("GET /v1/tasks", a.tasks, "helpdesk", "auditors")
+	a.route("GET /v1/task", a.task, "helpdesk", "auditors")
 	a.route("POST /v1/task/{what}", a.turnTask)
 	a.targetRoutes()
 	a.storeRoutes()
-	a.route("GET /v1/imports", a.imports)
+	a.accessRoutes()
+	a.route("GET /v1/imports", a.imports, "auditors")
 	a.route("POST /v1/imports", a.importFile)
-	a.route("GET /v1/import", a.oneImport)
-	a.HandleFunc("GET /v1/import/result", a.importResult)
+	a.route("GET /v1/import", a.oneImport, "auditors")
+	a.raw("GET /v1/import/result", a.importResult)
 	a.route("POST /v1/reconciliation", a.reconcile)
-	a.route("GET /v1/reconciliation", a.report)
-	a.route("GET /v1/sources", a.sources)
+	a.route("GET /v1/reconciliation", a.report, "auditors")
+	a.route("GET /v1/sources", a.sources, "auditors")
 	a.route("GET /v1/source/test", a.testSource)
 	a.route("GET /v1/source/preview", a.previewSource)
 	a.route("POST /v1/source/run", a.runSource)
 	a.route("GET /v1/source/held", a.held)
 	a.route("POST /v1/source/held", a.decideHeld)
-	a.route("GET /v1/audit", a.events)
-	a.route("GET /v1/audit/verify", a.verify)
-	a.route("GET /v1/explain", a.explain)
-	a.route("GET /v1/clients", a.clients)
+	a.route("GET /v1/audit", a.events, "auditors")
+	a.route("GET /v1/audit/verify", a.verify, "auditors")
+	a.route("GET /v1/explain", a.explain, "helpdesk", "auditors")
+	a.route("GET /v1/clients", a.clients, "auditors")
 	a.route("GET /v1/client/tokens", a.clientTokens)
 	a.route("POST /v1/client/tokens", a.makeToken)
 	a.route("DELETE /v1/client/tokens", a.revokeToken)
@@ -79,21 +99,47 @@ type errNo string
 
 func (e errNo) Error() string { return string(e) }
 
-func (a *api) route(pattern string, fn func(*http.Request) (any, error)) {
-	a.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+// route adds a line to the table. Where it names no duties it is for
+// administrators alone.
+func (a *api) route(pattern string, fn func(*http.Request) (any, error), duties ...string) {
+	a.raw(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := fn(r)
-		st := http.StatusOK
 		if err != nil {
-			st, v = http.StatusInternalServerError, map[string]string{"error": err.Error()}
-			var no errNo
-			if errors.As(err, &no) || errors.Is(err, provisioning.ErrNotFound) {
-				st = http.StatusNotFound
-			}
+			sayAPI(w, err)
+			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(st)
-		_ = json.NewEncoder(w).Encode(v) // the other end is this program
+		_ = json.NewEncoder(w).Encode(v) // whoever asked may be gone
+	}, duties...)
+}
+
+// raw is route for a handler that writes its answer itself.
+func (a *api) raw(pattern string, fn http.HandlerFunc, duties ...string) {
+	a.routes = append(a.routes, apiRoute{pattern, duties})
+	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := a.may(r, duties); err != nil {
+			sayAPI(w, err)
+			return
+		}
+		fn(w, r)
 	})
+}
+
+// sayAPI answers with an error: its sentence, and its reason code where it has one.
+func sayAPI(w http.ResponseWriter, err error) {
+	st, v := http.StatusInternalServerError, map[string]string{"error": err.Error()}
+	var no errNo
+	var refused *access.Refusal
+	switch {
+	case errors.As(err, &refused):
+		st, _ = gateway.Status(refused.Code)
+		v = map[string]string{"error": refused.Text, "code": refused.Code}
+	case errors.As(err, &no), errors.Is(err, provisioning.ErrNotFound):
+		st = http.StatusNotFound
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(st)
+	_ = json.NewEncoder(w).Encode(v)
 }
 
 // userView is a user as the tools show them.
@@ -105,6 +151,7 @@ type userView struct {
 	Claims     map[string][]provisioning.Claim `json:"claims,omitempty"`
 	Roles      []string                        `json:"roles"`
 	Groups     []string                        `json:"groups"`
+	Grants     []provisioning.Grant            `json:"grants,omitempty"`
 	Links      []provisioning.Link             `json:"links,omitempty"`
 	Accounts   []outbox.State                  `json:"accounts,omitempty"`
 	Evidence   []lifecycle.Evidence            `json:"evidence,omitempty"` // that they have left, or are about to
@@ -172,7 +219,7 @@ func (a *api) user(r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := a.view(u)
-	v.Claims = u.Attributes
+	v.Claims, v.Grants = u.Attributes, u.Grants
 	sub, err := a.subject(r.Context(), u.ID)
 	if err != nil {
 		return nil, err

@@ -25,8 +25,12 @@ type rules struct {
 	jit    map[string]provisioning.JIT // by identity provider
 	// directories are the sources that are LDAP directories, but for their connections.
 	directories map[string]intakeldap.Source
-	// admin and protected say who may administer, and who is never taken away by itself.
-	admin, protected func(authz.Subject) bool
+	// protected says who is never taken away by itself.
+	protected func(authz.Subject) bool
+	// admin says who may do everything, duties who has a part of it, by duty, and
+	// approves who decides about a role, by role.
+	admin            func(authz.Subject) bool
+	duties, approves map[string]func(authz.Subject) bool
 }
 
 // compile turns the plain data of a configuration into rules. Every mistake is
@@ -79,8 +83,14 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		releases["service:"+s.ID] = list
 	}
 	services = append(services, portalRules,
-		people("gatehouse:admins", cfg.Pos("admins"), cfg.Admins.Roles, cfg.Admins.Groups, cfg.Admins.Users),
-		people("gatehouse:protected", cfg.Pos("guard", "protect"), cfg.Guard.Protect.Roles, cfg.Guard.Protect.Groups, nil))
+		people("gatehouse:admins", cfg.Pos("admins"), configs.People{Roles: cfg.Admins.Roles, Groups: cfg.Admins.Groups, Users: cfg.Admins.Users}),
+		people("gatehouse:protected", cfg.Pos("guard", "protect"), configs.People{Roles: cfg.Guard.Protect.Roles, Groups: cfg.Guard.Protect.Groups}))
+	for duty, p := range dutiesOf(cfg) {
+		services = append(services, people("gatehouse:"+duty, cfg.Pos("admins", duty), p))
+	}
+	for i, r := range cfg.Roles {
+		services = append(services, people("approvers:"+r.ID, cfg.Pos("roles", i, "approvers"), r.Approvers))
+	}
 	for i, t := range cfg.Targets {
 		releases["target:"+t.ID] = release(cfg, t.Release, "targets", i)
 		out = append(out, paths(cfg, t, i)...)
@@ -110,6 +120,17 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		r.scopes[t.ID] = among(scopeOf(t.ID))
 	}
 	r.admin, r.protected = among("gatehouse:admins"), among("gatehouse:protected")
+	r.duties, r.approves = map[string]func(authz.Subject) bool{administrator: r.admin}, map[string]func(authz.Subject) bool{}
+	for duty := range dutiesOf(cfg) {
+		r.duties[duty] = among("gatehouse:" + duty)
+	}
+	for _, role := range cfg.Roles {
+		if !askable(cfg, role) {
+			continue
+		}
+		own, all := among("approvers:"+role.ID), r.duties["approvers"]
+		r.approves[role.ID] = func(s authz.Subject) bool { return own(s) || all(s) || r.admin(s) }
+	}
 	for i, p := range cfg.IdentityProviders {
 		jit, errs := compileJIT(cfg, p, i)
 		out = append(out, errs...)
@@ -148,9 +169,9 @@ func scopeOf(target string) string { return "target:" + target }
 
 // people are described as those who may use a service that nobody reaches, so
 // that roles and groups mean the same everywhere.
-func people(id, pos string, roles, groups, users []string) authz.ServiceRules {
+func people(id, pos string, p configs.People) authz.ServiceRules {
 	s := authz.ServiceRules{ID: id, Pos: pos}
-	for name, m := range map[string]authz.Match{"roles": {Roles: roles}, "groups": {Groups: groups}, "users": {Users: users}} {
+	for name, m := range map[string]authz.Match{"roles": {Roles: p.Roles}, "groups": {Groups: p.Groups}, "users": {Users: p.Users}} {
 		if len(m.Roles)+len(m.Groups)+len(m.Users) > 0 {
 			s.Rules = append(s.Rules, authz.Rule{ID: name, Pos: pos, Allow: &m})
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
@@ -36,6 +37,7 @@ var reasonTables = []struct {
 	{"OpenID Connect", oidc.Reasons},
 	{"SAML", saml.Reasons},
 	{"directory", provisioning.Reasons},
+	{"roles", access.Reasons},
 }
 
 // TestEveryReasonHasAStatusAndAText: a refusal must neither be a 500 because

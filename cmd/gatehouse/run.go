@@ -30,6 +30,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/metrics"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/csv"
@@ -83,6 +84,7 @@ type site struct {
 	directory   *provisioning.Directory
 	guard       *guard.Guard
 	lifecycle   *lifecycle.Lifecycle
+	access      *access.Access
 	asked       map[string]*oidc.Provider // about people who signed in there
 	files       *files.Files
 	directories *intakeldap.Reader
@@ -133,7 +135,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	p.recorder.failed = meters.AuditFailed
 	// One process at a time can have a bbolt file: what a crash left running is
 	// nobody's. A target that never answers has its share of the workers, no more.
-	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Closed: p.closed, Handlers: map[string]task.Handler{
+	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Closed: p.closed, Handlers: p.accessTasks(map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleRefs(ctx, key) },
@@ -152,7 +154,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		reconcile.TaskStray:    func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandleStray(ctx, key) },
 		lifecycle.TaskProbe:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleProbe(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
-	}})
+	})})
 	return p, nil
 }
 
@@ -258,6 +260,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return s.lifecycle.Follow(tx, before, after, d)
 			},
+			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
+				return s.access.Follow(tx, before, after, d)
+			},
 		},
 		GroupFollowers: []provisioning.GroupFollower{func(tx store.Tx, before, after provisioning.Group, by provisioning.Source) error {
 			return s.outbox.FollowGroup(tx, before, after, by)
@@ -276,7 +281,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if err := s.directory.BuildUnique(ctx); err != nil {
 		return nil, err
 	}
-	s.lifecycle = p.newLifecycle(s)
+	s.lifecycle, s.access = p.newLifecycle(s), p.newAccess(s)
 	if s.files, err = p.newFiles(s); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func storeCommand() *cobra.Command {
 // storeRoutes are what the API can do about the store.
 func (a *api) storeRoutes() {
 	// A copy as of one moment, checked before its first byte is sent.
-	a.HandleFunc("GET /v1/store/backup", func(w http.ResponseWriter, r *http.Request) {
+	a.raw("GET /v1/store/backup", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		if err := a.p.bolt.Backup(r.Context(), w); err != nil {
 			a.p.log.ErrorContext(r.Context(), "backup", "error", err)

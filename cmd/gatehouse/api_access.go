@@ -1,0 +1,189 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/access"
+)
+
+// freshSignIn is how long ago somebody may have signed in who changes something.
+const freshSignIn = 10 * time.Minute
+
+// may refuses whom a route is not for. The zero Subject is nobody and may nothing.
+func (a *api) may(r *http.Request, duties []string) error {
+	if !a.people {
+		return nil
+	}
+	s := authz.SubjectFrom(r.Context())
+	if !a.s.has(s, duties...) {
+		return &access.Refusal{Code: authz.ReasonNoRule, Text: "this is not among your duties"}
+	}
+	if safe := r.Method == http.MethodGet || r.Method == http.MethodHead; !safe && a.p.now().Sub(s.AuthTime) > freshSignIn {
+		return &access.Refusal{Code: authz.ReasonStepUp, Text: "sign in again: changes need a sign-in from the last ten minutes"}
+	}
+	return nil
+}
+
+// has reports whether somebody is an administrator or has one of these duties.
+func (s *site) has(sub authz.Subject, duties ...string) bool {
+	if sub.ID == "" || !sub.Active {
+		return false
+	}
+	sub = s.rules.policy.Roles(sub)
+	return s.rules.admin(sub) || slices.ContainsFunc(duties, func(d string) bool { return s.rules.duties[d] != nil && s.rules.duties[d](sub) })
+}
+
+// actor is who does what a request wants: a user's ID, or the machine.
+func (a *api) actor(r *http.Request) string {
+	if !a.people {
+		return access.Machine
+	}
+	return authz.SubjectFrom(r.Context()).ID
+}
+
+func (a *api) accessRoutes() {
+	a.route("GET /v1/requests", a.requests, "approvers", "helpdesk", "auditors")
+	a.route("POST /v1/request/{answer}", a.decideRequest, "approvers")
+	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors")
+	a.route("POST /v1/grant", a.grant)
+	a.route("DELETE /v1/grant", a.revoke)
+}
+
+// requestView is a request with names in place of IDs.
+type requestView struct {
+	access.Request
+	UserName string `json:"user_name"`
+	Decider  string `json:"decider,omitempty"` // who decided, by name
+}
+
+// nameOf is a user's name, or their ID if they are gone.
+func (s *site) nameOf(ctx context.Context, id string) string {
+	if u, err := s.directory.User(ctx, id); err == nil {
+		return s.directory.FullName(u.Store, u.UserName)
+	}
+	return id
+}
+
+func (a *api) viewRequest(ctx context.Context, r access.Request) requestView {
+	v := requestView{Request: r, UserName: a.s.nameOf(ctx, r.UserID)}
+	if r.By != "" {
+		v.Decider = a.s.nameOf(ctx, r.By)
+	}
+	return v
+}
+
+// requests lists those in a state: pending where none is named, "all" for any.
+func (a *api) requests(r *http.Request) (any, error) {
+	state := cmp.Or(r.FormValue("state"), access.Pending)
+	if state == "all" {
+		state = ""
+	}
+	found, err := a.s.access.All(r.Context(), state, r.FormValue("after"), limitOf(r))
+	list := []requestView{}
+	for _, q := range found {
+		list = append(list, a.viewRequest(r.Context(), q))
+	}
+	return list, err
+}
+
+func (a *api) decideRequest(r *http.Request) (any, error) {
+	answer := r.PathValue("answer")
+	if answer != "approve" && answer != "deny" {
+		return nil, errNo("a request can be approved and denied")
+	}
+	until, err := endOf(r.FormValue("until"), a.p.now())
+	if err != nil {
+		return nil, err
+	}
+	q, err := a.s.access.Decide(r.Context(), r.FormValue("id"), a.actor(r), access.Answer{Approve: answer == "approve", Until: until, Text: r.FormValue("text")})
+	if err != nil {
+		return nil, err
+	}
+	return a.viewRequest(r.Context(), q), nil
+}
+
+// endOf reads an end as people write it: a day (2026-12-31), which is over when
+// the day is over in UTC, a time (RFC 3339), or how long from now (8h, 30d).
+func endOf(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.DateOnly, s); err == nil {
+		return t.Add(24 * time.Hour), nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n int
+		if _, err := fmt.Sscanf(days+"!", "%d!", &n); err == nil && n > 0 && n < 100_000 {
+			return now.Add(time.Duration(n) * 24 * time.Hour), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return now.Add(d), nil
+	}
+	return time.Time{}, &access.Refusal{Code: access.ReasonUntil, Text: fmt.Sprintf("%q is no end: write a day (2026-12-31), a time (2026-12-31T17:00:00Z) or how long (8h, 30d)", s)}
+}
+
+// grantView is one role that one person was given.
+type grantView struct {
+	UserName string `json:"user_name"`
+	UserID   string `json:"user"`
+	provisioning.Grant
+	Granter string `json:"granter"` // who gave it, by name
+}
+
+func (a *api) grantsOf(ctx context.Context, u provisioning.User, role string) (list []grantView) {
+	for _, g := range u.Grants {
+		if role == "" || g.Role == role {
+			list = append(list, grantView{a.s.directory.FullName(u.Store, u.UserName), u.ID, g, a.s.nameOf(ctx, g.By)})
+		}
+	}
+	return list
+}
+
+func (a *api) grants(r *http.Request) (any, error) {
+	list := []grantView{}
+	for u, err := range a.s.directory.Granted(r.Context(), r.FormValue("role"), r.FormValue("after"), limitOf(r)) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a.grantsOf(r.Context(), u, r.FormValue("role"))...)
+	}
+	return list, nil
+}
+
+func (a *api) grant(r *http.Request) (any, error) {
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	until, err := endOf(r.FormValue("until"), a.p.now())
+	if err != nil {
+		return nil, err
+	}
+	if u, err = a.s.access.Grant(r.Context(), u.ID, r.FormValue("role"), until, a.actor(r)); err != nil {
+		return nil, err
+	}
+	return a.grantsOf(r.Context(), u, r.FormValue("role")), nil
+}
+
+func (a *api) revoke(r *http.Request) (any, error) {
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	if u, err = a.s.access.Revoke(r.Context(), u.ID, r.FormValue("role"), a.actor(r)); err != nil {
+		return nil, err
+	}
+	return append([]grantView{}, a.grantsOf(r.Context(), u, "")...), nil
+}
