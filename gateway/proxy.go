@@ -315,9 +315,9 @@ func (v *visit) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
 	code := ReasonUpstream
 	switch {
-	case v.w.stream.why() == errCut:
+	case errors.Is(v.w.stream.why(), errCut):
 		code = ReasonRevoked
-	case v.w.stream.why() == errFlood:
+	case errors.Is(v.w.stream.why(), errFlood):
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // nobody is listening, and nothing is not an answer
 	case errors.As(err, &tooLarge):

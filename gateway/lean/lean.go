@@ -238,7 +238,7 @@ func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	}()
 	if _, err := c.nc.Write(head); err != nil {
 		// It may have answered and closed before it read everything.
-		if resp, early := c.head(r, w); early == nil && see(resp) == nil {
+		if resp, early := c.head(r, w); early == nil && see(resp) == nil { //nolint:bodyclose // it ends with the connection
 			return false, c.copy(w, r, resp)
 		}
 		return c.got == 0, fmt.Errorf("write to the service: %w", err)
@@ -246,7 +246,7 @@ func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if d := c.pool.t.HeadTimeout; d > 0 {
 		_ = c.nc.SetReadDeadline(time.Now().Add(d)) // else the next read says what is wrong
 	}
-	resp, err := c.head(r, w)
+	resp, err := c.head(r, w) //nolint:bodyclose // it ends with the exchange, and the connection is kept or closed here
 	if err != nil {
 		return c.got == 0 && errors.Is(err, errClosed), err
 	}
@@ -434,7 +434,7 @@ func (c *conn) copyKnown(w http.ResponseWriter, n int64) error {
 				n -= int64(m)
 			}
 			if err != nil && n > 0 {
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					err = io.ErrUnexpectedEOF
 				}
 				return err

@@ -167,7 +167,7 @@ func TestAssertionProvesTheClient(t *testing.T) {
 			if form.Get("scope") != "a b" || form.Get("resource") != "https://crm.test/" || form.Get("client_id") != "gate house" || form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || w.basic[0] != ":" {
 				t.Errorf("asked with %v %q", form, w.basic[0])
 			}
-			jws, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{alg})
+			jws, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{alg})
 			if err != nil {
 				t.Fatal(err)
 			}

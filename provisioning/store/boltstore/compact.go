@@ -44,7 +44,7 @@ func Compact(from, to string) error {
 	if err != nil {
 		return fmt.Errorf("compact store: %w", err)
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }() // nothing was written to it
 	dst, err := bolt.Open(to, 0o600, settings(nil))
 	if err != nil {
 		return fmt.Errorf("compact store: %w", err)
