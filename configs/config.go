@@ -144,6 +144,10 @@ type Limits struct {
 	HeaderSize Size `yaml:"header_size" jsonschema:"default=32KiB"`
 	// SessionsPerUser is how many sessions one user may have; the next sign-in ends the oldest.
 	SessionsPerUser int `yaml:"sessions_per_user" jsonschema:"default=10,minimum=1"`
+	// RequestsPerAddress is how many requests a second one address (of IPv6, one network of 64 bits) may send without a session; ten times as many at once. Behind a proxy, list that under `trusted_proxies`, or all people are one address. A change needs a restart.
+	RequestsPerAddress int `yaml:"requests_per_address" jsonschema:"default=50,minimum=1"`
+	// SignInsPerPerson is how many sign-ins a minute one person may finish; as many at once. A change needs a restart.
+	SignInsPerPerson int `yaml:"sign_ins_per_person" jsonschema:"default=20,minimum=1"`
 }
 
 // People are users by role, by group or by name; any one is enough.

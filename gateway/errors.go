@@ -27,6 +27,7 @@ const (
 	ReasonCookies         = "request.cookies"
 	ReasonParameters      = "request.parameters"
 	ReasonCrossSite       = "request.cross_site"
+	ReasonTooMany         = "request.too_many"
 	ReasonPath            = "path.ambiguous"
 	ReasonPathUnknown     = "path.unknown"
 	ReasonHostUnknown     = "host.unknown"
@@ -51,6 +52,7 @@ var Reasons = map[string]string{
 	ReasonBodyTimeout:     "The client stopped in the middle of the request's body.",
 	ReasonCookies:         "The browser sent the gateway's cookie more than once; neither is believed.",
 	ReasonParameters:      "A parameter is missing, given twice, or not what it should be.",
+	ReasonTooMany:         "One address sent too many requests without a session, or one person signed in too often.",
 	ReasonCrossSite:       "The request was made by a page of another site.",
 	ReasonPath:            "The path can be read in more than one way.",
 	ReasonPathUnknown:     "No service is at this address.",
@@ -75,6 +77,7 @@ type refusal struct {
 	said   string // what the identity provider said, for the person; untrusted
 	idp    *Provider
 	retry  string // where to try again
+	after  int    // seconds until it is worth another try; 0: not known
 	cause  error  // instead of detail, where there is one
 }
 
@@ -111,6 +114,7 @@ var statuses = map[string]int{
 	ReasonCookies:         http.StatusBadRequest,
 	ReasonParameters:      http.StatusBadRequest,
 	ReasonCrossSite:       http.StatusForbidden,
+	ReasonTooMany:         http.StatusTooManyRequests,
 	ReasonPath:            http.StatusBadRequest,
 	ReasonPathUnknown:     http.StatusNotFound,
 	ReasonHostUnknown:     http.StatusMisdirectedRequest,
@@ -160,6 +164,7 @@ func (v *visit) refuse(err error) {
 	if v.w.begun.Load() {
 		panic(http.ErrAbortHandler)
 	}
+	v.comeAgain(err)
 	v.answer(status(code), code, v.failed(err, code))
 }
 

@@ -69,6 +69,7 @@ type Config struct {
 	Log            *slog.Logger
 	Access         *slog.Logger               // gets a line for each request; nil: none is written
 	Meter          func(service string) Meter // of a service, or of OwnMeter; nil: nobody counts
+	Pace           *Pace                      // of those who are not signed in; nil: nobody is slowed, which is for tests
 	// SignedIn is told of each answer of an identity provider, with the reason
 	// code if it was refused, and how long it was worked on. nil: nobody is.
 	SignedIn   func(provider, reason string, took time.Duration)
@@ -298,6 +299,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := v.recall(); err != nil {
 		v.refuse(err)
+		return
+	}
+	if v.paced() {
 		return
 	}
 	d := g.decide(v)

@@ -522,6 +522,9 @@ func (v *visit) finish(p *Provider) {
 		return
 	}
 	if err == nil {
+		err = v.g.c.Pace.ofPerson(id.Ref.Issuer, id.Ref.Subject)
+	}
+	if err == nil {
 		err = v.enter(p, f, id)
 	}
 	v.signedIn(p, err)
@@ -630,6 +633,10 @@ func wanted(d authz.Decision) federation.Login {
 // identity provider itself said is shown as its words.
 func withProvider(err error, p *Provider, retry string) error {
 	r := refusal{code: reasonOf(err), cause: err, idp: p, retry: retry}
+	var inner refusal
+	if errors.As(err, &inner) {
+		r.after = inner.after
+	}
 	var fr *federation.Refusal
 	if errors.As(err, &fr) && fr.Code == federation.ReasonDenied {
 		r.said = fr.Detail
@@ -641,6 +648,7 @@ func (v *visit) refuseLogin(p *Provider, err error) {
 	v.session = nil // the one there may be is not what this is about
 	code := reasonOf(err)
 	v.noteAt(p.ID, "login.refused", code, err)
+	v.comeAgain(err)
 	v.answer(status(code), code, v.failed(err, code))
 }
 

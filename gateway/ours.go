@@ -27,9 +27,17 @@ func (v *visit) ours(rest string) {
 	case !strings.Contains(allow, v.r.Method):
 		v.w.Header().Set("Allow", allow)
 		v.refuse(refusal{code: ReasonMethod, detail: v.r.Method + " " + v.path})
+	case v.signsIn(rest) && v.paced():
 	default:
 		serve()
 	}
+}
+
+// signsIn reports whether an address of ours is a step of a sign-in. Programs, and
+// identity providers that tell of a logout, have limits of their own or none:
+// what ends a session must not be lost.
+func (v *visit) signsIn(rest string) bool {
+	return rest == "login" || rest == "session" || v.g.callbacks[rest] != nil
 }
 
 // Methods of our endpoints, as in an Allow header.

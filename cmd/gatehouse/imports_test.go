@@ -73,7 +73,7 @@ var outside = []struct {
 	{"github.com/goccy/go-yaml", []string{"configs"}, "configuration becomes values once"},
 	{"github.com/spf13/cobra", []string{"cmd/gatehouse"}, "only the program has verbs"},
 	{"github.com/maypok86/otter", []string{"gateway"}, "only the request path remembers within bounds"},
-	{"golang.org/x/time", []string{"provisioning/connector", "cmd/gatehouse"}, "calls to targets and records of refusals are paced, nothing else"},
+	{"golang.org/x/time", []string{"provisioning/connector", "gateway", "cmd/gatehouse"}, "calls to targets, strangers and records of refusals are paced, nothing else"},
 	{"github.com/pkg/sftp", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SFTP, behind the contract of folder"},
 	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest", "cmd/gatehouse"}, "it speaks SSH, which SFTP is carried by, and ACME"},
 	{"golang.org/x/net", []string{"gateway", "gateway/lean"}, "tokens in headers are parsed as net/http does"},

@@ -61,12 +61,13 @@ type lab struct {
 
 // labConfig is what a lab can be asked for.
 type labConfig struct {
-	TLS       bool
-	Session   string // YAML
-	Strict    bool   // SameSite=Strict
-	AccessLog bool
-	Services  []string // more hosts with the rule of the wiki
-	People    []idptest.Person
+	TLS                   bool
+	Session               string // YAML
+	Strict                bool   // SameSite=Strict
+	AccessLog             bool
+	PerAddress, PerPerson int      // limits; what a test alone sends from one address is none
+	Services              []string // more hosts with the rule of the wiki
+	People                []idptest.Person
 
 	Scheme, Dir, Upstream, Campus, College, Partner, Guild, Target string
 	Port                                                           int
@@ -83,6 +84,7 @@ server:
   tls: { cert: {{.Dir}}/tls.crt, key: {{.Dir}}/tls.key }
 {{- end}}
 store: bolt:{{.Dir}}/gatehouse.db
+limits: { requests_per_address: {{.PerAddress}}, sign_ins_per_person: {{.PerPerson}} }
 session: { idle: 30m, lifetime: 8h{{if .Strict}}, same_site: strict{{end}} }
 user_stores: [ { id: primary }, { id: partners } ]
 identity_providers:
@@ -166,7 +168,7 @@ outbound: { allow: [127.0.0.0/8, "::1/128"] }
 // newLab starts one. with may be nil.
 func newLab(t testing.TB, with func(*labConfig)) *lab {
 	t.Helper()
-	c := labConfig{Scheme: "http", Dir: t.TempDir(), People: idptest.Campus()}
+	c := labConfig{Scheme: "http", Dir: t.TempDir(), People: idptest.Campus(), PerAddress: 100000, PerPerson: 100000}
 	if with != nil {
 		with(&c)
 	}

@@ -125,3 +125,22 @@ func TestWhatIsCalledASecretIsNotLogged(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+func TestTooManySignInsAreRefusedWithAPageAndCounted(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(c *labConfig) { c.PerPerson = 2 })
+	l.in("campus", "alice")
+	l.in("campus", "alice")
+	p := l.person().open(l.at("wiki", "/"))
+	p.bring(p.fetch(l.at("wiki", "/"), "campus", "alice"))
+	if p.status != http.StatusTooManyRequests || p.header.Get("Retry-After") == "" {
+		t.Errorf("%d, Retry-After %q", p.status, p.header.Get("Retry-After"))
+	}
+	l.in("campus", "bob") // another person does not pay for it
+	_, text := operate(l.p, "/metrics")
+	for _, want := range []string{`gatehouse_rate_limited_total{by="person"} 1`, `reason="request.too_many"} 1`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}

@@ -64,6 +64,7 @@ type process struct {
 	bolt     *boltstore.Store // behind store
 	meters   *metrics.Metrics
 	config   taking
+	pace     *gateway.Pace
 	draining atomic.Bool
 	dialects dialect.Tally
 	limits   *client.Limits
@@ -115,6 +116,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	meters := metrics.New(version)
 	st := timed{bolt, meters.Transaction}
 	p := &process{log: log, now: now, store: st, bolt: bolt, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
+	p.pace = gateway.NewPace(gateway.PaceConfig{PerAddress: cfg.Limits.RequestsPerAddress, PerPerson: cfg.Limits.SignInsPerPerson, Refused: meters.Limited, Now: now})
 	meters.Levels((&levels{p: p}).read)
 	if err := provisioning.Build(ctx, st, func(rows int) {
 		if rows%10_000 < 1000 {
@@ -332,7 +334,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
-		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] },
 		Own:   map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})

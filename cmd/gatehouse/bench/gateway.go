@@ -35,6 +35,7 @@ server:
   public_url: http://localhost:%[2]s
   admin_listen: %[3]s
 store: bolt:./gatehouse.db
+limits: { requests_per_address: 1000000, sign_ins_per_person: 1000000 }
 identity_providers:
   - id: op
     title: OpenID

@@ -239,6 +239,7 @@ func (p *provider) one(method, path, body string, status int, good func(*scim.Ob
 const scimConfig = `version: 1
 server: { listen: "%[1]s", public_url: "http://localhost:%[2]s", admin_listen: "%[3]s" }
 store: bolt:./gatehouse.db
+limits: { requests_per_address: 1000000, sign_ins_per_person: 1000000 }
 user_stores: [ { id: primary } ]
 identity_providers:
   - { id: op, oidc: { issuer: "http://%[4]s", client_id: bench, client_secret: { file: secret } }, attributes: { mail: email }, provisioning: { mode: async, user_name: preferred_username } }
