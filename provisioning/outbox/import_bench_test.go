@@ -152,3 +152,52 @@ func BenchmarkLag(b *testing.B) {
 	b.ReportMetric(at(0.5), "p50-ms")
 	b.ReportMetric(at(0.99), "p99-ms")
 }
+
+// What a sign-in that waits for three targets takes longer than the slowest of
+// them does: they take 20 ms for each of their two answers, to the search and to
+// the creation. The time is that of the wait, not of the sign-in before it.
+//
+//	go test -run '^$' -bench Wait -benchtime 300x ./provisioning/outbox
+func BenchmarkWait(b *testing.B) {
+	const answer = 20 * time.Millisecond
+	var targets []outbox.Target
+	var busy [3]atomic.Int64 // nanoseconds that a target took for the user who waits
+	for i := range busy {
+		p := &prompt{}
+		t := over(b, fmt.Sprintf("t%d", i), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			began := time.Now()
+			time.Sleep(answer)
+			p.ServeHTTP(w, r)
+			busy[i].Add(int64(time.Since(began)))
+		}))
+		t.Wait = true
+		targets = append(targets, t)
+	}
+	w := newWorkers(b, open(b), 64, 8, targets...)
+	defer w.start()()
+	var added []time.Duration
+	b.ResetTimer()
+	for i := range b.N {
+		for t := range busy {
+			busy[t].Store(0)
+		}
+		u := w.person(fmt.Sprintf("p%06d", i), "Engineer", "")
+		began := time.Now()
+		if !w.settle(u.ID, 10*time.Second) {
+			b.Fatalf("the accounts of %s are not there: %v", u.UserName, w.states(u.ID))
+		}
+		took := time.Since(began)
+		slowest := time.Duration(max(busy[0].Load(), busy[1].Load(), busy[2].Load()))
+		if slowest < 2*answer {
+			b.Fatalf("the slowest target took %v", slowest)
+		}
+		added = append(added, took-slowest)
+	}
+	b.StopTimer()
+	slices.Sort(added)
+	at := func(q float64) float64 {
+		return float64(added[min(len(added)-1, int(q*float64(len(added))))].Microseconds()) / 1000
+	}
+	b.ReportMetric(at(0.5), "added-p50-ms")
+	b.ReportMetric(at(0.99), "added-p99-ms")
+}

@@ -17,4 +17,5 @@ go test -run '^$' -bench 'Login' -benchmem ./provisioning
 go test -run '^$' -bench 'Update|View' -benchtime 2000x ./provisioning/store/boltstore
 go test -run '^$' -bench 'Import' -benchtime 10000x ./provisioning/outbox
 go test -run '^$' -bench 'Lag' -benchtime 2000x ./provisioning/outbox
+go test -run '^$' -bench 'Wait' -benchtime 300x ./provisioning/outbox
 go test -run '^$' -bench 'Converge' -benchtime 2000x ./provisioning/outbox
