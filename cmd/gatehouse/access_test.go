@@ -1,14 +1,17 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 )
 
@@ -86,4 +89,68 @@ func TestAGrantThatEndedWhileNothingRanGivesNothing(t *testing.T) {
 	l.start()
 	p := l.in("campus", "bob") // the session was idle for too long
 	p.open(l.at("admins", "/")).wants(http.StatusForbidden, "access.no_rule")
+}
+
+// Each unsafe route of the API is for administrators, and for those duties alone
+// that this table names; who has none, is nobody or is inactive may nothing; and
+// nobody changes anything long after they signed in.
+func TestA05A07_EachDutyMayWhatTheTableSays(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.reload(func(s string) string {
+		return strings.Replace(s, "admins: { roles: [gatehouse-admin] }", `admins:
+  users: [ada]
+  release_editors: { users: [rea] }
+  approvers: { users: [ann] }
+  helpdesk: { users: [hal] }
+  auditors: { users: [aud] }
+`, 1)
+	})
+	also := map[string]string{"POST /v1/request/{answer}": "ann"} // besides ada
+	a := routesOf(l.p, l.p.site.Load(), true)
+	as := func(name string, age time.Duration, method string) *http.Request {
+		r := httptest.NewRequest(method, "/v1/users", nil)
+		if name == "nobody" {
+			return r
+		}
+		s := authz.Subject{ID: name, UserName: name, Store: "primary", Active: name != "out", AuthTime: l.clock.now().Add(-age)}
+		return r.WithContext(authz.WithSubject(r.Context(), s))
+	}
+	code := func(err error) string {
+		var no *access.Refusal
+		if errors.As(err, &no) {
+			return no.Code
+		}
+		return ""
+	}
+	unsafe := 0
+	for _, route := range a.routes {
+		method, _, _ := strings.Cut(route.pattern, " ")
+		if method == http.MethodGet {
+			continue
+		}
+		unsafe++
+		for _, name := range []string{"ada", "rea", "ann", "hal", "aud", "kim", "out", "nobody"} {
+			want := authz.ReasonNoRule
+			if name == "ada" || also[route.pattern] == name {
+				want = ""
+			}
+			if got := code(a.may(as(name, time.Minute, method), route.duties)); got != want {
+				t.Errorf("%s by %s: %q, want %q", route.pattern, name, got, want)
+			}
+		}
+		if got := code(a.may(as("ada", freshSignIn+time.Second, method), route.duties)); got != authz.ReasonStepUp {
+			t.Errorf("%s long after the sign-in: %q", route.pattern, got)
+		}
+	}
+	if unsafe < 15 {
+		t.Errorf("%d routes change something: the table is not whole", unsafe)
+	}
+	// The table is what answers.
+	for name, want := range map[string]int{"hal": http.StatusOK, "ann": http.StatusForbidden, "nobody": http.StatusForbidden} {
+		w := httptest.NewRecorder()
+		if a.ServeHTTP(w, as(name, time.Hour, http.MethodGet)); w.Code != want {
+			t.Errorf("users, listed by %s: %d %s", name, w.Code, w.Body)
+		}
+	}
 }
