@@ -78,6 +78,11 @@ func (w *reply) ReadFrom(src io.Reader) (int64, error) {
 
 func (w *reply) begin() {
 	if !w.begun.Load() {
+		if w.one && w.stream.why() != nil {
+			// A deadline ended the server's look at the connection, and with it the
+			// context of every request that would come by it.
+			w.Header().Set("Connection", "close")
+		}
 		w.begun.Store(true)
 	}
 	if !w.one {

@@ -410,3 +410,27 @@ func TestP20_StreamsOverHTTP2AreCut(t *testing.T) {
 	}
 	eventually(t, "only the other's is left", func() bool { return len(f.streams.of(everything)) == 1 })
 }
+
+// Cutting ends the server's look at the connection, and so the context of every
+// request that would come by it: it is closed with the answer.
+func TestAConnectionIsNotUsedAfterACut(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	alice := f.guest("alice")
+	alice.cookie("raw")
+	silent := func(c net.Conn, _ *http.Request) { _, _ = io.Copy(io.Discard, c) }
+	f.rawUp.Store(&silent)
+	answered := make(chan answer, 1)
+	go func() { answered <- f.ask(alice, "GET", "raw", "/") }()
+	eventually(t, "the request is under way", func() bool { return len(f.streams.of(everything)) == 1 })
+	f.g.c.Streams.of(everything)[0].cut()
+	a := <-answered
+	f.refused(a, 401, ReasonRevoked)
+	if !a.Close {
+		t.Error("the connection is kept")
+	}
+	f.rawSays("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	if b := f.ask(alice, "GET", "raw", "/"); b.body != "ok" || b.Close {
+		t.Errorf("without a cut: %d %q, closed %t", b.StatusCode, b.body, b.Close)
+	}
+}
