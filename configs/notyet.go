@@ -13,8 +13,8 @@ var notYet = []struct{ path, what, cure string }{
 	{"services[].logo", "images of one's own on the pages are not built yet", "remove the line"},
 	{"targets[].spml", "the connector spml is not built yet", "use scim2"},
 	{"targets[].soap", "the connector soap is not built yet", "use scim2"},
-	{"targets[].google", "the connector google is not built yet", "use scim2"},
-	{"targets[].salesforce", "the connector salesforce is not built yet", "use scim2, which Salesforce speaks too"},
+	{"targets[].google", "the connector google is not built yet", "use scim2 with profile: google"},
+	{"targets[].salesforce", "the connector salesforce is not built yet", "use scim2 with profile: salesforce"},
 }
 
 var index = regexp.MustCompile(`\[[0-9]+\]`)

@@ -313,6 +313,22 @@ func TestDocsConfigurationsAreGood(t *testing.T) {
 	}
 }
 
+// The examples that people copy from have no mistake but files that they do
+// not have.
+func TestDocsExamplesAreGood(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(repository + "/configs/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%d examples: %v", len(files), err)
+	}
+	for _, file := range files {
+		_, mistakes := loadAll(file, configs.SkipFiles)
+		for _, m := range mistakes {
+			t.Error(m)
+		}
+	}
+}
+
 // The ten lines of the README are the smallest example.
 func TestDocsShowTheSmallestExample(t *testing.T) {
 	t.Parallel()
@@ -873,8 +889,11 @@ func TestDocsStoredFormIsCurrent(t *testing.T) {
 func TestDocsAddressesAreThoseThereAre(t *testing.T) {
 	t.Parallel()
 	var want []string
-	for _, m := range regexp.MustCompile(`rest(?: == |, )"(assets/|[a-z.]+)"`).FindAllStringSubmatch(readDoc(t, "gateway/ours.go"), -1) {
+	for _, m := range regexp.MustCompile(`rest(?: == |, )"(assets/|[a-z.-]+)"`).FindAllStringSubmatch(readDoc(t, "gateway/ours.go"), -1) {
 		want = append(want, m[1])
+	}
+	for _, m := range regexp.MustCompile(`rest == "(oidc|saml)/"\+p\.ID\+"(/[a-z-]+)"`).FindAllStringSubmatch(readDoc(t, "gateway/ours.go"), -1) {
+		want = append(want, m[1]+"/ID"+m[2])
 	}
 	run := readDoc(t, "cmd/gatehouse/run.go")
 	for _, m := range regexp.MustCompile(`"(/callback|/acs|/metadata)"`).FindAllStringSubmatch(run, -1) {

@@ -210,7 +210,7 @@ func mayOf(list []string) []string {
 
 // mayMistakes are names in read and write that no attribute has.
 func mayMistakes(cfg *configs.Config) (out []configs.Mistake) {
-	known := []string{}
+	known := []string{"externalId"} // common to all resources (RFC 7643 section 3.1), so in no schema
 	for _, a := range rfc.UserType().Schema.Attributes {
 		known = append(known, a.Name)
 	}
@@ -218,7 +218,9 @@ func mayMistakes(cfg *configs.Config) (out []configs.Mistake) {
 		known = append(known, e.Schema.ID)
 	}
 	for _, a := range declared(cfg) {
-		known = append(known, a.Schema)
+		if !slices.Contains(known, a.Schema) {
+			known = append(known, a.Schema)
+		}
 	}
 	for i, c := range cfg.Clients {
 		for key, list := range map[string][]string{"read": c.Read, "write": c.Write} {
