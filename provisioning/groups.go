@@ -403,18 +403,26 @@ type Membership struct {
 }
 
 // Memberships returns the groups that a user is in, by name.
-func (d *Directory) Memberships(ctx context.Context, userID string) ([]Membership, error) {
-	all, err := view(ctx, d, "groups of user "+userID, func(tx store.Tx) (all []Membership, ok bool, err error) {
-		direct, err := directOf(tx, userID)
-		if err != nil || len(direct) == 0 {
-			return nil, true, err
-		}
-		gs, err := d.above(tx, direct)
-		for _, g := range gs {
-			all = append(all, Membership{g, slices.Contains(direct, g.ID)})
-		}
-		return all, true, err
+func (d *Directory) Memberships(ctx context.Context, userID string) (all []Membership, err error) {
+	err = d.Store.View(ctx, func(tx store.Tx) error {
+		all, err = d.memberships(tx, userID)
+		return err
 	})
+	if err != nil {
+		return nil, fmt.Errorf("groups of user %s: %w", userID, err)
+	}
+	return all, nil
+}
+
+func (d *Directory) memberships(tx store.Tx, userID string) (all []Membership, err error) {
+	direct, err := directOf(tx, userID)
+	if err != nil || len(direct) == 0 {
+		return nil, err
+	}
+	gs, err := d.above(tx, direct)
+	for _, g := range gs {
+		all = append(all, Membership{g, slices.Contains(direct, g.ID)})
+	}
 	slices.SortFunc(all, func(a, b Membership) int { return strings.Compare(a.order(), b.order()) })
 	return all, err
 }

@@ -302,13 +302,30 @@ func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (u *
 // means that nothing has changed.
 func (d *Directory) Peek(ctx context.Context, id string) (u *User, err error) {
 	err = d.Store.View(ctx, func(tx store.Tx) error {
-		if u, err = d.memo.Get(tx, id); err == nil && u == nil {
-			err = ErrNotFound
+		u, err = d.peekTx(tx, id)
+		return err
+	})
+	return u, err
+}
+
+// PeekInGroups is Peek with the groups that the user is in, as of the same moment.
+func (d *Directory) PeekInGroups(ctx context.Context, id string) (u *User, in []Membership, err error) {
+	err = d.Store.View(ctx, func(tx store.Tx) error {
+		if u, err = d.peekTx(tx, id); err == nil {
+			in, err = d.memberships(tx, id)
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	return u, in, err
+}
+
+func (d *Directory) peekTx(tx store.Tx, id string) (*User, error) {
+	u, err := d.memo.Get(tx, id)
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("user %s: %w", id, err)
+	case u == nil:
+		return nil, ErrNotFound
 	}
-	return u, err
+	return u, nil
 }

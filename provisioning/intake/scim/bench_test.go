@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,11 +20,13 @@ import (
 // crowd is a world with as many users as GATEHOUSE_BENCH_USERS says, else 10,000,
 // and their IDs.
 func crowd(b *testing.B) (*world, []string) {
+	b.Helper()
 	n, err := strconv.Atoi(os.Getenv("GATEHOUSE_BENCH_USERS"))
 	if err != nil {
 		n = 10_000
 	}
 	w := newWorld(b, client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}})
+	w.quiet = true
 	return w, w.fill(n)
 }
 
@@ -96,11 +99,10 @@ func BenchmarkPage(b *testing.B) {
 func BenchmarkCreate(b *testing.B) {
 	w := newWorld(b, client.Client{ID: "all", UserStores: []string{"primary"}})
 	w.quiet = true
+	var next atomic.Int64 // each name is new
 	for _, n := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(n, " clients"), func(b *testing.B) {
-			b.SetParallelism(max(1, n/2)) // times the number of processors
-			var next atomic.Int64
-			next.Store(int64(n) << 32)
+			b.SetParallelism(max(1, n/runtime.GOMAXPROCS(0)))
 			before := used(b)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
@@ -123,6 +125,7 @@ func BenchmarkPatchActive(b *testing.B) {
 // BenchmarkPatchOneMember of groups of several sizes.
 func BenchmarkPatchOneMember(b *testing.B) {
 	w := newWorld(b, client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}})
+	w.quiet = true
 	ids := w.fill(50_001)
 	for _, n := range []int{10, 1000, 50_000} {
 		g, err := w.dir.CreateGroup(b.Context(), provisioning.Group{Store: "primary", Name: fmt.Sprint("g", n)}, provisioning.Admin, provisioning.Move{Join: ids[:n]})

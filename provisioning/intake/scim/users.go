@@ -20,12 +20,26 @@ var _ rfc.Ordered = users{}
 
 // Get returns a user of the client's stores.
 func (s users) Get(ctx context.Context, id string) (*rfc.Resource, error) {
-	u, err := s.user(ctx, id)
-	if err != nil {
-		return nil, err
+	c := client.From(ctx)
+	if !grouped(c) {
+		u, err := s.user(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return s.bare(ctx, u)
 	}
-	return s.whole(ctx, u)
+	u, in, err := s.Directory.PeekInGroups(ctx, id)
+	if err == nil && !c.May(u.Store) {
+		err = provisioning.ErrNotFound
+	}
+	if err != nil {
+		return nil, answer(err, id)
+	}
+	return s.among(ctx, u, in)
 }
+
+// grouped reports whether a client sees groups of users at all.
+func grouped(c *client.Client) bool { return len(c.Groups) > 0 && c.Reads("groups") }
 
 // user is one of the client's stores, for reading only.
 func (s users) user(ctx context.Context, id string) (*provisioning.User, error) {
@@ -53,17 +67,24 @@ func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, e
 
 // whole is the resource with its groups, those that the client manages.
 func (s users) whole(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
-	r, err := s.bare(ctx, u)
-	c := client.From(ctx)
-	if err != nil || len(c.Groups) == 0 || !c.Reads("groups") {
-		return r, err
+	if !grouped(client.From(ctx)) {
+		return s.bare(ctx, u)
 	}
-	all, err := s.Directory.Memberships(ctx, u.ID)
+	in, err := s.Directory.Memberships(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	return s.among(ctx, u, in)
+}
+
+func (s users) among(ctx context.Context, u *provisioning.User, in []provisioning.Membership) (*rfc.Resource, error) {
+	c := client.From(ctx)
+	r, err := s.bare(ctx, u)
 	if err != nil {
 		return nil, err
 	}
 	var list []any
-	for _, g := range all {
+	for _, g := range in {
 		if !c.Manages(g.Group) {
 			continue
 		}
