@@ -189,7 +189,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 }
 
 // edited is the resource of a user, and what fn makes of what the client sees of
-// it. What the client does not see stays.
+// it. What the client does not see stays, unless it may write it and does.
 func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cur, next *rfc.Resource, err error) {
 	c := client.From(ctx)
 	if cur, err = s.shape.read(u, c.Source(), c.Join(u.Store, u.UserName)); err != nil {
@@ -199,7 +199,7 @@ func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cu
 		return nil, nil, err
 	}
 	for name, v := range cur.All() {
-		if !c.Reads(name) && !always(name) {
+		if !c.Reads(name) && !always(name) && next.Get(name) == nil {
 			next = next.Clone()
 			next.Set(name, v)
 		}
