@@ -48,7 +48,7 @@ func (w *world) fill(n int) (ids []string) {
 // one page, whatever comes and goes meanwhile.
 func TestSC38_AWalkMissesNoSurvivorAndSeesNobodyTwice(t *testing.T) {
 	t.Parallel()
-	users, moves := 1500, 50
+	users, moves := 600, 50
 	if big {
 		users = 20_000
 	}
