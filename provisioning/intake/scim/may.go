@@ -32,6 +32,22 @@ func seen(c *client.Client, r *rfc.Resource) *rfc.Resource {
 	return out
 }
 
+// withUnseen is what a client made of what it sees of cur, with all else as it was.
+// Of what it does not see it can say what that is to be, if it may write it: that
+// somebody is not active any more is never lost.
+func withUnseen(c *client.Client, cur, next *rfc.Resource) *rfc.Resource {
+	if c.Read == nil {
+		return next
+	}
+	next = next.Clone()
+	for name, v := range cur.All() {
+		if !c.Reads(name) && !always(name) && next.Get(name) == nil {
+			next.Set(name, v)
+		}
+	}
+	return next
+}
+
 // written refuses a change of what a client may not write.
 func written(c *client.Client, cur, next *rfc.Resource) error {
 	if c.Write == nil {

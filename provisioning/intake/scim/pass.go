@@ -205,7 +205,7 @@ func (s passages) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, e
 	if err := s.save(ctx, p, s.event(ctx, "user.created", p, names(&rfc.Resource{}, r))); err != nil {
 		return nil, err
 	}
-	return s.stamped(r, p), nil
+	return s.stamped(seen(c, r), p), nil
 }
 
 func (s passages) stamped(r *rfc.Resource, p passing) *rfc.Resource {
@@ -342,10 +342,14 @@ func (s passages) Get(ctx context.Context, id string) (*rfc.Resource, error) {
 		return nil, err
 	}
 	r, _, err := s.read(ctx, p)
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	return seen(client.From(ctx), r), nil
 }
 
-// read asks the first target that has an account.
+// read asks the first target that has an account: all of it, also what the client
+// may not see.
 func (s passages) read(ctx context.Context, p passing) (*rfc.Resource, provisioning.User, error) {
 	c := client.From(ctx)
 	for _, t := range s.targets(c) {
@@ -370,7 +374,7 @@ func (s passages) read(ctx context.Context, p passing) (*rfc.Resource, provision
 		if err != nil {
 			return nil, u, err
 		}
-		return seen(c, r), u, nil
+		return r, u, nil
 	}
 	return nil, provisioning.User{}, rfc.Errorf(http.StatusBadGateway, "", "no target has an account of this user yet: create the user again")
 }
@@ -417,10 +421,11 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	if err != nil {
 		return nil, err
 	}
-	next, err := fn(cur)
+	next, err := fn(seen(c, cur))
 	if err != nil {
 		return nil, err
 	}
+	next = withUnseen(c, cur, next)
 	if err := written(c, cur, next); err != nil {
 		return nil, err
 	}
@@ -430,7 +435,7 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	case err != nil:
 		return nil, err
 	case len(differ) == 0 && p.Whole:
-		return cur, nil
+		return seen(c, cur), nil
 	case is.Store != p.Store:
 		return nil, rfc.Errorf(http.StatusBadRequest, rfc.Mutability, "a user can not be moved to another user store")
 	}
@@ -458,7 +463,7 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	if err := s.save(ctx, p, s.event(ctx, "user.changed", p, differ)); err != nil {
 		return nil, err
 	}
-	return s.stamped(next, p), nil
+	return s.stamped(seen(c, next), p), nil
 }
 
 // Delete removes the accounts, and then what is kept.
@@ -562,7 +567,7 @@ func (s passages) Walk(ctx context.Context, q rfc.Query) (page rfc.Page, err err
 		if err != nil {
 			return rfc.Page{}, err
 		}
-		all = append(all, r)
+		all = append(all, seen(c, r))
 	}
 	if q.Filter == nil {
 		page.Resources = all

@@ -108,7 +108,8 @@ const push = "push-token"
 func passWorld(t *testing.T) (w *world, crm, mail *shelf) {
 	crm, mail = &shelf{accounts: map[string]connector.Account{}}, &shelf{accounts: map[string]connector.Account{}}
 	w = newWorld(t, client.Client{ID: "push", UserStores: []string{"primary", "partners"}, Mode: client.PushOnly, Targets: []string{"crm", "mail"}},
-		client.Client{ID: "other", UserStores: []string{"primary", "partners"}, Mode: client.PushOnly, Targets: []string{"crm"}})
+		client.Client{ID: "other", UserStores: []string{"primary", "partners"}, Mode: client.PushOnly, Targets: []string{"crm"}},
+		client.Client{ID: "clerk", UserStores: []string{"primary"}, Mode: client.PushOnly, Targets: []string{"crm", "mail"}, Read: []string{"userName", "displayName"}})
 	passage := func(id string, c connector.Connector, attrs ...string) intake.Passage {
 		return intake.Passage{
 			ID: id, Connector: c, Timeout: time.Minute,
@@ -292,4 +293,34 @@ func TestC02_PassingUsersOfAnotherClientAreNotThere(t *testing.T) {
 	w.do(push, "POST", "/Groups", groupJSON(`"displayName":"g"`)).want(t, 403, "")
 	w.do(push, "POST", "/Users", userJSON(`"userName":"nowhere/kim"`)).want(t, 400, scim.InvalidValue)
 	w.do(push, "POST", "/Users", userJSON(`"userName":"partners/kim"`)).want(t, 201, "")
+}
+
+// C06, C11: what a client may not see it neither takes away nor turns round by
+// changing something else.
+func TestC06C11_WhatAPushOnlyClientDoesNotSeeStaysAtTheTargets(t *testing.T) {
+	t.Parallel()
+	w, crm, mail := passWorld(t)
+	const clerk = "clerk-token"
+	id := w.do(clerk, "POST", "/Users", userJSON(`"userName":"kim","displayName":"Kim","title":"Dean","emails":[{"value":"kim@x.test"}]`)).want(t, 201, "").obj.String("id")
+	w.do(clerk, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
+	if crm.only(t).Active {
+		t.Fatal("the account is active: nothing is tried")
+	}
+	w.do(clerk, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"displayName","value":"Kim K."}`)).want(t, 200, "")
+	a := crm.only(t)
+	if got := a.Attributes["their_display_name"]; !slices.Equal(got, []string{"Kim K."}) {
+		t.Errorf("the name that was changed is %v", got)
+	}
+	if a.Active || mail.only(t).Active {
+		t.Error("a change of a name made the account active again")
+	}
+	if got := a.Attributes["their_mail"]; !slices.Equal(got, []string{"kim@x.test"}) {
+		t.Errorf("the mail that the client does not see is %v", got)
+	}
+	if r := w.get(clerk, id); r.Get("active") != nil || r.Get("emails") != nil || r.String("displayName") != "Kim K." {
+		t.Errorf("the client reads %s", r.AppendJSON(nil))
+	}
+	if a := w.do(clerk, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"displayName","value":"Kim"}`)).want(t, 200, ""); strings.Contains(a.body, "kim@x.test") || strings.Contains(a.body, `"active"`) {
+		t.Errorf("the answer tells what the client does not see: %s", a.body)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
 
@@ -497,6 +498,29 @@ func TestC23_ErrorsTellNothingOfTheInside(t *testing.T) {
 			if strings.Contains(got.body, inside) {
 				t.Errorf("%s tells %q", got.body, inside)
 			}
+		}
+	}
+}
+
+// C11: a client that may not read who is active, and says that somebody is not,
+// is heard; one that speaks of something else changes nothing of that.
+func TestC11_InactiveIsHeardFromAClientThatMayNotReadIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, client.Client{ID: "clerk", UserStores: []string{"primary"}, Read: []string{"userName", "displayName"}},
+		client.Client{ID: "namer", UserStores: []string{"primary"}, Read: []string{"userName", "displayName"}, Write: []string{"displayName"}})
+	id := w.do(hr, "POST", "/Users", userJSON(`"userName":"kim","title":"Dean"`)).want(t, 201, "").obj.String("id")
+	off := patchJSON(`{"op":"replace","path":"active","value":false}`)
+	if a := w.do("namer-token", "PATCH", "/Users/"+id, off).want(t, 403, ""); !strings.Contains(a.body, "may not write active") || w.get(hr, id).Get("active") != true {
+		t.Errorf("a client that may not write it: %s", a.body)
+	}
+	w.do("clerk-token", "PATCH", "/Users/"+id, off).want(t, 200, "")
+	if w.get(hr, id).Get("active") != false {
+		t.Error("the user is active still")
+	}
+	for _, who := range []string{"clerk-token", "namer-token"} {
+		w.do(who, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"displayName","value":"`+who+`"}`)).want(t, 200, "")
+		if r := w.get(hr, id); r.Get("active") != false || r.String("title") != "Dean" {
+			t.Errorf("after %s changed a name: %s", who, r.AppendJSON(nil))
 		}
 	}
 }

@@ -198,12 +198,7 @@ func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cu
 	if next, err = fn(seen(c, cur)); err != nil {
 		return nil, nil, err
 	}
-	for name, v := range cur.All() {
-		if !c.Reads(name) && !always(name) && next.Get(name) == nil {
-			next = next.Clone()
-			next.Set(name, v)
-		}
-	}
+	next = withUnseen(c, cur, next)
 	return cur, next, written(c, cur, next)
 }
 
