@@ -101,7 +101,7 @@ func (t traced) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	c.Status = resp.StatusCode
-	resp.Body = &heard{ReadCloser: resp.Body, done: func(b []byte) { c.Got = Names(b); tr.add(c) }}
+	resp.Body = &heard{ReadCloser: resp.Body, done: func(b []byte) { c.Got = shape(b, false); tr.add(c) }}
 	return resp, nil
 }
 
@@ -172,7 +172,11 @@ func word(s string) bool {
 // Names is what a JSON document looks like without its values, cut to a few
 // hundred bytes: its members' names in order, in the operations of a SCIM patch
 // also what they do and where. Of anything else it is empty.
-func Names(doc []byte) string {
+func Names(doc []byte) string { return shape(doc, true) }
+
+// shape is Names of what is ours. What is not ours may repeat, under any name or
+// as one, whom it was asked about and who asked: of it only plain names are kept.
+func shape(doc []byte, ours bool) string {
 	doc = bytes.TrimSpace(doc)
 	if len(doc) == 0 || doc[0] != '{' && doc[0] != '[' {
 		return ""
@@ -182,6 +186,7 @@ func Names(doc []byte) string {
 	for i := 0; i < len(doc) && len(out) < maxNames; i++ {
 		switch c := doc[i]; c {
 		case '{', '[':
+			last = ""
 			if n := len(out); n > 0 && (out[n-1] == '}' || out[n-1] == ']') {
 				out = append(out, ' ')
 			}
@@ -202,8 +207,11 @@ func Names(doc []byte) string {
 					out = append(out, ' ')
 				}
 				last = string(text)
+				if !ours && !plainName(last) {
+					last = "…"
+				}
 				out = append(out, last...)
-			case last == "op" || last == "path":
+			case ours && (last == "op" || last == "path"):
 				var plain string
 				if json.Unmarshal(doc[end-len(text)-1:end+1], &plain) == nil {
 					out = append(append(out, '='), unquoted(plain)...)
@@ -213,6 +221,13 @@ func Names(doc []byte) string {
 		}
 	}
 	return cut(string(out))
+}
+
+// plainName: as attributes and URNs of schemas are called, and not as people are.
+func plainName(s string) bool {
+	return len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(":._-$", r)
+	})
 }
 
 // stringEnd is where the string that begins at a quotation mark ends; -1: nowhere.

@@ -86,3 +86,31 @@ func TestACallIsKeptWithoutItsValues(t *testing.T) {
 		t.Errorf("%d calls are kept", n)
 	}
 }
+
+// B12, C23: what a target says back of a request is in no record: neither under a
+// name that means something in a request, nor as a name.
+func TestB12_AnEchoInAnAnswerIsNotKept(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		auth := r.Header.Get("Authorization")
+		_ = json.NewEncoder(w).Encode(map[string]any{"status": 404, "path": "/Users/ana@x.test", "op": auth, auth: 1, "zoe@x.test": map[string]any{"path": []string{"/home/ana"}}})
+	}))
+	defer srv.Close()
+	var tr connector.Trace
+	c := http.Client{Transport: connector.Traced(http.DefaultTransport)}
+	r, err := http.NewRequestWithContext(connector.WithTrace(t.Context(), &tr), http.MethodPost, srv.URL, strings.NewReader(`{"op":"find","attributes":{"path":["/home/ana"]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer s3cr3t")
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	calls := tr.Calls()
+	if len(calls) != 1 || calls[0].Sent != "{op=find attributes{path[]}}" || calls[0].Got != "{… op path status …{path[]}}" {
+		t.Errorf("kept is %+v", calls)
+	}
+}

@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -345,7 +346,8 @@ func (f *Failure) as(q Call, private []connector.Account) *connector.Error {
 	return e
 }
 
-// discreet is a text without values of the account that the call was about.
+// discreet is a text without values of the account that the call was about, in
+// letters of whatever case.
 func discreet(text string, q Call, private []connector.Account) string {
 	hide := []string{q.ID, q.ExternalID, q.UserName}
 	for _, a := range private {
@@ -356,10 +358,18 @@ func discreet(text string, q Call, private []connector.Account) string {
 	}
 	// The longest first, so that no part of one is left over.
 	slices.SortFunc(hide, func(a, b string) int { return len(b) - len(a) })
+	var each []string
 	for _, v := range hide {
 		if len(v) > 1 {
-			text = strings.ReplaceAll(text, v, "…")
+			each = append(each, regexp.QuoteMeta(strings.ToValidUTF8(v, "\uFFFD")))
 		}
+	}
+	if len(each) > 0 {
+		values, err := regexp.Compile("(?i)" + strings.Join(each, "|"))
+		if err != nil {
+			return "" // better no word than one too many
+		}
+		text = values.ReplaceAllLiteralString(text, "…")
 	}
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -414,3 +414,14 @@ func TestB07_AnswersOfTheOtherSideAreJudged(t *testing.T) {
 		t.Error("an empty list has something in it")
 	}
 }
+
+// B12, C23: a target that repeats a value in letters of another case tells it all
+// the same.
+func TestB12_AnErrorTellsNoValueInWhateverCase(t *testing.T) {
+	t.Parallel()
+	ana := connector.Account{ExternalID: "0199-ana", UserName: "Ana@X.test", Attributes: map[string][]string{"title": {"Queen of Spades"}}}
+	_, err := external.New(fixed(`{"error":{"class":"conflict","text":"the name ana@x.test of the QUEEN OF SPADES is taken"}}`)).Sync(t.Context(), ana, "")
+	if e := failure(t, err); e.Class != connector.Conflict || e.Text != "find: the name … of the … is taken" {
+		t.Errorf("%v", e)
+	}
+}

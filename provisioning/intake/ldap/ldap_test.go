@@ -875,3 +875,20 @@ func BenchmarkReading(b *testing.B) {
 	b.ReportMetric(float64(b.N)*n/time.Since(began).Seconds(), "unchanged/s")
 	b.ReportMetric(n/first.Seconds(), "created/s")
 }
+
+// C11: taking somebody over is no word about whether they are active: who was
+// disabled here stays so until the directory says something else than before.
+func TestC11_WhoIsTakenOverIsNotMadeActive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ldaptest.Options{}, func(s *ldap.Source) { s.AdoptNames = true })
+	off, _, err := w.dir.Create(t.Context(), provisioning.User{Store: "primary", UserName: "ana"}, provisioning.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.person("ana")
+	counted(t, w.read(t), ldap.Counts{Read: 1, Changed: 1})
+	got, err := w.dir.User(t.Context(), off.ID)
+	if err != nil || got.Active || got.Says(feed, "mail") == nil {
+		t.Errorf("after it was taken over: %+v, %v", got, err)
+	}
+}

@@ -153,7 +153,7 @@ func (r *Reader) take(tx store.Tx, s *Source, h said, cycle string) (outcome, er
 		case !s.AdoptNames:
 			return outcome{}, &problem{ReasonForeign, fmt.Sprintf("the user %s is not from this source", h.name)}
 		}
-		row.User, row.Active = old.ID, old.Active
+		row.User = old.ID // whether they are active is for others to say until the entry changes
 		if err := persons.Put(tx, row); err != nil {
 			return outcome{}, err
 		}
