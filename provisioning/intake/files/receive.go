@@ -151,6 +151,10 @@ const (
 	preResult     = "result_"
 	sufDone       = ".done"
 	sufSum        = ".sha256"
+
+	// putTime goes before the name of a file that is put away where one of that
+	// name is; it is the longest of what names are given.
+	putTime = "20060102T150405.000Z_"
 )
 
 // HandlePoll is the task.Handler of KindPoll: it looks into a folder, takes the
@@ -289,6 +293,10 @@ func (s *source) complete(list []folder.File) []string {
 			strings.HasSuffix(file.Name, folder.Part) || strings.HasSuffix(file.Name, sufDone) || strings.HasSuffix(file.Name, sufSum) {
 			continue
 		}
+		if folder.Check(putTime+file.Name) != nil { // what stands beside it, and where it is put away, have names too
+			s.c.Log.Warn("a file is left where it is: its name is too long", "source", s.ID, "file", file.Name)
+			continue
+		}
 		seen[file.Name] = file
 		if was, known := s.seen[file.Name]; done[file.Name] || known && was.Size == file.Size && was.Modified.Equal(file.Modified) {
 			names = append(names, file.Name)
@@ -323,7 +331,7 @@ func sumOf(d folder.Folder, name string) (string, error) {
 func put(d folder.Folder, name, dir string, now time.Time) error {
 	err := d.Move(dirProcessing+name, dir+name)
 	if errors.Is(err, fs.ErrExist) {
-		err = d.Move(dirProcessing+name, dir+now.Format("20060102T150405.000Z_")+name)
+		err = d.Move(dirProcessing+name, dir+now.Format(putTime)+name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // it was done before a crash

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -301,3 +302,30 @@ func TestAFileThatIsTooLargeIsNotKept(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// A name that leaves no room for what stands beside a file holds up no other.
+func TestB05_AFileWithTooLongANameHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld(t, open(t), func(s *files.Source) { s.Place = folder.Local(dir) })
+	for _, n := range []int{100, 190, 196} {
+		long := strings.Repeat("a", n) + ".csv"
+		for name, text := range map[string]string{long: "user_name\nlong" + strconv.Itoa(n) + "\n", long + ".done": ""} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, text := range map[string]string{"b.csv": "user_name\nben\n", "b.csv.done": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		w.poll()
+	}
+	want(t, "people", w.people(), []string{"ben true ", "long100 true "})
+	if list, err := os.ReadDir(filepath.Join(dir, "processing")); err != nil || len(list) != 0 {
+		t.Errorf("in processing are %v, %v", list, err)
+	}
+}
