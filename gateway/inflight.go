@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/gateway/lean"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 )
 
 // Streams are the requests that are being served. One that lasts (a WebSocket,
@@ -41,14 +45,23 @@ type stream struct {
 	over   bool                    // its handler has returned; what it wrote to is not its own any more
 }
 
-// cut ends a stream whose right to be has ended.
-func (s *stream) cut() {
+// cut ends a stream whose right to be has ended, for the reason code, and reports
+// whether it was this that ended it.
+func (s *stream) cut(code string) bool {
+	s.mu.Lock()
+	first := !s.over && s.cause == nil
+	if first {
+		s.cause = errCut
+		s.reply.goodbye(code)
+	}
+	s.mu.Unlock()
 	s.end(errCut)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.over {
 		s.reply.cut()
 	}
+	return first
 }
 
 // end ends a stream for a reason; the first one counts.
@@ -161,29 +174,45 @@ func everything(*stream) bool { return true }
 
 func (g *Gateway) recheck(match func(*stream) bool) {
 	judge := g.c.Streams.judge.Load()
+	var wg sync.WaitGroup
 	for _, s := range g.c.Streams.of(match) {
-		if !judge.maySend(s) {
-			s.cut()
+		if code := judge.over(s); code != "" {
+			wg.Go(func() {
+				if s.cut(code) {
+					g.c.Record(audit.Event{Kind: "stream.cut", Code: code, UserID: s.user, Service: s.service, From: s.from.String(), Text: s.method + " " + s.path})
+				}
+			})
 		}
 	}
+	wg.Wait() // a client that takes nothing holds up no other
 }
 
-func (g *Gateway) maySend(s *stream) bool {
+// over is the reason code for which a stream may not go on; empty: it may.
+func (g *Gateway) over(s *stream) string {
 	service, who := g.services[s.service], g.anonymous
 	if service == nil {
-		return false
+		return ReasonPathUnknown
 	}
 	if s.session != "" {
 		ctx := context.Background()
 		row, err := g.c.Sessions.Peek(ctx, s.session)
-		if err != nil || g.providers[row.Provider] == nil {
-			return false
+		if errors.Is(err, session.ErrNone) || err == nil && g.providers[row.Provider] == nil {
+			return ReasonRevoked
+		}
+		if err != nil {
+			return ReasonStore
 		}
 		user, err := g.people.of(ctx, s.user)
+		if errors.Is(err, provisioning.ErrNotFound) {
+			return ReasonRevoked
+		}
 		if err != nil {
-			return false
+			return ReasonStore
 		}
 		who = g.prepared.of(g, row, user)
 	}
-	return g.decideFor(who, service, s.method, s.path, s.from).Outcome == authz.Allow
+	if d := g.decideFor(who, service, s.method, s.path, s.from); d.Outcome != authz.Allow {
+		return cmp.Or(d.Code, ReasonRevoked)
+	}
+	return ""
 }

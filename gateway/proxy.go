@@ -73,7 +73,7 @@ func (v *visit) pass() {
 		r = r.WithContext(ctx)
 	}
 	// What ended after the decision and before the stream was there to be cut.
-	if v.g.c.Streams.turn.Load() != v.turn && !v.g.c.Streams.judge.Load().maySend(st) {
+	if v.g.c.Streams.turn.Load() != v.turn && v.g.c.Streams.judge.Load().over(st) != "" {
 		v.refuse(refusal{code: ReasonRevoked, detail: errCut.Error()})
 		return
 	}

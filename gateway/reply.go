@@ -24,7 +24,7 @@ type reply struct {
 	http.ResponseWriter
 	one     bool // HTTP/1: deadlines are those of the connection, and silence costs one
 	begun   atomic.Bool
-	taken   atomic.Pointer[net.Conn] // by another protocol
+	taken   atomic.Pointer[socket] // by another protocol
 	stream  *stream                  // nil: not to a service
 	interim int                      // responses before the response
 	status  int                      // of the response; 0: none was said
@@ -98,17 +98,26 @@ func (w *reply) begin() {
 func (w *reply) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.begun.Store(true)
 	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil {
-		w.taken.Store(&c)
+	if err != nil {
+		return c, rw, err
 	}
-	return c, rw, err
+	s := &socket{Conn: c}
+	w.taken.Store(s)
+	return s, rw, nil
+}
+
+// goodbye says why, where the protocol has a way to say it.
+func (w *reply) goodbye(code string) {
+	if s := w.taken.Load(); s != nil {
+		s.goodbye(code)
+	}
 }
 
 // cut ends what is under way whatever the client does: one that neither sends
 // nor takes would otherwise keep it.
 func (w *reply) cut() {
 	if c := w.taken.Load(); c != nil {
-		_ = (*c).Close()
+		_ = c.Close()
 		return
 	}
 	c := http.NewResponseController(w.ResponseWriter)
