@@ -25,11 +25,11 @@ type reply struct {
 	one     bool // HTTP/1: deadlines are those of the connection, and silence costs one
 	begun   atomic.Bool
 	taken   atomic.Pointer[socket] // by another protocol
-	stream  *stream                  // nil: not to a service
-	interim int                      // responses before the response
-	status  int                      // of the response; 0: none was said
-	size    int64                    // of its body, in bytes
-	writing time.Time                // when the client was last given time to take something
+	stream  *stream                // nil: not to a service
+	interim int                    // responses before the response
+	status  int                    // of the response; 0: none was said
+	size    int64                  // of its body, in bytes
+	writing time.Time              // when the client was last given time to take something
 }
 
 // maxInterim is how many responses a service may send before its response.

@@ -28,7 +28,9 @@ func TestFaultsRevocationIsFelt(t *testing.T) {
 		name string
 		end  func(p *person, sid, id string)
 	}{
-		{"sign-out", func(p *person, _, _ string) { p.open(l.at("", "/.gatehouse/logout")).post(url.Values{"scope": {"here"}}) }},
+		{"sign-out", func(p *person, _, _ string) {
+			p.open(l.at("", "/.gatehouse/logout")).post(url.Values{"scope": {"here"}})
+		}},
 		{"administrator", func(_ *person, _, id string) { l.admin(http.MethodDelete, "sessions", url.Values{"id": {id}}, nil) }},
 		{"back channel", func(_ *person, sid, _ string) {
 			if p := l.backChannel("campus", l.campus.LogoutToken("gatehouse", alice, sid, idptest.OPFault{})); p.status != http.StatusOK {
