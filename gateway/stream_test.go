@@ -423,7 +423,7 @@ func TestAConnectionIsNotUsedAfterACut(t *testing.T) {
 	answered := make(chan answer, 1)
 	go func() { answered <- f.ask(alice, "GET", "raw", "/") }()
 	eventually(t, "the request is under way", func() bool { return len(f.streams.of(everything)) == 1 })
-	f.g.c.Streams.of(everything)[0].cut()
+	f.g.c.Streams.of(everything)[0].cut(ReasonRevoked)
 	a := <-answered
 	f.refused(a, 401, ReasonRevoked)
 	if !a.Close {
