@@ -177,11 +177,12 @@ func (k *checker) server() {
 	if s.Listen != "" && s.Listen == s.AdminListen {
 		k.say(at.key("admin_listen"), "the admin listener is at the address of the gateway itself", "give it another port")
 	}
+	k.forwardAuth(at.key("forward_auth"), s.ForwardAuth)
 	u := s.PublicURL
 	if u == nil {
 		return
 	}
-	declared := s.TLS.Proxy || len(s.TrustedProxies) > 0
+	declared := s.TLS.Proxy || len(s.TrustedProxies) > 0 || len(s.ForwardAuth) > 0
 	switch {
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery:
 		k.say(at.key("public_url"), "public_url has a path or a query", fmt.Sprintf("write %s://%s", u.Scheme, u.Host))
@@ -190,6 +191,30 @@ func (k *checker) server() {
 	}
 	if !isHost(u.Hostname()) {
 		k.say(at.key("public_url"), fmt.Sprintf("%q is no host name", u.Hostname()), "write one in lower case and ASCII, without a dot at its end")
+	}
+}
+
+// forwardAuth: who may ask, and how they do, must be beyond doubt.
+func (k *checker) forwardAuth(section where, list []ForwardAuth) {
+	unique(k, section, list, func(f ForwardAuth) string { return f.ID })
+	for i, f := range list {
+		at := section.index(i)
+		for j, n := range f.From {
+			if n.Bits() == 0 && n.IsValid() {
+				k.say(at.key("from").index(j), "anybody could ask, and say what was asked for", "list the addresses of the proxy")
+			}
+			for _, other := range list[:i] {
+				if other.Kind != f.Kind && slices.ContainsFunc(other.From, n.Overlaps) {
+					k.say(at.key("from").index(j), fmt.Sprintf("%s asks from the same addresses, in the way of %s", other.ID, other.Kind), "give each proxy its own addresses")
+				}
+			}
+		}
+		if u := f.Probe; u != nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
+			k.say(at.key("probe"), "probe is no address of a proxy", "write its scheme, host and port, as in https://10.0.0.5")
+		}
+		if f.ProbeEvery != 0 && f.ProbeEvery < time.Second {
+			k.say(at.key("probe_every"), "that is all the time", "write 5m")
+		}
 	}
 }
 

@@ -67,10 +67,26 @@ type Server struct {
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// ProxyProtocol lists the networks of load balancers that begin each connection with the PROXY protocol (version 1 or 2), which says who the person is. Connections from there must begin with it; from elsewhere they must not.
 	ProxyProtocol []netip.Prefix `yaml:"proxy_protocol"`
+	// ForwardAuth lists other proxies that serve services themselves, and ask the gateway at `/.gatehouse/verify` before each request. Empty: nobody may ask. Their `X-Forwarded-For` is believed.
+	ForwardAuth []ForwardAuth `yaml:"forward_auth"`
 	// AdminListen is where health checks and metrics are served, and nothing else.
 	AdminListen Listen `yaml:"admin_listen" jsonschema:"default=127.0.0.1:9090"`
 	// AccessLog writes a line for each request into the log: who, from where, the path without what is behind its question mark, the status, bytes and time.
 	AccessLog bool `yaml:"access_log"`
+}
+
+// ForwardAuth is a proxy that asks before each request.
+type ForwardAuth struct {
+	// ID, in the log.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Kind of proxy, which is how it describes a request and what it does with an answer; there is an example of each in `configs/forward-auth`.
+	Kind string `yaml:"kind" jsonschema:"required,enum=nginx,enum=traefik,enum=caddy,enum=haproxy,enum=envoy"`
+	// From are the networks that it asks from. Proxies of two kinds can not ask from the same one.
+	From []netip.Prefix `yaml:"from" jsonschema:"required"`
+	// Probe is where the proxy itself is reached, as `https://10.0.0.5`. Through it the gateway asks for every protected address without signing in, and raises an alarm if it is ever let in. Left out: it does not ask.
+	Probe *url.URL `yaml:"probe"`
+	// ProbeEvery is how often it asks.
+	ProbeEvery time.Duration `yaml:"probe_every" jsonschema:"default=5m"`
 }
 
 // TLS is the gateway's certificate, or the word `proxy`.

@@ -38,6 +38,8 @@ const (
 	ReasonLoop            = "login.loop"
 	ReasonPending         = "provisioning.pending"
 	ReasonTimeout         = "provisioning.timeout"
+	ReasonProxy           = "proxy.untrusted"
+	ReasonQuestion        = "proxy.question"
 	ReasonStore           = "store.unavailable"
 	ReasonUpstream        = "upstream.unreachable"
 	ReasonUpstreamTimeout = "upstream.timeout"
@@ -64,6 +66,8 @@ var Reasons = map[string]string{
 	ReasonLoop:            "The person signed in several times in a row for the same address, and came back as nobody, or as weakly signed in as before.",
 	ReasonPending:         "The person's account at a target is being prepared.",
 	ReasonTimeout:         "The person's account at a target was not ready in time.",
+	ReasonProxy:           "Somebody asked as a proxy who is not listed as one.",
+	ReasonQuestion:        "A proxy did not describe the request that it asks about in the way of its kind.",
 	ReasonStore:           "The store could not be read, so nobody knows who this is, and nobody passes.",
 	ReasonUpstream:        "The service could not be reached, or broke off.",
 	ReasonUpstreamTimeout: "The service did not answer in time.",
@@ -122,6 +126,8 @@ var statuses = map[string]int{
 	ReasonRevoked:         http.StatusUnauthorized,
 	ReasonTicket:          http.StatusForbidden,
 	ReasonProviderUnknown: http.StatusNotFound,
+	ReasonProxy:           http.StatusForbidden,
+	ReasonQuestion:        http.StatusBadRequest,
 	ReasonPending:         http.StatusServiceUnavailable,
 	ReasonTimeout:         http.StatusServiceUnavailable,
 

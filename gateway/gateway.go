@@ -64,6 +64,7 @@ type Config struct {
 	Streams        *Streams                    // those under way; nil: none yet
 	Multi          func(attribute string) bool // whether an attribute can have several values
 	TrustedProxies []netip.Prefix
+	Proxies        []Proxy           // who may ask about requests that they serve themselves; trusted as TrustedProxies are
 	Transport      http.RoundTripper // to services
 	Lean           *lean.Transport   // to services over plain HTTP, in the usual case; nil: Transport in every case, unless that is nil too
 	Log            *slog.Logger
@@ -195,6 +196,12 @@ func New(c Config) (*Gateway, error) {
 	if c.Transport == nil {
 		c.Transport, c.Lean = Transport(nil), Lean(nil)
 	}
+	if err := checkProxies(c.Proxies); err != nil {
+		return nil, err
+	}
+	for _, p := range c.Proxies {
+		c.TrustedProxies = slices.Concat(c.TrustedProxies, p.From)
+	}
 	g := &Gateway{
 		c: c, services: map[string]*service{}, providers: map[string]*Provider{}, callbacks: map[string]*Provider{},
 		people: newPeople(c.Directory), meter: c.Meter(OwnMeter), host: canonicalHost(c.Public.Host),
@@ -270,6 +277,8 @@ type visit struct {
 	support string    // the code on the page and in the log; made when needed
 	began   time.Time // by the clock of the machine: it is only measured with
 	broke   bool      // off, because nobody waits for an answer any more, or half of one was sent
+	proxy   *Proxy    // that asks whether this request may pass
+	page    bool      // and wants what the person is to see who may not
 }
 
 // ServeHTTP takes one request from the top to the bottom.
@@ -280,16 +289,25 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.hsts != nil {
 		w.Header()["Strict-Transport-Security"] = g.hsts
 	}
+	if g.c.Proxies != nil {
+		if err := v.question(); err != nil {
+			v.refuse(err)
+			return
+		}
+	}
 	if err := v.read(); err != nil {
 		v.refuse(err)
 		return
 	}
 	g.wall.strip(r.Header)
-	if rest, ok := own(v.path); ok {
+	if rest, ok := own(v.path); ok && v.proxy != nil {
+		v.refuse(refusal{code: ReasonPathUnknown, detail: "a proxy asks about " + v.path + ", which is ours"})
+		return
+	} else if ok {
 		v.ours(rest)
 		return
 	}
-	if rest, ok := v.alias(); ok {
+	if rest, ok := v.alias(); ok && v.proxy == nil {
 		v.ours(rest)
 		return
 	}
@@ -308,7 +326,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.service.meter.Decision(d.Outcome.String(), decisive(d))
 	switch d.Outcome {
 	case authz.Allow:
-		if !v.held() && !v.arriving() {
+		switch {
+		case v.held() || v.arriving():
+		case v.proxy != nil:
+			v.approve()
+		default:
 			v.pass()
 		}
 	case authz.Login:

@@ -63,6 +63,8 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		return v.jwks, reads
 	case rest == "language":
 		return func() { v.g.language.ServeHTTP(v.w, v.r) }, reads
+	case len(v.g.c.Proxies) > 0 && (rest == "verify" || strings.HasPrefix(rest, "verify/")):
+		return func() { v.refuse(refusal{code: ReasonProxy, detail: "asked from " + v.r.RemoteAddr}) }, v.r.Method
 	case !home && rest == "login", !home && rest == "logout":
 		return func() { v.toHome(rest) }, readsPost
 	case !home:
