@@ -29,8 +29,7 @@ import (
 // Which headers describe the request is part of the configuration, never guessed
 // from what is there: a client could send the others. A client who sends the
 // right ones is overruled by a proxy that sets all of them, as those in
-// configs/forward-auth do, and a probe (see [Openings]) finds the one that does
-// not.
+// configs/forward-auth do, and the gateway's probe finds the one that does not.
 
 // A Proxy asks about requests that it serves itself.
 type Proxy struct {

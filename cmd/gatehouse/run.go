@@ -96,6 +96,7 @@ type site struct {
 	inbound     inbound
 	providers   []gateway.Provider
 	gateway     *gateway.Gateway
+	prober      *prober
 }
 
 // openProcess opens the store of a configuration and what belongs to it.
@@ -327,13 +328,14 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		made.JIT = r.jit[idp.ID]
 		s.providers = append(s.providers, made)
 	}
+	s.prober = newProber(cfg, r.policy, p.log, p.recorder.Record)
 	if s.inbound, err = s.takeIn(p); err != nil {
 		return nil, err
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
-		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies,
+		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
 		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] },
 		Own:   map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
@@ -347,6 +349,7 @@ func (s *site) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
+	wg.Go(func() { s.prober.run(ctx) })
 	wg.Go(func() {
 		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx), s.directories.Begin(ctx), s.reconcile.Begin(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)

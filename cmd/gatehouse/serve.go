@@ -194,6 +194,9 @@ func operations(p *process) http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ready")
+		for _, alarm := range p.site.Load().prober.raised() {
+			fmt.Fprintln(w, "alarm: "+alarm)
+		}
 	})
 	mux.Handle("GET /metrics", p.meters.Handler())
 	return mux

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+)
+
+// askers are the proxies that may ask the gateway about requests.
+func askers(cfg *configs.Config) (list []gateway.Proxy) {
+	for _, f := range cfg.Server.ForwardAuth {
+		list = append(list, gateway.Proxy{ID: f.ID, Kind: f.Kind, From: f.From})
+	}
+	return list
+}
+
+// A prober looks whether the proxies that ask really do. A gateway that answers
+// questions can not see that one was not asked, so it goes to the proxy's own
+// door, as nobody, for every address that nobody may have: once plainly, and once
+// with headers by which a client would speak for the proxy. Whatever is neither
+// "sign in" nor "no" is an alarm: in the log each time, in the record and at
+// /readyz while it lasts.
+type prober struct {
+	proxies []configs.ForwardAuth
+	public  *url.URL
+	closed  []door
+	open    *door // one that anybody may have
+	log     *slog.Logger
+	record  func(audit.Event)
+
+	mu     sync.Mutex
+	alarms map[string]bool
+}
+
+// A door is an address of a service.
+type door struct{ service, host, path string }
+
+// newProber finds the doors of a configuration: where services and the paths of
+// their rules begin.
+func newProber(cfg *configs.Config, policy *authz.Policy, log *slog.Logger, record func(audit.Event)) *prober {
+	p := &prober{proxies: cfg.Server.ForwardAuth, public: cfg.Server.PublicURL, log: log, record: record, alarms: map[string]bool{}}
+	for _, s := range cfg.Services {
+		paths := []string{s.Path}
+		for _, r := range s.Access {
+			for _, path := range r.Paths {
+				if path = strings.TrimSuffix(path, "*"); strings.HasPrefix(path, s.Path) && !slices.Contains(paths, path) {
+					paths = append(paths, path)
+				}
+			}
+		}
+		for _, path := range paths {
+			d := door{s.ID, s.Host, path}
+			switch nobody := policy.Decide(authz.Request{Service: s.ID, Method: http.MethodGet, Path: path, From: netip.IPv4Unspecified(), Now: time.Now()}); {
+			case nobody.Outcome != authz.Allow:
+				p.closed = append(p.closed, d)
+			case p.open == nil:
+				p.open = &d
+			}
+		}
+	}
+	return p
+}
+
+// run probes until ctx ends.
+func (p *prober) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, f := range p.proxies {
+		if f.Probe == nil {
+			continue
+		}
+		wg.Go(func() {
+			tick := time.NewTicker(f.ProbeEvery)
+			defer tick.Stop()
+			for {
+				p.round(ctx, f)
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// probeTime is how long a proxy may take to answer a probe.
+const probeTime = 10 * time.Second
+
+// round tries every door at one proxy.
+func (p *prober) round(ctx context.Context, f configs.ForwardAuth) {
+	at := f.Probe.Host
+	if f.Probe.Port() == "" {
+		at = net.JoinHostPort(f.Probe.Hostname(), map[string]string{"http": "80", "https": "443"}[f.Probe.Scheme])
+	}
+	dial := &net.Dialer{Timeout: probeTime}
+	client := &http.Client{
+		Timeout:       probeTime,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext:       func(ctx context.Context, network, _ string) (net.Conn, error) { return dial.DialContext(ctx, network, at) },
+			DisableKeepAlives: true,
+		},
+	}
+	for _, d := range p.closed {
+		for how, lines := range p.ways(d) {
+			if ctx.Err() != nil {
+				return
+			}
+			heard, err := p.knock(ctx, client, f.Probe.Scheme, d, lines)
+			p.judge(f.ID, d, how, heard, err)
+		}
+	}
+}
+
+// ways to come as nobody: each with more header lines than the one before.
+func (p *prober) ways(d door) map[string]map[string]string {
+	ways := map[string]map[string]string{"plainly": nil}
+	if o := p.open; o != nil {
+		address := p.public.Scheme + "://" + p.authority(o.host)
+		ways["with headers of its own about "+o.service] = map[string]string{
+			"X-Original-Method": http.MethodGet, "X-Original-URL": address + o.path, "X-Original-URI": o.path,
+			"X-Forwarded-Method": http.MethodGet, "X-Forwarded-Proto": p.public.Scheme, "X-Forwarded-Host": p.authority(o.host), "X-Forwarded-Uri": o.path,
+		}
+	}
+	return ways
+}
+
+func (p *prober) authority(host string) string {
+	if port := p.public.Port(); port != "" {
+		return net.JoinHostPort(host, port)
+	}
+	return host
+}
+
+// What a probe heard.
+type heard int
+
+const (
+	unclear heard = iota // an error, or nothing there
+	kept                // "sign in" or "no"
+	let                 // anything else
+)
+
+func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, d door, lines map[string]string) (heard, error) {
+	to := url.URL{Scheme: scheme, Host: d.host, Path: d.path}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
+	if err != nil {
+		return unclear, err
+	}
+	r.Host = p.authority(d.host)
+	r.Header.Set("User-Agent", "Gatehouse-Probe")
+	r.Header.Set("Accept", "text/html")
+	for name, val := range lines {
+		r.Header.Set(name, val)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return unclear, err
+	}
+	defer resp.Body.Close()
+	switch st := resp.StatusCode; {
+	case st == http.StatusUnauthorized, st == http.StatusForbidden, strings.HasPrefix(resp.Header.Get("Location"), p.public.String()+"/.gatehouse/login?"):
+		return kept, nil
+	case st == http.StatusBadRequest, st == http.StatusNotFound, st == http.StatusMisdirectedRequest, st >= 500:
+		return unclear, fmt.Errorf("the status is %d", st)
+	default:
+		return let, nil
+	}
+}
+
+// judge raises an alarm, or ends it once the same door is found shut. What is
+// unclear changes neither.
+func (p *prober) judge(proxy string, d door, how string, s heard, err error) {
+	what := fmt.Sprintf("proxy %s lets nobody into %s at %s%s, asked %s", proxy, d.service, d.host, d.path, how)
+	p.mu.Lock()
+	was := p.alarms[what]
+	switch s {
+	case let:
+		p.alarms[what] = true
+	case kept:
+		delete(p.alarms, what)
+	}
+	p.mu.Unlock()
+	switch {
+	case s == let:
+		p.log.Error("a protected address is open: "+what, "code", reasonOpen)
+		if !was {
+			p.record(audit.Event{Kind: "proxy.open", Code: reasonOpen, Service: d.service, Text: what})
+		}
+	case s == kept && was:
+		p.log.Info("a protected address is closed again", "proxy", proxy, "service", d.service, "path", d.path)
+		p.record(audit.Event{Kind: "proxy.closed", Service: d.service, Text: "proxy " + proxy + " asks again"})
+	case s == unclear:
+		p.log.Warn("a probe of a proxy found nothing out", "proxy", proxy, "service", d.service, "path", d.path, "error", err)
+	}
+}
+
+// reasonOpen is the code of the alarm.
+const reasonOpen = "proxy.open"
+
+// raised are the alarms that last, in words.
+func (p *prober) raised() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []string
+	for what := range p.alarms {
+		list = append(list, what)
+	}
+	slices.Sort(list)
+	return list
+}
