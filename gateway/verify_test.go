@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -292,5 +293,44 @@ func BenchmarkForwardAuth(b *testing.B) {
 		if w.Code != 200 || w.Header().Get("X-Gatehouse-Jwt") == "" {
 			b.Fatal(w.Code, w.Body)
 		}
+	}
+}
+
+// TestNginxHoldsBackEveryNameOfTheWall keeps configs/forward-auth/gatehouse-wall.conf
+// true: nginx takes a header away only by its name.
+func TestNginxHoldsBackEveryNameOfTheWall(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for n := range newWall(nil).names {
+		// These are HTTP's own, or no identity.
+		if n != "trailer" && n != "proxy-authorization" {
+			names = append(names, http.CanonicalHeaderKey(n))
+		}
+	}
+	for _, k := range ProxyKinds {
+		for _, n := range []string{k.Method, k.URL, k.Scheme, k.Host, k.URI} {
+			if n != "" && !slices.Contains(names, n) && n != k.Scheme && n != k.Host {
+				names = append(names, n)
+			}
+		}
+	}
+	slices.Sort(names)
+	text := "# What only Gatehouse may say: each name of each preset, and names that services take\n# for a person's. A name that nginx.conf gives a value to itself is not here. nginx\n# drops other spellings (underscores, dots) by itself: leave underscores_in_headers off\n# and ignore_invalid_headers on.\n"
+	for _, n := range slices.Compact(names) {
+		switch n {
+		case "X-Forwarded-User", "X-Forwarded-Preferred-Username", "X-Forwarded-Email", "X-Forwarded-Groups":
+		default:
+			text += fmt.Sprintf("proxy_set_header %s \"\";\n", n)
+		}
+	}
+	const file = "../configs/forward-auth/gatehouse-wall.conf"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(file)
+	if d := cmp.Diff(text, string(have)); err != nil || d != "" {
+		t.Errorf("UPDATE=1 writes it again: %v\n%s", err, d)
 	}
 }
