@@ -111,7 +111,9 @@ func (p *prober) round(ctx context.Context, f configs.ForwardAuth) {
 		Timeout:       probeTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:       func(ctx context.Context, network, _ string) (net.Conn, error) { return dial.DialContext(ctx, network, at) },
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return dial.DialContext(ctx, network, at)
+			},
 			DisableKeepAlives: true,
 		},
 	}
@@ -151,8 +153,8 @@ type heard int
 
 const (
 	unclear heard = iota // an error, or nothing there
-	kept                // "sign in" or "no"
-	let                 // anything else
+	kept                 // "sign in" or "no"
+	let                  // anything else
 )
 
 func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, d door, lines map[string]string) (heard, error) {
