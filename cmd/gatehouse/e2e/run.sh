@@ -29,6 +29,8 @@ need /usr/sbin/sshd openssh-server
 need ssh-keygen openssh-client
 need python3 python3
 need jq jq
+need nginx nginx-light
+need caddy caddy
 need /usr/sbin/slapd slapd
 need ldapsearch ldap-utils
 if command -v php >/dev/null 2>&1; then
