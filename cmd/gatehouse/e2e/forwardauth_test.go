@@ -121,7 +121,7 @@ func TestPeopleSignInBehindAProxyThatAsks(t *testing.T) {
 				t.Error("no token")
 			}
 			p.open(g.at("wiki", "/closed/x"))
-			if v := p.sees("This part is closed.", "Alice Liddell"); v.Status != 403 {
+			if v := p.sees("This part is closed.", "signed in as alice"); v.Status != 403 {
 				t.Errorf("the denial page has the status %d", v.Status)
 			}
 		})
