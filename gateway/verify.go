@@ -191,6 +191,17 @@ func (v *visit) approve() {
 	}
 	ready := v.who.in(v.g, s)
 	h := v.w.Header()
+	// What is not said is said to be empty: a proxy that copies only what is there
+	// would leave what the client sent, or write a word of its own.
+	for _, name := range []string{"Cookie", "Authorization", "X-Gatehouse-Provisioned"} {
+		h[name] = nothing
+	}
+	for _, name := range s.tokens {
+		h[name] = nothing
+	}
+	for _, rule := range s.Headers {
+		h[http.CanonicalHeaderKey(rule.Name)] = nothing
+	}
 	if v.session != nil {
 		jwt, err := v.g.jwt(ready)
 		if err != nil {
@@ -218,7 +229,7 @@ func (v *visit) approve() {
 	v.w.WriteHeader(http.StatusOK)
 }
 
-var noStore = []string{"no-store"}
+var noStore, nothing = []string{"no-store"}, []string{""}
 
 // A verdict is an answer to a proxy that lets pass what gets a 2xx. Only what was
 // meant to say yes is one, so that no page by mistake opens a door.

@@ -98,7 +98,10 @@ func TestAProxyIsAnsweredAsARequestIsDecided(t *testing.T) {
 				}
 				got, itself := http.Header{}, http.Header{}
 				for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Preferred-Username", "X-Forwarded-Email", "X-Forwarded-Groups", "Remote-User", "Remote-Email", "Remote-Groups", "X-Gatehouse-Jwt"} {
-					got[name], itself[name] = asked.Header[name], direct.seen().Header[name]
+					itself[name] = direct.seen().Header[name]
+					if got[name] = asked.Header[name]; asked.Header.Get(name) == "" {
+						got[name] = nil
+					}
 				}
 				if d := cmp.Diff(itself, got); d != "" {
 					t.Errorf("%s: the service receives otherwise (-itself +asked):\n%s", what, d)
@@ -219,11 +222,11 @@ func TestP21_AProxyGetsTheCookiesWithoutOurs(t *testing.T) {
 	f := newFront(t, behind("traefik"), func(_ *front, c *Config) { c.Services[1].KeepAuthorization = true })
 	alice := f.guest("alice", "fin")
 	a := f.question("traefik", alice, "GET", "wiki", "/", "Cookie: theme=dark", "Authorization: Bearer theirs")
-	if got := a.Header["Cookie"]; a.StatusCode != 200 || !cmp.Equal(got, []string{"theme=dark"}) || a.Header["Authorization"] != nil {
+	if got := a.Header["Cookie"]; a.StatusCode != 200 || !cmp.Equal(got, []string{"theme=dark"}) || a.Header.Get("Authorization") != "" {
 		t.Errorf("%d, cookies %q, Authorization %q", a.StatusCode, got, a.Header["Authorization"])
 	}
 	a = f.question("traefik", alice, "GET", "payroll", "/", "Authorization: Bearer theirs")
-	if a.StatusCode != 200 || a.Header["Cookie"] != nil || a.Header.Get("Authorization") != "Bearer theirs" {
+	if a.StatusCode != 200 || a.Header.Get("Cookie") != "" || a.Header.Get("Authorization") != "Bearer theirs" {
 		t.Errorf("%d, cookies %q, Authorization %q", a.StatusCode, a.Header["Cookie"], a.Header["Authorization"])
 	}
 }
