@@ -251,6 +251,9 @@ func ask(t testing.TB, front *httptest.Server, raw, method string) (s seen) {
 	if _, err := io.WriteString(c, "GET /after HTTP/1.1\r\nHost: x\r\n\r\n"); err == nil {
 		_, err := br.Peek(1)
 		s.Goes = err == nil
+		if after, err := http.ReadResponse(br, &http.Request{Method: http.MethodGet}); err == nil {
+			_, _ = io.Copy(io.Discard, after.Body) // so that nothing of it is under way any more
+		}
 	}
 	return s
 }
