@@ -25,7 +25,7 @@ build: ## build bin/gatehouse
 
 test: ## every test that needs nothing installed
 	@$(if $(RACE),,echo "no C compiler found: without -race")
-	$(GO) test $(RACE) -timeout 6m ./...
+	$(GO) test $(RACE) -timeout 15m ./...
 
 check: ## gofmt, vet, linters, floors
 	@cmd=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$cmd" ]; then echo "gofmt would change:"; echo "$$cmd"; exit 1; fi

@@ -380,7 +380,7 @@ func TestMetadataFromFileAndDocumentIsCheckedAtOnce(t *testing.T) {
 		"negative values":      {func(c *saml.Config) { c.MaxValues = -1 }, "fewer"},
 		"binding not offered": {func(c *saml.Config) {
 			c.Binding = saml.Post
-			c.Metadata.XML = bytes.Replace(c.Metadata.XML, []byte("HTTP-POST"), []byte("SOAP"), 1)
+			c.Metadata.XML = bytes.ReplaceAll(c.Metadata.XML, []byte("HTTP-POST"), []byte("SOAP"))
 		}, "offers no"},
 		"signing is wanted": {func(c *saml.Config) {
 			c.InsecureUnsignedRequests = true
