@@ -63,11 +63,13 @@ func TestPaceKnowsAddressesApartAndForgivesInTime(t *testing.T) {
 		t.Error("another network pays for it")
 	}
 	now = now.Add(time.Second)
-	if !at("192.0.2.1") || at("192.0.2.1") {
+	if first, second := at("192.0.2.1"), at("192.0.2.1"); !first || second {
 		t.Error("one a second is forgiven")
 	}
-	if p.ofPerson("i", "kim") != nil || p.ofPerson("i", "kim") != nil || p.ofPerson("i", "kim") == nil {
-		t.Error("two sign-ins of a person, no third")
+	for i := range 3 {
+		if err := p.ofPerson("i", "kim"); (err == nil) != (i < 2) {
+			t.Errorf("sign-in %d of a person: %v; want two, and no third", i+1, err)
+		}
 	}
 	if p.ofPerson("j", "kim") != nil {
 		t.Error("another person pays for it")
