@@ -606,13 +606,14 @@ var keeps = []string{"user", "link", "task", "account", "group", "member", "sess
 // and somebody who behaves signs in afterwards.
 func (l *lab) refused(code string, p *person, act func()) {
 	l.t.Helper()
-	quiet := func() {
-		eventually(l.t, "no work waits", func() bool { return l.rows()["task"] == 0 })
+	quiet := func() (rows map[string]int) {
+		eventually(l.t, "no work waits", func() bool { rows = l.rows(); return rows["task"] == 0 })
+		return rows
 	}
-	quiet()
-	events, before, steps := len(l.recorded()), l.rows(), len(p.trail.all())
+	before := quiet()
+	events, steps := len(l.recorded()), len(p.trail.all())
 	act()
-	quiet()
+	after := quiet()
 	if p.status < 400 || p.status > 499 {
 		l.t.Errorf("%s: status %d at %s", code, p.status, p.url)
 	}
@@ -628,7 +629,6 @@ func (l *lab) refused(code string, p *person, act func()) {
 	if diff := cmp.Diff([]string{code}, codes); diff != "" {
 		l.t.Errorf("audit events (-want +got):\n%s", diff)
 	}
-	after := l.rows()
 	for _, table := range keeps {
 		if before[table] != after[table] {
 			l.t.Errorf("%s: %d rows of %s before, %d after", code, before[table], table, after[table])

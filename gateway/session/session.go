@@ -605,6 +605,22 @@ func (s *Store) writeSeen(ctx context.Context) {
 	}
 }
 
+// seen is the last use of a session, which may not be written yet.
+func (s *Store) seen(row Session) time.Time {
+	s.mu.RLock()
+	u := s.uses[row.ID]
+	s.mu.RUnlock()
+	if u == nil {
+		return row.Seen
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.seen.After(row.Seen) {
+		return u.seen
+	}
+	return row.Seen
+}
+
 // sweep removes sessions that are over.
 func (s *Store) sweep(ctx context.Context) {
 	now := s.c.Now()
@@ -614,7 +630,7 @@ func (s *Store) sweep(ctx context.Context) {
 			if err != nil {
 				return err
 			}
-			if !now.Before(row.Until) || now.Sub(row.Seen) >= s.c.Idle+2*SeenEvery {
+			if !now.Before(row.Until) || now.Sub(s.seen(row)) >= s.c.Idle+2*SeenEvery {
 				over = append(over, row.ID)
 			}
 		}
