@@ -16,7 +16,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
-	"github.com/gatehouse-sso/gatehouse/metrics"
+	"github.com/gatehouse-sso/gatehouse/gateway/metrics"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatehouse-sso/gatehouse/metrics"
+	"github.com/gatehouse-sso/gatehouse/gateway/metrics"
 )
 
 func TestDocsMetricsAreCurrent(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatehouse-sso/gatehouse/metrics"
+	"github.com/gatehouse-sso/gatehouse/gateway/metrics"
 )
 
 func scrape(m *metrics.Metrics) string {
