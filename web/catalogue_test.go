@@ -51,7 +51,7 @@ func TestEveryTextIsUsedAndEveryUsedTextIsThere(t *testing.T) {
 	for _, c := range all {
 		tags = append(tags, c.tag.String())
 	}
-	if !slices.Equal(tags, []string{"en", "de"}) {
+	if !slices.Equal(tags, []string{"en", "cs", "de", "fr"}) {
 		t.Errorf("languages %v", tags)
 	}
 }
@@ -111,7 +111,7 @@ func TestFilesThatAreNoTranslationAreRefused(t *testing.T) {
 			t.Errorf("%v is accepted", files)
 		}
 	}
-	if _, err := New(Brand{Languages: []string{"en", "tlh"}}); err == nil || !strings.Contains(err.Error(), "there are en, de") {
+	if _, err := New(Brand{Languages: []string{"en", "tlh"}}); err == nil || !strings.Contains(err.Error(), "there are en, cs, de, fr") {
 		t.Errorf("an unknown language: %v", err)
 	}
 }

@@ -136,7 +136,7 @@ func count(list []tag, name string) (n int) {
 func TestEveryPageIsSoundInEveryLanguage(t *testing.T) {
 	t.Parallel()
 	p := pages(t, brand(t))
-	for _, lang := range []string{"en", "de", "ar"} {
+	for _, lang := range []string{"en", "cs", "de", "fr", "ar"} {
 		for _, s := range webtest.Samples() {
 			t.Run(lang+"/"+s.Name, func(t *testing.T) {
 				w := render(p, lang, s.Status, s.Page)
@@ -646,6 +646,11 @@ func TestNumbersHaveTheirPlural(t *testing.T) {
 	}
 	if body := render(p, "de", 200, web.Chooser{Query: "x", Choices: make([]web.Choice, 1200)}).Body.String(); !strings.Contains(body, "1.200 Einrichtungen") {
 		t.Error("German does not write 1.200")
+	}
+	for n, want := range map[int]string{0: "nebylo nic nalezeno", 1: "nalezena jedna instituce", 3: "nalezeny 3 instituce", 5: "nalezeno 5 institucí", 22: "nalezeno 22 institucí"} {
+		if body := render(p, "cs", 200, web.Chooser{Query: "x", Choices: make([]web.Choice, n)}).Body.String(); !strings.Contains(body, want) {
+			t.Errorf("%d in Czech: no %q", n, want)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func TestEveryReasonHasAStatusAndAText(t *testing.T) {
 	if st, known := gateway.Status("nobody.thought.of.this"); known || st != http.StatusInternalServerError {
 		t.Errorf("an unknown code is known, as %d", st)
 	}
-	for _, lang := range []string{"en", "de"} {
+	for _, lang := range []string{"en", "cs", "de", "fr"} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept-Language", lang)
 		general := pages.Text(r, "nobody.thought.of.this")
