@@ -15,3 +15,12 @@ func SubjectFrom(ctx context.Context) Subject {
 	s, _ := ctx.Value(subjectKey{}).(Subject)
 	return s
 }
+
+// DisplayName is what a person is called on pages; their user name where nobody
+// said.
+func (s Subject) DisplayName() string {
+	if n := s.Attributes["display_name"]; len(n) > 0 {
+		return n[0]
+	}
+	return s.UserName
+}

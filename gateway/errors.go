@@ -273,13 +273,7 @@ func firstRule(d authz.Decision) string {
 	return d.Outcome.String()
 }
 
-func (v *visit) name() string {
-	s := v.who.subject
-	if n := s.Attributes["display_name"]; len(n) > 0 {
-		return n[0]
-	}
-	return s.UserName
-}
+func (v *visit) name() string { return v.who.subject.DisplayName() }
 
 func (v *visit) providerTitle() string {
 	if p := v.g.providers[v.session.Provider]; p != nil {

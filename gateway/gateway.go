@@ -92,7 +92,8 @@ type Service struct {
 	Host                            string // canonical, without a port
 	Path                            string // "/", or the part of the host that is this service's
 	Upstream                        *url.URL
-	// Handler serves it in this process instead of Upstream.
+	// Handler serves it in this process instead of Upstream. On the gateway's own
+	// host its Path may be below /.gatehouse/: pages of ours for who is signed in.
 	Handler             http.Handler
 	Headers             []HeaderRule
 	IdentityProviders   []string // empty: all
@@ -225,6 +226,9 @@ func New(c Config) (*Gateway, error) {
 		if (s.Upstream == nil) == (s.Handler == nil) {
 			return nil, fmt.Errorf("service %s: exactly one upstream is needed", s.ID)
 		}
+		if _, reserved := own(s.Path); reserved && (s.Handler == nil || s.Host != g.host) {
+			return nil, fmt.Errorf("service %s: what is below /.gatehouse/ is the gateway's own", s.ID)
+		}
 		for _, h := range s.Headers {
 			if !ValidHeaderName(h.Name) {
 				return nil, fmt.Errorf("service %s: %q can not be the name of a header of ours", s.ID, h.Name)
@@ -303,7 +307,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rest, ok := own(v.path); ok && v.proxy != nil {
 		v.refuse(refusal{code: ReasonPathUnknown, detail: "a proxy asks about " + v.path + ", which is ours"})
 		return
-	} else if ok {
+	} else if v.service = g.routes.page(v.host, v.path); ok && v.service == nil {
 		v.ours(rest)
 		return
 	}
@@ -311,7 +315,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.ours(rest)
 		return
 	}
-	if v.service, _ = g.routes.match(v.host, v.path); v.service == nil {
+	if v.service == nil {
+		v.service, _ = g.routes.match(v.host, v.path)
+	}
+	if v.service == nil {
 		v.refuse(refusal{code: ReasonPathUnknown, detail: "no service is at " + v.host + v.path})
 		return
 	}

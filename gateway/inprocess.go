@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/web"
@@ -15,6 +16,7 @@ func (v *visit) inProcess(r *http.Request) {
 		v.refuse(refusal{code: ReasonCrossSite, detail: "posted by another site"})
 		return
 	}
+	_ = http.NewResponseController(v.w).SetReadDeadline(time.Now().Add(bodyTime)) // not every writer has one
 	r = r.Clone(authz.WithSubject(r.Context(), *v.who.subject))
 	// Of cookies it sees the language alone.
 	lang, err := r.Cookie(web.LanguageCookie)

@@ -95,12 +95,14 @@ func (g *Gateway) destination(raw string) destination {
 	if d.path, err = canonicalPath(u); err != nil {
 		return home
 	}
-	if _, reserved := own(d.path); reserved {
-		return home
-	}
 	var known bool
 	if d.service, known = g.routes.match(d.host, d.path); !known && d.host != g.host {
 		return home
+	}
+	if _, reserved := own(d.path); reserved {
+		if d.service = g.routes.page(d.host, d.path); d.service == nil {
+			return home
+		}
 	}
 	d.url = u.String()
 	return d

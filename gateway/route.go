@@ -43,6 +43,19 @@ func (r routes) match(host, path string) (s *service, known bool) {
 	return nil, known
 }
 
+// page returns the service that is a page of ours below /.gatehouse/, or nil.
+func (r routes) page(host, path string) *service {
+	if _, ok := own(path); !ok {
+		return nil
+	}
+	for _, s := range r.hosts[host] {
+		if _, ok := own(s.Path); ok && under(path, s.Path) {
+			return s
+		}
+	}
+	return nil
+}
+
 // under reports whether path is prefix or below it.
 func under(path, prefix string) bool {
 	prefix = strings.TrimSuffix(prefix, "/")

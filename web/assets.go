@@ -17,7 +17,7 @@ import (
 // AssetsPath is where Assets is mounted, on every host.
 const AssetsPath = "/.gatehouse/assets/"
 
-//go:embed assets/pico.css assets/gatehouse.css assets/post.js assets/icon.svg
+//go:embed assets/pico.css assets/gatehouse.css assets/post.js assets/htmx.js assets/desk.js assets/icon.svg
 var assetFiles embed.FS
 
 var assetTypes = map[string]string{

@@ -23,13 +23,42 @@ import (
 //go:embed translations/*.json
 var translations embed.FS
 
-// Translation is the built-in file of a language, as a start for one's own; an
-// error that is fs.ErrNotExist if there is none.
+// Translation is all that is built in of a language, in one file, as a start for
+// one's own; an error that is fs.ErrNotExist if there is none.
 func Translation(tag string) ([]byte, error) {
-	return translations.ReadFile("translations/" + tag + ".json")
+	names, err := fs.Glob(translations, "translations/*"+tag+".json")
+	if err != nil {
+		return nil, fmt.Errorf("list translations: %w", err)
+	}
+	whole := map[string]any{}
+	for _, name := range names {
+		if base := path.Base(name); base != tag+".json" && !strings.HasSuffix(base, "."+tag+".json") {
+			continue
+		}
+		data, err := translations.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read translation: %w", err)
+		}
+		var part map[string]any
+		if err := json.Unmarshal(data, &part); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		for key, v := range part {
+			if have, ok := whole[key].(map[string]any); ok {
+				maps.Copy(have, v.(map[string]any))
+			} else {
+				whole[key] = v
+			}
+		}
+	}
+	if len(whole) == 0 {
+		return nil, fmt.Errorf("translation %s: %w", tag, fs.ErrNotExist)
+	}
+	return json.MarshalIndent(whole, "", "  ")
 }
 
-// A catalogue is all that is said in one language. Its file is translations/TAG.json.
+// A catalogue is all that is said in one language. Its files are translations/TAG.json
+// and, for a part of the pages each, translations/PART.TAG.json.
 type catalogue struct {
 	tag  language.Tag
 	Name string `json:"language"` // in that language
@@ -86,13 +115,13 @@ func loadCatalogues(more fs.FS) ([]*catalogue, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list translations: %w", err)
 		}
+		found := map[language.Tag]*catalogue{}
 		for _, name := range names {
-			c, err := loadCatalogue(dir, name)
-			if err != nil {
+			if err := read(dir, name, found); err != nil {
 				return nil, fmt.Errorf("read %s: %w", name, err)
 			}
-			byTag[c.tag] = c
 		}
+		maps.Copy(byTag, found)
 	}
 	all := slices.SortedFunc(maps.Values(byTag), func(a, b *catalogue) int {
 		if a.tag == language.English || b.tag == language.English {
@@ -107,20 +136,41 @@ func loadCatalogues(more fs.FS) ([]*catalogue, error) {
 	return all, errors.Join(errs...)
 }
 
-func loadCatalogue(dir fs.FS, name string) (*catalogue, error) {
-	tag, err := language.Parse(strings.TrimSuffix(path.Base(name), ".json"))
+// read adds a file to the catalogue of its language.
+func read(dir fs.FS, name string, found map[language.Tag]*catalogue) error {
+	base := strings.TrimSuffix(path.Base(name), ".json")
+	tag, err := language.Parse(base[strings.LastIndexByte(base, '.')+1:])
 	if err != nil {
-		return nil, fmt.Errorf("the file is not named after a language: %w", err)
+		return fmt.Errorf("the file is not named after a language: %w", err)
 	}
 	data, err := fs.ReadFile(dir, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &catalogue{tag: tag}
-	if err := json.Unmarshal(data, c); err != nil {
-		return nil, err
+	part := &catalogue{}
+	if err := json.Unmarshal(data, part); err != nil {
+		return err
 	}
-	return c, nil
+	whole := found[tag]
+	if whole == nil {
+		whole = &catalogue{tag: tag, Texts: map[string]text{}, Reasons: map[string]reason{}}
+		found[tag] = whole
+	}
+	if part.Name != "" {
+		whole.Name = part.Name
+	}
+	return errors.Join(merge(whole.Texts, part.Texts), merge(whole.Reasons, part.Reasons))
+}
+
+// merge adds what no other file has said.
+func merge[T any](whole, part map[string]T) error {
+	for key, v := range part {
+		if _, twice := whole[key]; twice {
+			return fmt.Errorf("%q is said in another file too", key)
+		}
+		whole[key] = v
+	}
+	return nil
 }
 
 var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
@@ -257,12 +307,15 @@ func (c *catalogue) reason(code string) reason {
 	return c.Reasons["*"]
 }
 
-// attribute is what people call an attribute; its name where there is no word.
-func (c *catalogue) attribute(name string) string {
-	if t, ok := c.Texts["attribute."+name]; ok {
+// attribute is what people call an attribute.
+func (c *catalogue) attribute(name string) string { return c.word("attribute", name) }
+
+// word is what people call one of a kind of things; its name where there is no word.
+func (c *catalogue) word(kind, name string) string {
+	if t, ok := c.Texts[kind+"."+name]; ok {
 		return t.Other
 	}
-	return name
+	return clean(name)
 }
 
 // time writes a time in UTC, to the second.

@@ -21,6 +21,7 @@ type view struct {
 	form     string // where its form is posted to
 	posts    bool   // has a form that posts itself
 	confirms bool   // has a form for a person to post
+	desk     *Desk  // around it; its forms are for a person to post, to ourselves
 }
 
 // Who is the person in front of the page. The zero Who is nobody, and is not

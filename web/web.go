@@ -10,7 +10,8 @@
 // script, no inline style, no frame and no form to elsewhere.
 //
 // Every page works without scripts, at 320 pixels, from a keyboard, in light
-// and dark. Only [PostForm] has a script, which presses its button.
+// and dark. Scripts only make it quicker: that of [PostForm] presses its button,
+// and at a [Desk] links and forms fetch the next page without loading all anew.
 //
 // What is said stands in translations/*.json. [New] refuses a language in
 // which something is missing, so a page is never half translated.
@@ -208,6 +209,7 @@ func keys(t *template.Template) []string {
 func (p *Pages) funcs(c *catalogue) template.FuncMap {
 	return template.FuncMap{
 		"t": c.t, "tn": c.tn, "th": c.th,
+		"word":      c.word,
 		"reason":    c.reason,
 		"attribute": c.attribute,
 		"when":      c.time,
@@ -296,6 +298,7 @@ func (p *Pages) Text(r *http.Request, code string) string { return p.speak(r).re
 type root struct {
 	Page      Page
 	Posts     bool
+	Desk      *Desk // nil: the page has none
 	Lang, Dir string
 	Languages []languageLink
 }
@@ -323,12 +326,12 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 	}
 	var body bytes.Buffer
 	err := s.templates[v.template].ExecuteTemplate(&body, "layout", root{
-		Page: page, Posts: v.posts, Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
+		Page: page, Posts: v.posts, Desk: v.desk, Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
 	})
 	h := w.Header()
-	h.Set("Content-Security-Policy", policy(v.posts, forms))
+	h.Set("Content-Security-Policy", policy(v.posts, v.desk != nil, forms))
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", referrer(v.confirms))
+	h.Set("Referrer-Policy", referrer(v.confirms || v.desk != nil))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
@@ -359,10 +362,13 @@ func referrer(confirms bool) string {
 }
 
 // policy is the Content-Security-Policy of a page.
-func policy(script bool, forms string) string {
+func policy(script, desk bool, forms string) string {
 	var scripts string
-	if script {
+	if script || desk {
 		scripts = "script-src 'self'; "
+	}
+	if desk {
+		scripts += "connect-src 'self'; "
 	}
 	return "default-src 'none'; style-src 'self'; img-src 'self' https: data:; " + scripts +
 		"form-action " + forms + "; frame-ancestors 'none'; base-uri 'none'"

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,7 +214,7 @@ func sound(t *testing.T, p *web.Pages, lang string, w *httptest.ResponseRecorder
 		}
 	}
 	for _, e := range list {
-		if e.name == "input" && e.attrs["type"] != "hidden" {
+		if e.name == "select" || e.name == "textarea" || e.name == "input" && e.attrs["type"] != "hidden" {
 			labelled := slices.ContainsFunc(list, func(l tag) bool { return l.name == "label" && l.attrs["for"] == e.attrs["id"] })
 			if !labelled {
 				t.Errorf("input %q has no label", e.attrs["name"])
@@ -228,7 +230,7 @@ func reachable(t *testing.T, p *web.Pages, address string) {
 	switch {
 	case err != nil:
 		t.Errorf("address %q: %v", address, err)
-	case address == "#main":
+	case strings.HasPrefix(address, "#"):
 	case u.Scheme == "mailto", u.Scheme == "https" && u.Host != "", u.Scheme == "http" && u.Host != "":
 	case u.Scheme != "" || !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.Contains(address, `\`):
 		t.Errorf("address %q", address)
@@ -246,7 +248,7 @@ func TestPagesWithNothingInThemAreSound(t *testing.T) {
 	p := pages(t, web.Brand{})
 	for _, page := range []web.Page{
 		web.Chooser{}, web.Denied{}, web.MissingAttribute{}, web.Preparing{}, web.Failed{}, web.SignedOut{},
-		web.Portal{}, web.GoOn{}, web.ReturnByGet{},
+		web.Portal{}, web.GoOn{}, web.ReturnByGet{}, web.People{},
 		web.Portal{Services: make([]web.Tile, 1)}, web.Chooser{Search: true, Choices: make([]web.Choice, 1)},
 	} {
 		w := render(p, "en", http.StatusOK, page)
@@ -275,8 +277,11 @@ func TestA02_TextsOfStrangersStayText(t *testing.T) {
 	for _, payload := range webtest.Payloads() {
 		b := english
 		b.Name, b.HelpText = payload, payload
-		p := pages(t, b)
-		for _, s := range webtest.Samples() {
+		for i, s := range webtest.Samples() {
+			p := calm
+			if i == 0 { // the brand stands in what all pages share
+				p = pages(t, b)
+			}
 			body := render(p, "en", s.Status, webtest.With(s.Page, payload, "")).Body.String()
 			if diff := cmp.Diff(want[s.Name], shape(t, body)); diff != "" {
 				t.Errorf("%s with %q has other elements (-want +got):\n%s", s.Name, payload, diff)
@@ -298,12 +303,16 @@ func TestA02_ShapeSeesAnElementThatIsNotOurs(t *testing.T) {
 
 func TestA02_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
 	t.Parallel()
+	b := brand(t)
+	b.Languages = []string{"en"}
+	calm := pages(t, b)
 	for _, payload := range webtest.Payloads() {
-		b := brand(t)
-		b.Languages = []string{"en"}
 		b.LogoURL, b.HelpURL, b.HomeURL = payload, payload, payload
-		p := pages(t, b)
-		for _, s := range webtest.Samples() {
+		for i, s := range webtest.Samples() {
+			p := calm
+			if i == 0 { // the brand stands in what all pages share
+				p = pages(t, b)
+			}
 			w := render(p, "en", s.Status, webtest.With(s.Page, "word", payload))
 			for _, e := range tags(t, w.Body.String()) {
 				for name, val := range e.attrs {
@@ -316,7 +325,7 @@ func TestA02_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
 				t.Errorf("%s with %q: Refresh: %s", s.Name, payload, h)
 			}
 			for _, csp := range w.Header()["Content-Security-Policy"] {
-				if strings.Count(csp, ";") > 6 || strings.Contains(csp, "unsafe") {
+				if strings.Count(csp, ";") > 7 || strings.Contains(csp, "unsafe") {
 					t.Errorf("%s with %q: %s", s.Name, payload, csp)
 				}
 			}
@@ -437,6 +446,11 @@ func TestHeadersOfEveryPage(t *testing.T) {
 			"Content-Security-Policy": {"default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; " +
 				"frame-ancestors 'none'; base-uri 'none'"},
 		}
+		if atDesk(s.Page) {
+			want.Set("Referrer-Policy", "same-origin")
+			want.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' https: data:; script-src 'self'; connect-src 'self'; "+
+				"form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+		}
 		switch s.Name {
 		case "post-form":
 			want.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' https: data:; script-src 'self'; "+
@@ -454,12 +468,19 @@ func TestHeadersOfEveryPage(t *testing.T) {
 	}
 }
 
-func TestOnlyThePageThatPostsItselfHasAScript(t *testing.T) {
+// atDesk reports whether somebody works at a page.
+func atDesk(p web.Page) bool {
+	v := reflect.ValueOf(p)
+	return v.Kind() == reflect.Struct && v.FieldByName("Desk").IsValid()
+}
+
+func TestOnlyDesksAndThePageThatPostsItselfHaveScripts(t *testing.T) {
 	t.Parallel()
 	p := pages(t, web.Brand{})
 	for _, s := range webtest.Samples() {
 		_, posts := s.Page.(web.PostForm)
-		if got := count(tags(t, render(p, "en", 200, s.Page).Body.String()), "script"); got != map[bool]int{true: 1}[posts] {
+		want := map[bool]int{true: 1}[posts] + map[bool]int{true: 2}[atDesk(s.Page)]
+		if got := count(tags(t, render(p, "en", 200, s.Page).Body.String()), "script"); got != want {
 			t.Errorf("%s: %d scripts", s.Name, got)
 		}
 	}
@@ -713,20 +734,26 @@ func TestEachKindOfPageHasASample(t *testing.T) {
 	}
 }
 
-// pageKinds are the types that pages.go makes pages.
+// pageKinds are the types of this package that are pages.
 func pageKinds(t *testing.T) (kinds []string) {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), "pages.go", nil, 0)
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range f.Decls {
-		if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "view" && fn.Recv != nil {
-			kinds = append(kinds, fn.Recv.List[0].Type.(*ast.Ident).Name)
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "view" && fn.Recv != nil {
+				kinds = append(kinds, fn.Recv.List[0].Type.(*ast.Ident).Name)
+			}
 		}
 	}
-	if len(kinds) == 0 {
-		t.Fatal("pages.go has no pages")
+	if len(kinds) < 10 {
+		t.Fatalf("there are only the pages %v", kinds)
 	}
 	return kinds
 }

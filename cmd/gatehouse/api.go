@@ -21,10 +21,9 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
-	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
-	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // The verbs that look into the store or change it speak to this handler: over
@@ -142,26 +141,8 @@ func sayAPI(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// userView is a user as the tools show them.
-type userView struct {
-	ID         string                          `json:"id"`
-	UserName   string                          `json:"user_name"` // with the prefix of its user store
-	Active     bool                            `json:"active"`
-	Attributes map[string][]string             `json:"attributes"`
-	Claims     map[string][]provisioning.Claim `json:"claims,omitempty"`
-	Roles      []string                        `json:"roles"`
-	Groups     []string                        `json:"groups"`
-	Grants     []provisioning.Grant            `json:"grants,omitempty"`
-	Links      []provisioning.Link             `json:"links,omitempty"`
-	Accounts   []outbox.State                  `json:"accounts,omitempty"`
-	Evidence   []lifecycle.Evidence            `json:"evidence,omitempty"` // that they have left, or are about to
-	Version    uint64                          `json:"version"`
-	Created    time.Time                       `json:"created"`
-	Modified   time.Time                       `json:"modified"`
-}
-
-func (a *api) view(u provisioning.User) userView {
-	v := userView{
+func (a *api) view(u provisioning.User) webapi.User {
+	v := webapi.User{
 		ID: u.ID, UserName: a.s.directory.FullName(u.Store, u.UserName), Active: u.Active, Attributes: map[string][]string{},
 		Roles: []string{}, Groups: []string{}, Version: u.Version, Created: u.Created, Modified: u.Modified,
 	}
@@ -182,7 +163,7 @@ func limitOf(r *http.Request) int {
 }
 
 func (a *api) users(r *http.Request) (any, error) {
-	list := []userView{}
+	list := []webapi.User{}
 	seq := a.s.directory.Users(r.Context(), r.FormValue("after"), limitOf(r))
 	if q := r.FormValue("q"); q != "" {
 		userStore, prefix := a.s.directory.SplitName(q)
@@ -452,7 +433,7 @@ func (a *api) verify(r *http.Request) (any, error) {
 // explanation is what explain says: the decision with its trace, and what would
 // be released, by the functions that the gateway itself calls.
 type explanation struct {
-	User     userView         `json:"user"`
+	User     webapi.User      `json:"user"`
 	Service  string           `json:"service"`
 	Outcome  string           `json:"outcome"`
 	Code     string           `json:"code,omitempty"`

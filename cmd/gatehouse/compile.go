@@ -82,7 +82,8 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		}
 		releases["service:"+s.ID] = list
 	}
-	services = append(services, portalRules,
+	services = append(services, ownRules()...)
+	services = append(services,
 		people("gatehouse:admins", cfg.Pos("admins"), configs.People{Roles: cfg.Admins.Roles, Groups: cfg.Admins.Groups, Users: cfg.Admins.Users}),
 		people("gatehouse:protected", cfg.Pos("guard", "protect"), configs.People{Roles: cfg.Guard.Protect.Roles, Groups: cfg.Guard.Protect.Groups}))
 	for duty, p := range dutiesOf(cfg) {
@@ -178,13 +179,6 @@ func people(id, pos string, p configs.People) authz.ServiceRules {
 	}
 	return s
 }
-
-// portal is the service that every signed-in person may open.
-const portalID = "gatehouse:portal"
-
-var portalRules = authz.ServiceRules{ID: portalID, Pos: "built in", Rules: []authz.Rule{{
-	ID: "signed-in", Text: "The portal is for everyone who is signed in.", Pos: "built in", Allow: &authz.Match{SignedIn: true},
-}}}
 
 func storeIDs(cfg *configs.Config) []string {
 	var ids []string

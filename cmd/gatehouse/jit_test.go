@@ -11,6 +11,7 @@ import (
 	"github.com/beevik/etree"
 
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 func TestS52S53S73_ARefusedSignInMakesNobody(t *testing.T) {
@@ -115,7 +116,7 @@ func TestJ01J02J04_WhoIsAlikeIsNotTheSame(t *testing.T) {
 	if rows := l.rows(); rows["user"] != 2 || rows["link"] != 2 {
 		t.Errorf("rows are %v", rows)
 	}
-	var one userView
+	var one webapi.User
 	l.admin(http.MethodGet, "user", url.Values{"name": {"alice"}}, &one)
 	if len(one.Links) != 1 || one.Links[0].Provider != "campus" {
 		t.Errorf("alice is linked to %+v", one.Links)

@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/ldap"
 	"github.com/gatehouse-sso/gatehouse/provisioning/ldapconn/ldaptest"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // directories is a lab that reads one directory and keeps accounts in another.
@@ -124,7 +125,7 @@ func TestPeopleGoFromOneDirectoryToAnother(t *testing.T) {
 	}
 	d.admin(http.MethodPost, "source/held", url.Values{"id": {"uni"}, "answer": {"approve"}}, nil)
 	eventually(t, "they are disabled", func() bool {
-		var u userView
+		var u webapi.User
 		d.admin(http.MethodGet, "user", url.Values{"name": {"p05"}}, &u)
 		return !u.Active
 	})

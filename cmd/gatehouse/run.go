@@ -333,7 +333,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		return nil, err
 	}
 	s.gateway, err = gateway.New(gateway.Config{
-		Public: cfg.Server.PublicURL, Services: s.services(pages), Providers: s.providers,
+		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
 		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
@@ -366,7 +366,7 @@ func (s *site) endSessions(ctx context.Context, userID string) error {
 
 // services are those of the configuration, and the portal on the gateway's own
 // host.
-func (s *site) services(pages *web.Pages) []gateway.Service {
+func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
 	public := s.cfg.Server.PublicURL
 	var list []gateway.Service
 	var tiles []portal.Service
@@ -385,14 +385,14 @@ func (s *site) services(pages *web.Pages) []gateway.Service {
 		}
 		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, URL: at.String(), Path: c.Path})
 	}
-	home := public.Hostname()
+	home, own := public.Hostname(), s.ownPages(p, pages)
 	if slices.ContainsFunc(list, func(g gateway.Service) bool { return g.Host == home && (g.Path == "/" || g.Path == "") }) {
-		return list // the site has a front page of its own
+		return append(list, own...) // the site has a front page of its own
 	}
-	return append(list, gateway.Service{
+	return append(append(list, own...), gateway.Service{
 		ID: portalID, Title: "Portal", Host: home, Path: "/",
 		Handler: portal.New(portal.Config{
-			Services: tiles, Decide: s.rules.policy.Decide, Pages: pages, LogoutURL: "/.gatehouse/logout",
+			Services: tiles, Decide: s.rules.policy.Decide, Pages: pages, LogoutURL: "/.gatehouse/logout", AdminURL: s.adminURL,
 			Provider: func(id string) string { return providerTitle(s.cfg, id) },
 		}),
 	})

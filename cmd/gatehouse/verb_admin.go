@@ -21,6 +21,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // admin speaks to the API of api.go: over the socket if a gateway answers
@@ -172,8 +173,8 @@ func usersCommand() *cobra.Command {
 			return method, path, q
 		}
 	}
-	said := func(what string) func(io.Writer, userView) {
-		return func(w io.Writer, u userView) { fmt.Fprintf(w, "%s %s\n", u.UserName, what) }
+	said := func(what string) func(io.Writer, webapi.User) {
+		return func(w io.Writer, u webapi.User) { fmt.Fprintf(w, "%s %s\n", u.UserName, what) }
 	}
 	return group("users", "People: list, show, disable, enable, link, unlink, delete",
 		pageFlags(adminVerb("list [PREFIX]", "List users, those whose name begins with PREFIX", cobra.MaximumNArgs(1),
@@ -183,7 +184,7 @@ func usersCommand() *cobra.Command {
 					q.Set("q", a[0])
 				}
 				return "GET", "users", q
-			}, func(w io.Writer, list []userView) {
+			}, func(w io.Writer, list []webapi.User) {
 				fmt.Fprintln(w, "NAME\tACTIVE\tMODIFIED\tID")
 				for _, u := range list {
 					fmt.Fprintf(w, "%s\t%t\t%s\t%s\n", u.UserName, u.Active, u.Modified.Format(time.DateTime), u.ID)
@@ -204,7 +205,7 @@ func linked(method string) func(*cobra.Command, []string) (string, string, url.V
 	}
 }
 
-func showUser(w io.Writer, u userView) {
+func showUser(w io.Writer, u webapi.User) {
 	fmt.Fprintf(w, "name\t%s\nid\t%s\nactive\t%t\nversion\t%d\ncreated\t%s\nmodified\t%s\n", u.UserName, u.ID, u.Active, u.Version, u.Created.Format(time.DateTime), u.Modified.Format(time.DateTime))
 	fmt.Fprintf(w, "roles\t%s\ngroups\t%s\n", strings.Join(u.Roles, ", "), strings.Join(u.Groups, ", "))
 	for _, l := range u.Links {

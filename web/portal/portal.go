@@ -30,7 +30,9 @@ type Config struct {
 	// Provider is the title of an identity provider.
 	Provider  func(id string) string
 	LogoutURL string
-	Now       func() time.Time
+	// AdminURL is where somebody administers; empty: they do not.
+	AdminURL func(authz.Subject) string
+	Now      func() time.Time
 }
 
 // New makes the portal.
@@ -48,7 +50,7 @@ func New(c Config) http.Handler {
 
 func (c Config) page(w http.ResponseWriter, r *http.Request) {
 	s := authz.SubjectFrom(r.Context())
-	page := web.Portal{Who: web.Who{Name: name(s), Provider: c.Provider(s.Provider)}, LogoutURL: c.LogoutURL}
+	page := web.Portal{Who: web.Who{Name: s.DisplayName(), Provider: c.Provider(s.Provider)}, LogoutURL: c.LogoutURL, AdminURL: c.AdminURL(s)}
 	from, _ := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
 	for _, sv := range c.Services {
 		d := c.Decide(authz.Request{Subject: s, Service: sv.ID, Method: http.MethodGet, Path: sv.Path, From: from, Now: c.Now()})
@@ -61,13 +63,6 @@ func (c Config) page(w http.ResponseWriter, r *http.Request) {
 		page.Services = append(page.Services, t)
 	}
 	c.Pages.Render(w, r, http.StatusOK, page)
-}
-
-func name(s authz.Subject) string {
-	if n := s.Attributes["display_name"]; len(n) > 0 {
-		return n[0]
-	}
-	return s.UserName
 }
 
 // why is the first rule's own words for what is missing.

@@ -4,6 +4,7 @@ package webtest
 
 import (
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/web"
@@ -27,7 +28,7 @@ func Samples() []Sample {
 		{ID: "long", Title: "Königlich-Niederländische Akademie der Naturwissenschaftsgeschichtsschreibung zu Amsterdam", URL: "/.gatehouse/login?idp=long"},
 		{ID: "hebrew", Title: "האוניברסיטה העברית בירושלים", URL: "/.gatehouse/login?idp=hebrew", Text: "huji.example · Israel"},
 	}
-	return []Sample{
+	return slices.Concat(deskSamples(at, bob), []Sample{
 		{"chooser", 200, web.Chooser{Service: "Wiki", Choices: choices[1:2]}},
 		{"chooser-search", 200, web.Chooser{
 			Service: "Wiki", Choices: choices, Search: true, Remembers: true,
@@ -103,5 +104,5 @@ func Samples() []Sample {
 		{"confirm", 200, web.Confirm{
 			Who: bob, From: []string{"Wiki", "Payroll"}, Action: "/.gatehouse/logout", Fields: url.Values{"csrf": {"e5f6"}}, BackURL: "/",
 		}},
-	}
+	})
 }

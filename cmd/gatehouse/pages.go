@@ -1,0 +1,82 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/web"
+	webadmin "github.com/gatehouse-sso/gatehouse/web/admin"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
+)
+
+// Pages of ours for people who are signed in are services that live in this
+// process. Whoever is signed in may open them; what they may see and do there
+// follows from their duties.
+const (
+	portalID = "gatehouse:portal"
+	adminID  = "gatehouse:admin"
+	apiID    = "gatehouse:api"
+	freshID  = "gatehouse:fresh"
+)
+
+// freshPath leads through a fresh sign-in to the address in its query.
+const freshPath = "/.gatehouse/fresh"
+
+// ownRules are the access rules of pages of ours.
+func ownRules() (list []authz.ServiceRules) {
+	for _, id := range []string{portalID, adminID, apiID, freshID} {
+		m := &authz.Match{SignedIn: true}
+		if id == freshID {
+			m.MaxAge = freshSignIn
+		}
+		list = append(list, authz.ServiceRules{ID: id, Pos: "built in", Rules: []authz.Rule{{
+			ID: "signed-in", Text: "These pages are for everyone who is signed in.", Pos: "built in", Allow: m,
+		}}})
+	}
+	return list
+}
+
+// ownPages are those on the gateway's own host.
+func (s *site) ownPages(p *process, pages *web.Pages) []gateway.Service {
+	table := routesOf(p, s, true)
+	own := func(id, title, path string, h http.Handler) gateway.Service {
+		return gateway.Service{ID: id, Title: title, Host: s.cfg.Server.PublicURL.Hostname(), Path: path, Handler: h}
+	}
+	return []gateway.Service{
+		own(apiID, "API", "/.gatehouse/api", http.StripPrefix("/.gatehouse/api", http.MaxBytesHandler(table, maxAPI))),
+		own(freshID, "Sign-in", freshPath, http.HandlerFunc(goBack)),
+		own(adminID, "Administration", webadmin.Path, webadmin.New(webadmin.Config{
+			API: webapi.Client{Handler: table}, Pages: pages, Has: s.has,
+			Provider: func(id string) string { return providerTitle(s.cfg, id) },
+			FreshURL: func(back string) string { return freshPath + "?" + url.Values{"return": {back}}.Encode() },
+		})),
+	}
+}
+
+// adminURL is where somebody administers; nowhere for who has no duties.
+func (s *site) adminURL(who authz.Subject) string {
+	duties := []string{}
+	for duty := range dutiesOf(s.cfg) {
+		duties = append(duties, duty)
+	}
+	if !s.has(who, duties...) {
+		return ""
+	}
+	return webadmin.Path + "/"
+}
+
+// maxAPI bounds what a person's browser may send to the API, in bytes. Larger
+// files come by the machine.
+const maxAPI = 16 << 20
+
+// goBack leads to a page of this host. Who came here signed in just now.
+func goBack(w http.ResponseWriter, r *http.Request) {
+	back := r.URL.Query().Get("return")
+	if !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") || strings.ContainsAny(back, "\\\t\r\n") {
+		back = "/"
+	}
+	http.Redirect(w, r, back, http.StatusSeeOther)
+}

@@ -1,0 +1,22 @@
+// Links and forms of a desk fetch the next page instead of loading it anew. What
+// comes is shown if it is a page, whatever its status; anything else, such as the
+// end of a session, is met as without scripts.
+document.addEventListener("htmx:beforeSwap", function (e) {
+  var reply = e.detail.xhr;
+  if ((reply.getResponseHeader("Content-Type") || "").indexOf("text/html") === 0) {
+    e.detail.shouldSwap = true;
+    e.detail.isError = false;
+    return;
+  }
+  e.detail.shouldSwap = false;
+  location.assign(location.href);
+});
+document.addEventListener("htmx:sendError", function () {
+  location.assign(location.href);
+});
+// Whoever reads or types with a screen reader or keyboard begins at the top of
+// what is new.
+document.addEventListener("htmx:afterSettle", function () {
+  var first = document.querySelector("[autofocus], .problem") || document.getElementById("main");
+  if (first) first.focus();
+});
