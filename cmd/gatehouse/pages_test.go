@@ -43,7 +43,8 @@ func TestA01_APageOfAnotherSiteChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	carol := w.person()
 	carol.open(w.at("", "/")).signIn("campus", "carol").wants(http.StatusOK)
-	change := w.at("", "/.gatehouse/api/v1/user/active?name=carol&active=false")
+	w.person().open(w.at("wiki", "/")).signIn("campus", "bob").wants(http.StatusOK)
+	change := w.at("", "/.gatehouse/api/v1/user/active?name=bob&active=false")
 	for _, site := range []map[string]string{{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}} {
 		carol.from(change, site).wants(http.StatusForbidden, "request.cross_site")
 	}

@@ -189,11 +189,11 @@ func read(t *testing.T, file string) string {
 
 func TestAlertsNameMetricsThatExistAndHaveALineInTheRunbook(t *testing.T) {
 	t.Parallel()
-	text := read(t, "../deploy/prometheus/alerts.yaml")
+	text := read(t, "../../deploy/prometheus/alerts.yaml")
 	if used := check(t, "alerts", text); len(used) < 15 {
 		t.Errorf("only %d names were found", len(used))
 	}
-	book := read(t, "../docs/how-to/runbook.md")
+	book := read(t, "../../docs/how-to/runbook.md")
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(text, -1)
 	for _, a := range alerts {
 		if !strings.Contains(book, "\n## "+a[1]+"\n") {
@@ -213,7 +213,7 @@ func TestTheDashboardShowsEveryMetricAndNoOther(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(read(t, "../deploy/grafana/gatehouse.json")), &board); err != nil {
+	if err := json.Unmarshal([]byte(read(t, "../../deploy/grafana/gatehouse.json")), &board); err != nil {
 		t.Fatal(err)
 	}
 	shown := map[string]bool{}
