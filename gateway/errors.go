@@ -43,6 +43,8 @@ const (
 	ReasonStore           = "store.unavailable"
 	ReasonUpstream        = "upstream.unreachable"
 	ReasonUpstreamTimeout = "upstream.timeout"
+	ReasonUpstreamDown    = "upstream.down"
+	ReasonUpstreamLarge   = "upstream.too_large"
 	ReasonInternal        = "internal"
 )
 
@@ -71,6 +73,8 @@ var Reasons = map[string]string{
 	ReasonStore:           "The store could not be read, so nobody knows who this is, and nobody passes.",
 	ReasonUpstream:        "The service could not be reached, or broke off.",
 	ReasonUpstreamTimeout: "The service did not answer in time.",
+	ReasonUpstreamDown:    "The service is down: none of its upstreams can be reached, or passes its checks.",
+	ReasonUpstreamLarge:   "The service's answer is larger than what is accepted.",
 	ReasonInternal:        "Something in the gateway went wrong; the log has the details under the support code.",
 }
 
@@ -110,6 +114,8 @@ var statuses = map[string]int{
 	ReasonStore:           http.StatusServiceUnavailable,
 	ReasonUpstream:        http.StatusBadGateway,
 	ReasonUpstreamTimeout: http.StatusGatewayTimeout,
+	ReasonUpstreamDown:    http.StatusServiceUnavailable,
+	ReasonUpstreamLarge:   http.StatusBadGateway,
 
 	ReasonMethod:          http.StatusMethodNotAllowed,
 	ReasonHeaders:         http.StatusRequestHeaderFieldsTooLarge,

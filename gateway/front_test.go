@@ -31,6 +31,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
@@ -162,7 +163,7 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 		t.Fatal(mistakes)
 	}
 	rawURL := f.startRaw()
-	transport := Transport(nil)
+	transport := upstream.Transport(nil)
 	f.c = Config{
 		Public: &url.URL{Scheme: "http", Host: "gate.test:" + f.port},
 		Services: []Service{
@@ -178,7 +179,7 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 			defer f.mu.Unlock()
 			f.events = append(f.events, e)
 		},
-		Transport: transport, Lean: Lean(nil), Now: f.now, Log: slog.New(slog.DiscardHandler), Contact: "help@test",
+		Transport: transport, Lean: upstream.Lean(nil), Now: f.now, Log: slog.New(slog.DiscardHandler), Contact: "help@test",
 	}
 	for _, fn := range change {
 		fn(f, &f.c)

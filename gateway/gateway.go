@@ -20,14 +20,12 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -40,6 +38,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
@@ -91,9 +90,12 @@ type Service struct {
 	ID, Title, Description, LogoURL string
 	Host                            string // canonical, without a port
 	Path                            string // "/", or the part of the host that is this service's
-	Upstream                        *url.URL
-	// Handler serves it in this process instead of Upstream. On the gateway's own
-	// host its Path may be below /.gatehouse/: pages of ours for who is signed in.
+	// Exactly one of Upstream, which is reached by Config.Transport, Upstreams
+	// and Handler serves it.
+	Upstream  *url.URL
+	Upstreams *upstream.Set
+	// Handler serves it in this process. On the gateway's own host its Path may be
+	// below /.gatehouse/: pages of ours for who is signed in.
 	Handler             http.Handler
 	Headers             []HeaderRule
 	IdentityProviders   []string // empty: all
@@ -154,9 +156,10 @@ type Gateway struct {
 type service struct {
 	Service
 	reads     authz.Inputs
-	authority string   // host and port, as browsers have them
-	lean      string   // host and port of Upstream, if it speaks plain HTTP
-	tokens    []string // the headers that bear the token
+	authority string        // host and port, as browsers have them
+	upstreams *upstream.Set // nil: Handler serves it
+	prefix    []string      // of paths, that the service does not see; nil: none
+	tokens    []string      // the headers that bear the token
 	meter     Meter
 }
 
@@ -167,8 +170,11 @@ func newService(s Service, g *Gateway) *service {
 			sv.tokens = append(sv.tokens, name)
 		}
 	}
-	if u := s.Upstream; u != nil && u.Scheme == "http" {
-		sv.lean = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+	if sv.upstreams = s.Upstreams; s.Upstream != nil {
+		sv.upstreams = upstream.One(s.Upstream, g.c.Transport, g.c.Lean, g.c.Now)
+	}
+	if sv.upstreams != nil && sv.upstreams.Rewrite.Strip != "" {
+		sv.prefix = []string{sv.upstreams.Rewrite.Strip}
 	}
 	return sv
 }
@@ -195,7 +201,7 @@ func New(c Config) (*Gateway, error) {
 		c.Meter = func(string) Meter { return silent{} }
 	}
 	if c.Transport == nil {
-		c.Transport, c.Lean = Transport(nil), Lean(nil)
+		c.Transport, c.Lean = upstream.Transport(nil), upstream.Lean(nil)
 	}
 	if err := checkProxies(c.Proxies); err != nil {
 		return nil, err
@@ -223,7 +229,7 @@ func New(c Config) (*Gateway, error) {
 		if s.Path == "" {
 			s.Path = "/"
 		}
-		if (s.Upstream == nil) == (s.Handler == nil) {
+		if n := truth(s.Upstream != nil) + truth(s.Upstreams != nil) + truth(s.Handler != nil); n != 1 {
 			return nil, fmt.Errorf("service %s: exactly one upstream is needed", s.ID)
 		}
 		if _, reserved := own(s.Path); reserved && (s.Handler == nil || s.Host != g.host) {
@@ -276,6 +282,7 @@ type visit struct {
 	path    string // canonical: decoded, the one that rules see
 	from    netip.Addr
 	service *service
+	trip    upstream.Trip
 	session *session.Session
 	who     *prepared // the person, ready to be decided about; nobody to begin with
 	support string    // the code on the page and in the log; made when needed

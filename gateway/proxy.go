@@ -16,39 +16,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 )
 
-var dialer = &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-
-// headTimeout is how long a service may take to begin its answer: a long poll is
-// no fault.
-const headTimeout = 5 * time.Minute
-
-// Transport makes what speaks to services: many idle connections, no
-// compression of its own, bounded response headers. dial may be nil.
-func Transport(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Transport {
-	if dial == nil {
-		dial = dialer.DialContext
-	}
-	return &http.Transport{
-		DialContext:            dial,
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    1024,
-		IdleConnTimeout:        90 * time.Second,
-		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  headTimeout,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
-	}
-}
-
-// Lean makes what speaks to services in the usual case. dial may be nil.
-func Lean(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *lean.Transport {
-	if dial == nil {
-		dial = dialer.DialContext
-	}
-	return &lean.Transport{Dial: dial, HeadTimeout: headTimeout}
-}
-
 // pass hands the request to its service: what the client said, less what only
 // we may say, and what we say.
 func (v *visit) pass() {
@@ -65,7 +32,7 @@ func (v *visit) pass() {
 	st := v.newStream()
 	v.g.c.Streams.add(st)
 	defer v.g.c.Streams.remove(st)
-	usual := s.lean != "" && v.g.c.Lean != nil && lean.Fits(r)
+	usual := s.upstreams != nil && s.upstreams.Lean != nil && lean.Fits(r)
 	if !usual || r.ContentLength != 0 {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
@@ -80,6 +47,11 @@ func (v *visit) pass() {
 	if s.Handler != nil {
 		v.inProcess(r)
 		return
+	}
+	v.trip = s.upstreams.Begin(v.hint())
+	defer v.trip.End()
+	if d := s.upstreams.Timeouts.Whole; d > 0 && r.Header["Upgrade"] == nil {
+		defer time.AfterFunc(d, func() { st.end(errSlow) }).Stop()
 	}
 	ready := v.who.in(v.g, s)
 	var jwt string
@@ -101,7 +73,7 @@ func (v *visit) pass() {
 	}
 	(&httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.SetURL(s.Upstream)
+			s.aim(p.Out.URL)
 			p.Out.Host = s.authority
 			p.Out.URL.RawQuery = r.URL.RawQuery
 			v.dress(p.Out.Header, ready.headers, jwt, state)
@@ -109,7 +81,7 @@ func (v *visit) pass() {
 			// headers by some servers.
 			p.Out.Trailer = nil
 		},
-		Transport:      v.g.c.Transport,
+		Transport:      (*travel)(v),
 		FlushInterval:  100 * time.Millisecond, // for what drips; streams without a length are flushed at once
 		BufferPool:     buffers,
 		ModifyResponse: v.undress,
@@ -134,7 +106,11 @@ func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
 	head = append(append(head, "X-Forwarded-For: "...), v.from.String()...)
 	head = append(append(head, "\r\nX-Forwarded-Host: "...), s.authority...)
 	head = append(append(head, "\r\nX-Forwarded-Proto: "...), v.g.scheme()...)
-	head = append(append(head, "\r\n"...), ready.block...)
+	head = append(head, "\r\n"...)
+	if s.prefix != nil {
+		head = lean.AppendField(head, "X-Forwarded-Prefix", s.prefix[0])
+	}
+	head = append(head, ready.block...)
 	if jwt != "" {
 		for _, name := range s.tokens {
 			head = lean.AppendField(head, name, jwt)
@@ -144,20 +120,29 @@ func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
 		head = lean.AppendField(head, "X-Gatehouse-Provisioned", state)
 	}
 	*buf = head
-	if err := v.g.c.Lean.Forward(v.w, r, s.lean, head, &v.w.stream.line, v.undress); err != nil {
-		v.broken(nil, r, err)
+	for {
+		m := v.trip.Next()
+		if m == nil {
+			v.broken(nil, r, errDown)
+			return
+		}
+		err := s.upstreams.Lean.Forward(v.w, r, m.Addr, head, &v.w.stream.line, v.undress)
+		if err == nil || !v.trip.Again(r, err) {
+			if err != nil {
+				v.broken(nil, r, err)
+			}
+			return
+		}
 	}
 }
 
 // target is what a service gets in its request line.
 func (s *service) target(r *http.Request) string {
-	if s.Upstream.Path == "" && s.Upstream.RawQuery == "" {
+	if s.upstreams.Rewrite.Zero() {
 		return r.URL.RequestURI()
 	}
 	u := *r.URL
-	p := &httputil.ProxyRequest{In: r, Out: &http.Request{URL: &u}}
-	p.SetURL(s.Upstream)
-	u.RawQuery = r.URL.RawQuery
+	s.aim(&u)
 	return u.RequestURI()
 }
 
@@ -172,6 +157,9 @@ func webSocket(r *http.Request) bool {
 func (v *visit) dress(h http.Header, identity []Header, jwt, state string) {
 	fixed := []string{v.from.String(), v.service.authority, v.g.scheme()}
 	h["X-Forwarded-For"], h["X-Forwarded-Host"], h["X-Forwarded-Proto"] = fixed[0:1:1], fixed[1:2:2], fixed[2:3:3]
+	if v.service.prefix != nil {
+		h["X-Forwarded-Prefix"] = v.service.prefix
+	}
 	if !v.service.KeepAuthorization {
 		delete(h, "Authorization")
 	}
@@ -212,6 +200,7 @@ func withoutOurs(lines []string) string {
 
 // undress takes out of a service's response what only we may say to a browser.
 func (v *visit) undress(resp *http.Response) error {
+	v.trip.Answered(resp.StatusCode)
 	if resp.StatusCode == http.StatusSwitchingProtocols && v.r.Header["Upgrade"] == nil {
 		return errors.New("the service switched protocols unasked")
 	}
@@ -229,7 +218,7 @@ func (v *visit) undress(resp *http.Response) error {
 	if v.g.hsts != nil {
 		delete(resp.Header, "Strict-Transport-Security") // said already
 	}
-	return nil
+	return v.home(resp)
 }
 
 // scrub removes from a response's headers names of ours, cookies of ours, and
@@ -318,6 +307,8 @@ func (v *visit) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(v.w.stream.why(), errCut):
 		code = ReasonRevoked
 	case errors.Is(v.w.stream.why(), errFlood):
+	case errors.Is(v.w.stream.why(), errSlow):
+		code = ReasonUpstreamTimeout
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // nobody is listening, and nothing is not an answer
 	case errors.As(err, &tooLarge):
@@ -327,7 +318,15 @@ func (v *visit) broken(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		code = ReasonUpstreamTimeout
 	}
-	v.refuse(refusal{code: code, detail: err.Error()})
+	var own refusal
+	if errors.As(err, &own) {
+		code = own.code
+	}
+	after := 0
+	if set := v.trip.Set(); code == ReasonUpstream && set != nil && set.Down() {
+		code, after = ReasonUpstreamDown, set.RetryAfter()
+	}
+	v.refuse(refusal{code: code, detail: err.Error(), after: after})
 }
 
 // buffers for copying bodies.

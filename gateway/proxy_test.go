@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 )
 
 func TestP17_OnlyWebSocketsSwitchProtocols(t *testing.T) {
@@ -166,7 +167,7 @@ func TestP23_ABrokenAnswerDoesNotLookComplete(t *testing.T) {
 	// Nobody there at all, and nobody who answers.
 	gone := newFront(t, func(_ *front, c *Config) {
 		c.Services[2].Upstream = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-		tr := Transport(nil)
+		tr := upstream.Transport(nil)
 		tr.ResponseHeaderTimeout = 50 * time.Millisecond
 		c.Transport = tr
 		c.Lean.HeadTimeout = 50 * time.Millisecond
@@ -434,7 +435,7 @@ func TestTrailersOfServicesPassOverHTTP2(t *testing.T) {
 	up.StartTLS()
 	t.Cleanup(up.Close)
 	f := newFront(t, overTLS, func(_ *front, c *Config) {
-		tr := Transport(nil)
+		tr := upstream.Transport(nil)
 		tr.TLSClientConfig = up.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		c.Transport = tr
 		t.Cleanup(tr.CloseIdleConnections)
