@@ -540,14 +540,7 @@ func (k *checker) path(at where, p string, pattern bool) {
 }
 
 func (k *checker) service(at where, s Service) {
-	for i, u := range s.Upstream {
-		if u != nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery) {
-			k.say(at.key("upstream").index(i), "an upstream has no path and no query: requests keep the path they came with", fmt.Sprintf("write %s://%s", u.Scheme, u.Host))
-		}
-	}
-	if len(s.Upstream) > 1 {
-		k.say(at.key("upstream").index(1), "several upstreams of one service are not built yet", "keep one; a load balancer can stand behind it")
-	}
+	k.upstreams(at, s)
 	unique(k, at.key("access"), s.Access, func(r Rule) string { return r.ID })
 	for i, r := range s.Access {
 		k.rule(at.key("access").index(i), r)

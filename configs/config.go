@@ -430,8 +430,28 @@ type Service struct {
 	Host string `yaml:"host" jsonschema:"required"`
 	// Path for a part of a host. Where several services share a host, the longest path counts.
 	Path string `yaml:"path" jsonschema:"default=/"`
-	// Upstream is where requests go.
-	Upstream Some[*url.URL] `yaml:"upstream" jsonschema:"required"`
+	// Upstream is where requests go: an address such as `http://10.0.0.7:8080`, or `unix://` and the path of a socket. Requests keep their path. Several share the work, and stand in for each other.
+	Upstream Some[Upstream] `yaml:"upstream" jsonschema:"required"`
+	// Balance is how requests are spread over several upstreams: one after the other, or to the one with the fewest under way.
+	Balance string `yaml:"balance" jsonschema:"enum=round_robin,enum=least_requests,default=round_robin"`
+	// Sticky keeps a person at one of several upstreams as long as that is well: by a cookie between the browser and the gateway, which no service sees, or by their session.
+	Sticky string `yaml:"sticky" jsonschema:"enum=none,enum=cookie,enum=session,default=none"`
+	// Retries is how often a request may be sent to another upstream if one fails: one without a body that reached nobody, or whose method is safe (GET, HEAD, OPTIONS) and that no answer had begun to.
+	Retries int `yaml:"retries" jsonschema:"default=1,minimum=0"`
+	// Health asks each upstream now and then whether it is well. Left out: nobody asks, and only failed requests show it.
+	Health *Health `yaml:"health"`
+	// Eject leaves out an upstream whose requests fail, for a while.
+	Eject Eject `yaml:"eject"`
+	// Timeouts of a request.
+	Timeouts Timeouts `yaml:"timeouts"`
+	// UpstreamTLS is how upstreams of https prove who they are, and we to them. Left out: as the system has it.
+	UpstreamTLS *UpstreamTLS `yaml:"upstream_tls"`
+	// Protocol that upstreams speak: `auto` is HTTP/1.1, and HTTP/2 where an upstream of https offers it; `http2` is that alone, and `h2c` HTTP/2 without TLS, as servers of gRPC speak it.
+	Protocol string `yaml:"protocol" jsonschema:"enum=auto,enum=http1,enum=http2,enum=h2c,default=auto"`
+	// Rewrite gives the service another path than browsers see. Left out: the same.
+	Rewrite Rewrite `yaml:"rewrite"`
+	// Response bounds what the service may answer.
+	Response Response `yaml:"response"`
 	// Access says who may pass. Any matching deny wins; where nothing matches, nobody passes.
 	Access []Rule `yaml:"access"`
 	// Denied is what people see who may not.
@@ -454,6 +474,74 @@ type Service struct {
 	IdentityProviders Some[string] `yaml:"identity_provider"`
 	// Websocket lets WebSocket connections through.
 	Websocket bool `yaml:"websocket" jsonschema:"default=true"`
+}
+
+// Health is how an upstream is asked whether it is well. The first answer counts at once.
+type Health struct {
+	// Path that a GET is sent for.
+	Path string `yaml:"path" jsonschema:"required"`
+	// Host that it is sent for. Left out: that of the service.
+	Host string `yaml:"host"`
+	// Every is the time between two questions.
+	Every time.Duration `yaml:"every" jsonschema:"default=10s"`
+	// Timeout of a question.
+	Timeout time.Duration `yaml:"timeout" jsonschema:"default=2s"`
+	// Fails in a row until the upstream gets no more requests.
+	Fails int `yaml:"fails" jsonschema:"default=3,minimum=1"`
+	// Passes in a row until it gets them again.
+	Passes int `yaml:"passes" jsonschema:"default=2,minimum=1"`
+	// Status that will do. Left out: 200 to 399.
+	Status []int `yaml:"status" jsonschema:"minimum=100"`
+}
+
+// Eject leaves out an upstream whose requests fail. Without another that is well it is used all the same; if it takes no connections at all, by one request a second.
+type Eject struct {
+	// Failures in a row that do it: no connection, no answer, or none in time.
+	Failures int `yaml:"failures" jsonschema:"default=5,minimum=1"`
+	// For is how long.
+	For time.Duration `yaml:"for" jsonschema:"default=30s"`
+	// Statuses makes failures of the answers 502, 503 and 504 too.
+	Statuses bool `yaml:"statuses"`
+}
+
+// Timeouts of a request to an upstream.
+type Timeouts struct {
+	// Connect is for the connection.
+	Connect time.Duration `yaml:"connect" jsonschema:"default=10s"`
+	// Head is until the answer begins.
+	Head time.Duration `yaml:"head" jsonschema:"default=5m"`
+	// Whole is until the answer ends; WebSockets have no such end. Left out: for ever.
+	Whole time.Duration `yaml:"whole"`
+	// Silence is how long a stream may say nothing. Left out: for ever.
+	Silence time.Duration `yaml:"silence"`
+}
+
+// UpstreamTLS is TLS between the gateway and upstreams.
+type UpstreamTLS struct {
+	// CA is a PEM file with the authorities that upstreams' certificates are checked by. Left out: those of the system.
+	CA File `yaml:"ca"`
+	// ServerName that their certificates must have. Left out: the host of the upstream.
+	ServerName string `yaml:"server_name"`
+	// Cert is a PEM file with the gateway's own certificate, for upstreams that ask for one.
+	Cert File `yaml:"cert"`
+	// Key is the private key of that certificate, PEM.
+	Key Secret `yaml:"key"`
+}
+
+// Rewrite gives a service another path than browsers see. Redirects and the paths of cookies are mapped back, and the service learns what was taken away in `X-Forwarded-Prefix`.
+type Rewrite struct {
+	// Strip is taken from the front of the path: the service's `path`, or what that is below.
+	Strip string `yaml:"strip"`
+	// Add is put in front.
+	Add string `yaml:"add"`
+}
+
+// Response bounds what a service may answer.
+type Response struct {
+	// HeaderSize is how large the headers may be together.
+	HeaderSize Size `yaml:"header_size" jsonschema:"default=64KiB"`
+	// Size is how large the body may be. Left out: of any size.
+	Size Size `yaml:"size"`
 }
 
 // Rule is one rule of access; exactly one of `allow` and `deny` says for whom.

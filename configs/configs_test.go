@@ -317,7 +317,7 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("accepted, and then not: %v", found)
 		}
 		for _, s := range c.Services {
-			if s.ID == "" || s.Host == "" || len(s.Upstream) == 0 || s.Upstream[0] == nil {
+			if s.ID == "" || s.Host == "" || len(s.Upstream) == 0 || s.Upstream[0] == "" {
 				t.Errorf("accepted without what is required: %+v", s)
 			}
 			for _, r := range s.Access {

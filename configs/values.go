@@ -30,6 +30,19 @@ type Folder string
 // An LDAPAddress is the server of a directory: "ldaps://ldap.example", "ldap://127.0.0.1:3389".
 type LDAPAddress string
 
+// An Upstream is where a service is: "http://10.0.0.7:8080", "https://wiki.internal",
+// "unix:///run/wiki.sock".
+type Upstream string
+
+// URL of the upstream.
+func (a Upstream) URL() *url.URL {
+	u, err := url.Parse(string(a))
+	if err != nil {
+		return &url.URL{}
+	}
+	return u
+}
+
 // URL of the address.
 func (a LDAPAddress) URL() *url.URL {
 	u, err := url.Parse(string(a))
@@ -80,6 +93,7 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[time.Duration](): {"a duration such as 30m, 8h or 90d", `^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$`, duration},
 	reflect.TypeFor[*url.URL]():      {"an address such as https://host.example/path", `^https?://`, address},
 	reflect.TypeFor[LDAPAddress]():   {"the address of a directory such as ldaps://ldap.example", `^ldaps?://`, ldapAddress},
+	reflect.TypeFor[Upstream]():      {"the address of a service such as http://10.0.0.7:8080", `^(https?://|unix:///)`, upstreamAddress},
 	reflect.TypeFor[netip.Prefix]():  {"a network such as 10.0.0.0/8, or one address", `^[0-9a-fA-F:.]+(/[0-9]+)?$`, network},
 	reflect.TypeFor[Listen]():        {"an address to listen at such as :443 or 127.0.0.1:9090", `^(.*:[0-9]+|unix:/.+|systemd(:.+)?)$`, listen},
 	reflect.TypeFor[Size]():          {"a size such as 512KiB or 1MiB", `^[0-9]+(B|KiB|MiB|GiB)?$`, size},
@@ -155,6 +169,25 @@ func address(_ *decoder, s string) (any, *problem) {
 		return nil, &problem{fmt.Sprintf("%q is an unusual way to write an address", s), "write " + u.String()}
 	}
 	return u, nil
+}
+
+// upstreamAddress reads http, https or unix, and nothing behind the host or the path of
+// the socket.
+func upstreamAddress(d *decoder, s string) (any, *problem) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if path, ok = strings.CutPrefix(path, "//"); !ok || !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsAny(path, "%?#\x00") || len(path) > 100 {
+			return nil, &problem{fmt.Sprintf("%q is no path of a socket", s), "write unix:// and an absolute path of at most 100 bytes, as in unix:///run/wiki.sock"}
+		}
+		return Upstream(s), nil
+	}
+	v, p := address(d, s)
+	if p != nil {
+		return nil, p
+	}
+	if u, _ := v.(*url.URL); strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery {
+		return nil, &problem{"an upstream has no path and no query: requests keep the path they came with", fmt.Sprintf("write %s://%s; rewrite gives the service another path", u.Scheme, u.Host)}
+	}
+	return Upstream(strings.TrimSuffix(s, "/")), nil
 }
 
 // ldapAddress reads ldap:// or ldaps:// and a host, and nothing behind it.

@@ -53,7 +53,7 @@ type yard struct {
 	op       *idptest.OP
 	people   []idptest.Person
 	targets  []*yardTarget
-	upstream *upstream
+	upstream *mirror
 	config   yardConfig
 	// event, if not nil, is told what is about to happen, by whom it happens.
 	event func(string)
@@ -125,7 +125,7 @@ const (
 
 func newYard(t testing.TB, people []idptest.Person, with func(*yardConfig)) *yard {
 	t.Helper()
-	y := &yard{t: t, dir: t.TempDir(), port: fourPorts(t), people: people, upstream: &upstream{}}
+	y := &yard{t: t, dir: t.TempDir(), port: fourPorts(t), people: people, upstream: &mirror{}}
 	c := yardConfig{Mode: "blocking", OnFailure: "deny", Timeout: "5s", First: "hold", Port: y.port, Admin: y.port + 1, Upstream: y.serve(y.upstream)}
 	for _, id := range []string{"crm", "hr"} {
 		y.targets = append(y.targets, y.newTarget(id))

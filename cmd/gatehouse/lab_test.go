@@ -50,7 +50,7 @@ type lab struct {
 	clock           *clock
 	campus, college *idptest.OP
 	partner, guild  *idptest.IDP
-	upstream        *upstream
+	upstream        *mirror
 	config          string // path of the file
 	hup             chan os.Signal
 	mu              sync.Mutex
@@ -172,7 +172,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 	if with != nil {
 		with(&c)
 	}
-	l := &lab{clock: &clock{}, scheme: "http", upstream: &upstream{}, hup: make(chan os.Signal, 1), config: filepath.Join(c.Dir, "gatehouse.yaml")}
+	l := &lab{clock: &clock{}, scheme: "http", upstream: &mirror{}, hup: make(chan os.Signal, 1), config: filepath.Join(c.Dir, "gatehouse.yaml")}
 	if c.TLS {
 		c.Scheme, l.scheme = "https", "https"
 		writePair(t, c.Dir)
@@ -335,14 +335,14 @@ type clock struct{ ahead atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// upstream is every service of the lab. It echoes the headers and body that it
+// A mirror is every service of the lab. It echoes the headers and body that it
 // got, as JSON, and remembers them.
-type upstream struct {
+type mirror struct {
 	mu   sync.Mutex
 	seen []string
 }
 
-func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (u *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/events" { // go on until they are cut
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, "data: hello\n\n")
@@ -359,7 +359,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(raw)
 }
 
-func (u *upstream) got() []string {
+func (u *mirror) got() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Clone(u.seen)

@@ -223,6 +223,7 @@ func (p *process) states(s *site) (list []metrics.Level) {
 			list = append(list, metrics.Level{Name: metrics.TargetState, Labels: []string{t.ID, state}, Value: truth(t.State == state)})
 		}
 	}
+	list = append(list, s.upstreamLevels(p)...)
 	for _, made := range s.providers {
 		sp, ok := made.Provider.(*saml.Provider)
 		if !ok {

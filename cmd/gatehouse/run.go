@@ -29,6 +29,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/gateway/metrics"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -71,6 +72,7 @@ type process struct {
 	access   []byte // signs access tokens of clients
 	cursors  []byte // seals cursors of SCIM
 	passing  []byte // keys what is kept of users who pass through
+	sticky   []byte // keys the cookies that keep browsers at an upstream
 	runner   *task.Runner
 	streams  gateway.Streams
 	site     atomic.Pointer[site]
@@ -95,6 +97,7 @@ type site struct {
 	reconcile   *reconcile.Reconciler
 	inbound     inbound
 	providers   []gateway.Provider
+	upstreams   map[string]*upstream.Set // by service
 	gateway     *gateway.Gateway
 	prober      *prober
 }
@@ -129,7 +132,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, now()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	for id, key := range map[string]*[]byte{"access": &p.access, "cursor": &p.cursors, "passing": &p.passing} {
+	for id, key := range map[string]*[]byte{"access": &p.access, "cursor": &p.cursors, "passing": &p.passing, "sticky": &p.sticky} {
 		if *key, err = gateway.Secret(ctx, st, sealer, id, now(), random32); err != nil {
 			return nil, errors.Join(err, st.Close())
 		}
@@ -332,6 +335,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if s.inbound, err = s.takeIn(p); err != nil {
 		return nil, err
 	}
+	if s.upstreams, err = p.upstreams(cfg); err != nil {
+		return nil, err
+	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
@@ -350,6 +356,7 @@ func (s *site) run(ctx context.Context) {
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
 	wg.Go(func() { s.prober.run(ctx) })
+	wg.Go(func() { s.runUpstreams(ctx) })
 	wg.Go(func() {
 		if err := errors.Join(s.outbox.Begin(ctx), s.lifecycle.Begin(ctx), s.files.Begin(ctx), s.directories.Begin(ctx), s.reconcile.Begin(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("accounts are not looked at again after a change of the configuration", "error", err)
@@ -375,7 +382,7 @@ func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
 			c.ProvisionedWithin = 0
 		}
 		list = append(list, gateway.Service{
-			ID: c.ID, Title: c.Title, Description: c.Description, Host: c.Host, Path: c.Path, Upstream: c.Upstream[0],
+			ID: c.ID, Title: c.Title, Description: c.Description, Host: c.Host, Path: c.Path, Upstreams: s.upstreams[c.ID],
 			Headers: headers(c.Headers), IdentityProviders: c.IdentityProviders, Contact: c.Denied.Contact,
 			DeniedText: c.Denied.Text, KeepAuthorization: c.KeepAuthorization, NoWebSocket: !c.Websocket, ProvisionedBy: c.ProvisionedBy, ProvisionedWithin: c.ProvisionedWithin,
 		})

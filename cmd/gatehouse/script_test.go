@@ -53,7 +53,7 @@ func setUpStory(t *testing.T, env *testscript.Env) error {
 	if err := os.Symlink(self, filepath.Join(bin, "gatehouse")); err != nil {
 		return err
 	}
-	service := httptest.NewServer(&upstream{})
+	service := httptest.NewServer(&mirror{})
 	h := &later{}
 	campus := httptest.NewServer(h)
 	env.Defer(service.Close)

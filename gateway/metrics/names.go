@@ -18,6 +18,7 @@ const (
 	TaskOldest         = "gatehouse_task_oldest_age_seconds"
 	TasksDead          = "gatehouse_tasks_dead"
 	TargetState        = "gatehouse_target_state"
+	UpstreamState      = "gatehouse_upstream_state"
 	ReconcileSuccess   = "gatehouse_reconcile_last_success_timestamp_seconds"
 	ReconcileDrift     = "gatehouse_reconcile_drift_objects"
 	MetadataSuccess    = "gatehouse_metadata_last_success_timestamp_seconds"
@@ -77,6 +78,7 @@ var All = []Description{
 	{TaskOldest, Gauge, []string{"target"}, "How long ago the one that has waited longest was added.", nil},
 	{TasksDead, Gauge, []string{"target"}, "Accounts that wait for a person: refused for good, or given up after three days.", nil},
 	{TargetState, Gauge, []string{"target", "state"}, "1 for the state that a target is in: working, waiting, quarantine or paused.", nil},
+	{UpstreamState, Gauge, []string{"service", "upstream", "state"}, "1 for the state that an upstream of a service is in: well, ejected because requests failed, or down by its checks.", nil},
 	{ReconcileSuccess, Gauge, []string{"target"}, "When a target was last compared with the directory to the end.", nil},
 	{ReconcileDrift, Gauge, []string{"target", "kind"}, "Accounts that the last comparison found in a situation other than linked and in step.", nil},
 	{MetadataSuccess, Gauge, []string{"source"}, "When the metadata of an identity provider was last read.", nil},
