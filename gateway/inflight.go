@@ -142,6 +142,13 @@ func (f *Streams) of(match func(*stream) bool) (list []*stream) {
 	return list
 }
 
+// Count is how many there are.
+func (f *Streams) Count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.m)
+}
+
 // recheckEvery is how often all streams are decided about anew.
 const recheckEvery = 2 * time.Second
 

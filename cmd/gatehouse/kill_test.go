@@ -241,6 +241,7 @@ func crowd(n int) []idptest.Person {
 type child struct {
 	y   *yard
 	log *buffer
+	env []string // besides the test's own
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -263,7 +264,7 @@ func (c *child) start() error {
 		return err
 	}
 	cmd := exec.Command(exe, "run", "-c", c.y.file())
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Env = append(append(os.Environ(), asProgram+"=1"), c.env...)
 	cmd.Stderr = c.log
 	if err := cmd.Start(); err != nil {
 		return err

@@ -26,18 +26,22 @@ import (
 )
 
 // listenFront listens where people come in: at an address, on a Unix socket, or
-// on a socket that systemd has opened. From listed peers every connection begins
-// with the PROXY protocol, which says who the person is; from others it never
-// does, so that nobody else can say it.
-func listenFront(c configs.Server) (net.Listener, error) {
-	ln, err := listenAt(string(c.Listen))
+// on a socket that systemd or the process before has opened. From listed peers every
+// connection begins with the PROXY protocol, which says who the person is; from
+// others it never does, so that nobody else can say it.
+func listenFront(c configs.Server, from *heir) (*inlet, net.Listener, error) {
+	g, err := from.inlet(frontInlet, string(c.Listen), func() (net.Listener, error) { return listenAt(string(c.Listen)) })
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w — stop what has the address, or change server.listen", err)
+		return nil, nil, fmt.Errorf("listen: %w — stop what has the address, or change server.listen", err)
+	}
+	var ln net.Listener = g
+	if g.Addr().Network() == "unix" {
+		ln = here{ln}
 	}
 	if len(c.ProxyProtocol) == 0 {
-		return ln, nil
+		return g, ln, nil
 	}
-	return &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: 5 * time.Second, ConnPolicy: func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+	return g, &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: 5 * time.Second, ConnPolicy: func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
 		if within(o.Upstream, c.ProxyProtocol) {
 			return proxyproto.REQUIRE, nil
 		}
@@ -60,8 +64,11 @@ func within(a net.Addr, networks []netip.Prefix) bool {
 	return false
 }
 
+// systemdListen begins the addresses of sockets that systemd opens.
+const systemdListen = "systemd"
+
 func listenAt(at string) (net.Listener, error) {
-	if name, ok := strings.CutPrefix(at, "systemd"); ok {
+	if name, ok := strings.CutPrefix(at, systemdListen); ok {
 		return inherited(strings.TrimPrefix(name, ":"))
 	}
 	path, ok := strings.CutPrefix(at, "unix:")
@@ -85,7 +92,7 @@ func listenAt(at string) (net.Listener, error) {
 	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // a proxy of another user connects to it
 		return nil, errors.Join(err, ln.Close())
 	}
-	return here{ln}, nil
+	return ln, nil
 }
 
 // here is a listener that only this machine reaches: who comes, comes from
@@ -127,9 +134,6 @@ func inherited(name string) (net.Listener, error) {
 		ln, err := net.FileListener(f) // works on a duplicate
 		if err = errors.Join(err, f.Close()); err != nil {
 			return nil, err
-		}
-		if ln.Addr().Network() == "unix" {
-			ln = here{ln}
 		}
 		return ln, nil
 	}

@@ -76,7 +76,7 @@ func TestTheProxyProtocolIsBelievedOfListedPeersAlone(t *testing.T) {
 		if c.peers != "" {
 			s.ProxyProtocol = []netip.Prefix{netip.MustParsePrefix(c.peers)}
 		}
-		ln, err := listenFront(s)
+		_, ln, err := listenFront(s, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestListensOnASocket(t *testing.T) {
 	}
 	left.(*net.UnixListener).SetUnlinkOnClose(false)
 	_ = left.Close()
-	ln, err := listenFront(at)
+	_, ln, err := listenFront(at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestListensOnASocket(t *testing.T) {
 		t.Errorf("who comes by the socket comes from %q", got)
 	}
 	// What is alive is not.
-	if _, err := listenFront(at); err == nil || !strings.Contains(err.Error(), "somebody answers") {
+	if _, _, err := listenFront(at, nil); err == nil || !strings.Contains(err.Error(), "somebody answers") {
 		t.Errorf("the socket of somebody else was taken: %v", err)
 	}
 	if got := hello(t, "unix", path, ""); got != "127.0.0.1:0" {
@@ -128,7 +128,7 @@ func TestListensOnASocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenFront(configs.Server{Listen: configs.Listen("unix:" + file)}); err == nil {
+	if _, _, err := listenFront(configs.Server{Listen: configs.Listen("unix:" + file)}, nil); err == nil {
 		t.Error("a file was taken for a socket")
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -140,7 +140,7 @@ func TestListensOnASocket(t *testing.T) {
 func TestListensWhereSystemdDoes(t *testing.T) {
 	if name := os.Getenv("GATEHOUSE_TEST_SYSTEMD"); name != "" {
 		t.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
-		ln, err := listenFront(configs.Server{Listen: configs.Listen(name)})
+		_, ln, err := listenFront(configs.Server{Listen: configs.Listen(name)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

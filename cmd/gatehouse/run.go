@@ -44,6 +44,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/lentstore"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	"github.com/gatehouse-sso/gatehouse/web"
 	"github.com/gatehouse-sso/gatehouse/web/portal"
@@ -62,7 +63,8 @@ type process struct {
 	keys     *gateway.Keys
 	audit    *audit.Log
 	recorder *recorder
-	bolt     *boltstore.Store // behind store
+	engine   *lentstore.Switch               // behind store
+	bolt     atomic.Pointer[boltstore.Store] // behind that, while this process has the file
 	meters   *metrics.Metrics
 	config   taking
 	pace     *gateway.Pace
@@ -117,9 +119,10 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	if err != nil {
 		return nil, err
 	}
-	meters := metrics.New(version)
-	st := timed{bolt, meters.Transaction}
-	p := &process{log: log, now: now, store: st, bolt: bolt, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
+	meters, engine := metrics.New(version), lentstore.NewSwitch(bolt)
+	st := timed{engine, meters.Transaction}
+	p := &process{log: log, now: now, store: st, engine: engine, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
+	p.bolt.Store(bolt)
 	p.pace = gateway.NewPace(gateway.PaceConfig{PerAddress: cfg.Limits.RequestsPerAddress, PerPerson: cfg.Limits.SignInsPerPerson, Refused: meters.Limited, Now: now})
 	meters.Levels((&levels{p: p}).read)
 	if err := provisioning.Build(ctx, st, func(rows int) {
@@ -139,9 +142,15 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	}
 	p.recorder = newRecorder(st, p.audit, log, now)
 	p.recorder.failed = meters.AuditFailed
-	// One process at a time can have a bbolt file: what a crash left running is
-	// nobody's. A target that never answers has its share of the workers, no more.
-	p.runner = task.NewRunner(task.Config{Store: st, Workers: 64, PerLane: 8, Alone: true, Now: now, Closed: p.closed, Handlers: p.accessTasks(map[string]task.Handler{
+	p.runner = p.newRunner(true)
+	return p, nil
+}
+
+// newRunner makes what works tasks off. alone: no other process can have the
+// store, so what a crash left running is nobody's. A target that never answers has
+// its share of the workers, no more.
+func (p *process) newRunner(alone bool) *task.Runner {
+	return task.NewRunner(task.Config{Store: p.store, Workers: 64, PerLane: 8, Alone: alone, Now: p.now, Closed: p.closed, Handlers: p.accessTasks(map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleRefs(ctx, key) },
@@ -161,7 +170,6 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		lifecycle.TaskProbe:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleProbe(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	})})
-	return p, nil
 }
 
 // openSealer takes the key of the configuration, or one in a file beside the
@@ -182,10 +190,10 @@ func openSealer(cfg *configs.Config, fresh bool) (*store.Sealer, error) {
 	return store.NewSealer(key, "gateway keys")
 }
 
-// run works in the background until ctx ends, and returns when all is still.
-func (p *process) run(ctx context.Context) {
+// work does in the background what one process alone does, until ctx ends, and
+// returns when all is still.
+func (p *process) work(ctx context.Context) {
 	var wg sync.WaitGroup
-	wg.Go(func() { p.recorder.run(ctx) })
 	wg.Go(func() { _ = p.runner.Run(ctx) }) // ends with ctx
 	wg.Go(func() { p.sweep(ctx) })
 	wg.Wait()
@@ -355,6 +363,12 @@ func (s *site) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
+	wg.Wait()
+}
+
+// work does what the site of one process alone does, until ctx ends.
+func (s *site) work(ctx context.Context) {
+	var wg sync.WaitGroup
 	wg.Go(func() { s.prober.run(ctx) })
 	wg.Go(func() { s.runUpstreams(ctx) })
 	wg.Go(func() {

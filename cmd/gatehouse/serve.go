@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/lentstore"
 )
 
 // drainTime is how long requests under way may take after SIGTERM.
@@ -26,8 +28,21 @@ type server struct {
 	load   func() (*configs.Config, []configs.Mistake)
 	log    *slog.Logger
 	ctx    context.Context
-	cancel context.CancelFunc // of the site in place
+	inUse  context.Context    // ends with the site in place
+	cancel context.CancelFunc // ends it
 	wg     sync.WaitGroup
+
+	working context.Context // ends with what one process alone does; nil: another does
+	rest    context.CancelFunc
+	workers sync.WaitGroup
+
+	// For an upgrade.
+	program     []string // how this process was started; empty: it can not be replaced
+	inlets      map[string]*inlet
+	heir        *heir
+	predecessor <-chan struct{} // closed when there is none any more
+	upgrades    chan chan<- upgraded
+	leaving     atomic.Bool
 }
 
 // place puts a site into the front, and lets the one before go.
@@ -38,14 +53,43 @@ func (s *server) place(next *site) {
 	if s.cancel != nil {
 		s.cancel()
 		next.gateway.Recheck("", "") // what is under way is decided about by the rules in force
+		s.heir.say("reload")
 	}
-	s.cancel = cancel
+	s.inUse, s.cancel = ctx, cancel
+	s.startSite()
+}
+
+// startWork begins what one process alone does.
+func (s *server) startWork() {
+	s.working, s.rest = context.WithCancel(s.ctx)
+	ctx := s.working
+	s.workers.Go(func() { s.p.work(ctx) })
+	s.startSite()
+}
+
+// startSite begins it for the site in place.
+func (s *server) startSite() {
+	if s.working == nil {
+		return
+	}
+	site := s.p.site.Load()
+	ctx, cancel := context.WithCancel(s.inUse)
+	context.AfterFunc(s.working, cancel)
+	s.workers.Go(func() { defer cancel(); site.work(ctx) })
+}
+
+// stopWork ends it, and returns when it has ended.
+func (s *server) stopWork() {
+	if s.working != nil {
+		s.rest()
+		s.workers.Wait()
+		s.working = nil
+	}
 }
 
 // reload reads the configuration again. A bad one, or one that can not be
-// served, changes nothing.
-func (s *server) reload() {
-	taken := false
+// served, changes nothing. It reports whether it was taken.
+func (s *server) reload() (taken bool) {
 	defer func() { s.p.config.note(taken) }()
 	cfg, mistakes := s.load()
 	if len(mistakes) > 0 {
@@ -53,26 +97,26 @@ func (s *server) reload() {
 			s.log.Error("configuration", "mistake", m.String())
 		}
 		s.log.Error("the configuration was not taken; the one before stays in force", "mistakes", len(mistakes))
-		return
+		return false
 	}
 	old := s.p.site.Load().cfg
 	if cfg.Store != old.Store || cfg.Server.Listen != old.Server.Listen || cfg.Server.AdminListen != old.Server.AdminListen {
 		s.log.Error("the configuration was not taken: another store or listener needs a restart")
-		return
+		return false
 	}
 	rules, mistakes := compile(cfg)
 	if len(mistakes) > 0 {
 		s.log.Error("the configuration was not taken", "mistake", mistakes[0].String())
-		return
+		return false
 	}
 	next, err := s.p.newSite(s.ctx, cfg, rules)
 	if err != nil {
 		s.log.Error("the configuration was not taken; the one before stays in force", "error", err)
-		return
+		return false
 	}
 	s.place(next)
-	taken = true
 	s.log.Info("configuration taken")
+	return true
 }
 
 // A launch is what to serve.
@@ -83,6 +127,10 @@ type launch struct {
 	log   *slog.Logger
 	now   func() time.Time
 	ready func(*process) // called once requests are answered; may be nil
+
+	program []string         // to start in place of this one, with its arguments; empty: it can not be replaced
+	upgrade <-chan os.Signal // asks for that
+	heir    *heir            // what an older process gives this one; nil: nothing
 }
 
 // serve runs a configuration until ctx ends: listeners, background work,
@@ -93,12 +141,15 @@ func serve(ctx context.Context, l launch) (err error) {
 	if len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
 	}
-	ln, err := listenFront(cfg.Server)
+	if err := l.heir.await(cfg); err != nil {
+		return err
+	}
+	in, ln, err := listenFront(cfg.Server, l.heir)
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
-	adminLn, err := net.Listen("tcp", string(cfg.Server.AdminListen))
+	adminLn, err := l.heir.inlet(adminInlet, string(cfg.Server.AdminListen), func() (net.Listener, error) { return net.Listen("tcp", string(cfg.Server.AdminListen)) })
 	if err != nil {
 		return fmt.Errorf("listen for administrators: %w — stop what has the address, or change server.admin_listen", err)
 	}
@@ -109,11 +160,15 @@ func serve(ctx context.Context, l launch) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.store.Close()) }()
+	if l.heir != nil {
+		p.runner = p.newRunner(false) // the older process ends what its last requests wait for
+	}
 	first, err := p.newSite(ctx, cfg, rules)
 	if err != nil {
 		return err
 	}
-	sock, err := listenSocket(cfg)
+	// The store is locked by now, so a socket that is there is a dead one.
+	sock, err := l.heir.inlet(localInlet, socketPath(cfg), func() (net.Listener, error) { return listenUser(socketPath(cfg)) })
 	if err != nil {
 		return err
 	}
@@ -121,20 +176,37 @@ func serve(ctx context.Context, l launch) (err error) {
 
 	// What works in the background outlives the requests under way.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &server{p: p, load: l.load, log: log, ctx: background}
+	s := &server{
+		p: p, load: l.load, log: log, ctx: background, program: l.program, heir: l.heir, predecessor: l.heir.gone(), upgrades: make(chan chan<- upgraded),
+		inlets: map[string]*inlet{frontInlet: in, adminInlet: adminLn, localInlet: sock},
+	}
 	s.place(first)
 	p.config.note(true)
-	s.wg.Go(func() { p.run(background) })
-	defer func() { stop(); s.wg.Wait() }()
+	s.wg.Go(func() { p.recorder.run(background) })
+	s.startWork()
+	defer func() { s.stopWork(); stop(); s.wg.Wait() }()
+	if l.heir != nil {
+		lent, err := l.heir.inlet(lentInlet, "", nil)
+		if err != nil {
+			return err
+		}
+		s.inlets[lentInlet] = lent
+		s.wg.Go(func() { lentstore.Serve(background, lent, p.store) })
+	}
 
-	front := gateway.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }), int(cfg.Limits.HeaderSize), log)
+	front := gateway.Server(parting(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }), &s.leaving), int(cfg.Limits.HeaderSize), log)
+	var open connections
+	front.ConnState = open.state
 	admin := &http.Server{Handler: operations(p), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
-	local := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { newAPI(p, p.site.Load()).ServeHTTP(w, r) }), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
+	tools := http.NewServeMux()
+	tools.HandleFunc("POST /v1/upgrade", s.askUpgrade)
+	tools.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { newAPI(p, p.site.Load()).ServeHTTP(w, r) })
+	local := &http.Server{Handler: tools, ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
 
 	failed := make(chan error, 3)
-	start := func(srv *http.Server, ln net.Listener) {
+	start := func(serve func() error) {
 		s.wg.Go(func() {
-			if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(); !errors.Is(err, http.ErrServerClosed) && !s.leaving.Load() {
 				failed <- err
 			}
 		})
@@ -143,35 +215,48 @@ func serve(ctx context.Context, l launch) (err error) {
 		return err
 	}
 	if front.TLSConfig != nil {
-		s.wg.Go(func() {
-			if err := front.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
-				failed <- err
-			}
-		})
+		start(func() error { return front.ServeTLS(ln, "", "") })
 	} else {
-		start(front, ln)
+		start(func() error { return front.Serve(ln) })
 	}
-	start(admin, adminLn)
-	start(local, sock)
+	start(func() error { return admin.Serve(adminLn) })
+	start(func() error { return local.Serve(sock) })
 	notify("READY=1")
+	l.heir.say("serving")
 	log.Info("ready", "listen", ln.Addr().String(), "public_url", cfg.Server.PublicURL.String())
 	if l.ready != nil {
 		l.ready(p)
 	}
 
-	for {
+	var next *successor
+	for next == nil && err == nil {
 		select {
 		case <-l.hup:
 			s.reload()
+			continue
+		case <-l.upgrade:
+			next, err = s.replace(ctx, make(chan upgraded, 1))
+			continue
+		case asked := <-s.upgrades:
+			next, err = s.replace(ctx, asked)
 			continue
 		case err = <-failed:
 		case <-ctx.Done():
 		}
 		break
 	}
-	p.draining.Store(true)
-	notify("STOPPING=1")
-	log.Info("draining", "at_most", drainTime.String())
+	if next != nil {
+		go func() { // whoever asked for the upgrade gets their answer
+			drain, cancel := context.WithTimeout(background, drainTime)
+			defer cancel()
+			_ = errors.Join(admin.Shutdown(drain), local.Shutdown(drain))
+		}()
+		s.leave(ctx, next, &open)
+	} else {
+		p.draining.Store(true)
+		notify("STOPPING=1")
+		log.Info("draining", "at_most", drainTime.String())
+	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	if derr := front.Shutdown(drain); derr != nil {
@@ -230,10 +315,9 @@ func socketPath(cfg *configs.Config) string {
 	return filepath.Join(filepath.Dir(cfg.Store.Bolt()), "admin.sock")
 }
 
-// listenSocket listens for the other verbs, for this user alone. The store is
-// locked by now, so a socket that is there is a dead one.
-func listenSocket(cfg *configs.Config) (net.Listener, error) {
-	path := socketPath(cfg)
+// listenUser listens on a Unix socket for this user alone, in place of one that is
+// there.
+func listenUser(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func configFlag(cmd *cobra.Command) *string {
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run the gateway", Args: args(cobra.NoArgs),
-		Long: "Runs the gateway until SIGTERM or Ctrl-C, which let requests under way finish.\nSIGHUP, or a changed file, makes it read the configuration again; a bad one changes nothing.",
+		Long: "Runs the gateway until SIGTERM or Ctrl-C, which let requests under way finish.\nSIGHUP, or a changed file, makes it read the configuration again; a bad one changes nothing.\nSIGUSR2 does as `gatehouse upgrade` does.",
 	}
 	file := configFlag(cmd)
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "log more")
@@ -34,6 +34,14 @@ func runCommand() *cobra.Command {
 		level := slog.LevelInfo
 		if *verbose {
 			level = slog.LevelDebug
+		}
+		from, err := inherit()
+		if err != nil {
+			return err
+		}
+		program, err := thisProgram()
+		if err != nil {
+			return err
 		}
 		load := func() (*configs.Config, []configs.Mistake) { return loadAll(*file) }
 		cfg, mistakes := load()
@@ -49,7 +57,12 @@ func runCommand() *cobra.Command {
 		signal.Notify(hup, syscall.SIGHUP)
 		defer signal.Stop(hup)
 		go watchFile(cmd.Context(), *file, hup)
-		return serve(cmd.Context(), launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now})
+		usr2 := make(chan os.Signal, 1)
+		if len(upgradeSignals) > 0 { // none would mean all
+			signal.Notify(usr2, upgradeSignals...)
+			defer signal.Stop(usr2)
+		}
+		return serve(cmd.Context(), launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now, program: program, upgrade: usr2, heir: from})
 	}
 	return cmd
 }

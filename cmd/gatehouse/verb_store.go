@@ -29,13 +29,13 @@ func (a *api) storeRoutes() {
 	// A copy as of one moment, checked before its first byte is sent.
 	a.raw("GET /v1/store/backup", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
-		if err := a.p.bolt.Backup(r.Context(), w); err != nil {
+		if err := a.p.bolt.Load().Backup(r.Context(), w); err != nil {
 			a.p.log.ErrorContext(r.Context(), "backup", "error", err)
 			panic(http.ErrAbortHandler) // half a copy must not look whole
 		}
 	})
 	a.route("GET /v1/store/check", func(r *http.Request) (any, error) {
-		if err := a.p.bolt.Backup(r.Context(), io.Discard); err != nil {
+		if err := a.p.bolt.Load().Backup(r.Context(), io.Discard); err != nil {
 			return nil, err
 		}
 		return map[string]bool{"ok": true}, audit.Verify(r.Context(), a.p.store)

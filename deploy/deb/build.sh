@@ -35,7 +35,9 @@ if [ "$1" = configure ]; then
 	chmod 750 /etc/gatehouse
 	if [ -d /run/systemd/system ]; then
 		systemctl daemon-reload || true
-		systemctl try-restart gatehouse.service || true
+		if systemctl --quiet is-active gatehouse.service; then
+			/usr/bin/gatehouse upgrade -c /etc/gatehouse/gatehouse.yaml || systemctl try-restart gatehouse.service || true
+		fi
 	fi
 fi
 POSTINST

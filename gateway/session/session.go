@@ -559,6 +559,9 @@ func (s *Store) Count(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
+// Flush writes the last use of sessions now, as Run does from time to time.
+func (s *Store) Flush(ctx context.Context) { s.writeSeen(ctx) }
+
 // writeSeen stores the last use of sessions that were used, and lets go of uses
 // that say no more than the rows do.
 func (s *Store) writeSeen(ctx context.Context) {
