@@ -229,12 +229,23 @@ func (v *visit) deny(d authz.Decision) {
 	if v.session != nil {
 		page.Who = web.Who{Name: v.name(), Provider: v.providerTitle()}
 		page.SwitchURL, page.LogoutURL = v.switchURL(here), v.g.c.Public.String()+"/.gatehouse/logout"
+		if v.g.c.Asking != nil {
+			asking := v.g.c.Asking(v.r.Context(), *v.who.subject, s.ID, d, here)
+			page.AskURL, page.Waiting = asking.URL, asking.Waiting
+		}
+		if page.Waiting != nil && v.r.Method == http.MethodGet {
+			page.RefreshSeconds = lookAgain
+		}
 	}
 	if d.Outcome == authz.StepUp {
 		page.StepUpURL = v.g.loginURL(here, "")
 	}
 	v.answer(status(d.Code), d.Code, page)
 }
+
+// lookAgain is after how many seconds a denial that somebody decides about is
+// looked at again by itself.
+const lookAgain = 20
 
 // unmet says what each rule wants, in its own words, once.
 func unmet(d authz.Decision, fallback string) (list []web.Unmet) {

@@ -77,6 +77,10 @@ type Config struct {
 	Contact    string // whom to ask where a service names nobody
 	ContactURL string
 
+	// Asking says what somebody to whom a service was denied can do about it; back
+	// is the page that they wanted. nil: nothing.
+	Asking func(ctx context.Context, s authz.Subject, service string, d authz.Decision, back string) Asking
+
 	// Own serves programs on the gateway's own host, which prove themselves
 	// without cookies: by the beginning of their path below /.gatehouse/,
 	// "scim/v2/". Aliases are other paths of that host for such a beginning:
@@ -107,6 +111,13 @@ type Service struct {
 	// ProvisionedWithin is how long a first request is held while one of them has
 	// no account yet; 0: not at all.
 	ProvisionedWithin time.Duration
+}
+
+// Asking is what somebody can do to whom a service was denied. The zero Asking is
+// nothing.
+type Asking struct {
+	URL     string       // where they ask for what is missing
+	Waiting *web.Waiting // what they have asked for already
 }
 
 // A Provider is an identity provider with what follows a sign-in there.

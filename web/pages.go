@@ -67,6 +67,10 @@ type Denied struct {
 	// Contact is a mail address or a name; with ContactURL it is a link there.
 	Contact, ContactURL                     string
 	StepUpURL, AskURL, SwitchURL, LogoutURL string
+	// Waiting is what they have asked for already. While RefreshSeconds is
+	// positive the browser looks again by itself.
+	Waiting        *Waiting
+	RefreshSeconds int
 }
 
 // Unmet is a requirement that the person does not meet.
@@ -148,14 +152,18 @@ type Portal struct {
 	Services []Tile
 
 	MeURL, AdminURL, LogoutURL string
+	RequestsURL, DecideURL     string
+	Deciding                   int // requests that wait for the person to decide
 }
 
 // A Tile is one service of the portal.
 type Tile struct {
 	Title, Description, LogoURL, URL string
-	// Allowed tiles are links; the others say Why not, and offer AskURL.
+	// Allowed tiles are links; the others say Why not, and offer AskURL, or show
+	// what was asked for.
 	Allowed     bool
 	Why, AskURL string
+	Waiting     *Waiting
 }
 
 // PostForm sends Fields to Action, by itself if scripts run and by a button
@@ -198,7 +206,7 @@ type Confirm struct {
 }
 
 func (p Chooser) view() view          { return view{template: "chooser"} }
-func (p Denied) view() view           { return view{template: "denied"} }
+func (p Denied) view() view           { return view{template: "denied", refresh: p.RefreshSeconds} }
 func (p MissingAttribute) view() view { return view{template: "missing"} }
 func (p Preparing) view() view {
 	return view{template: "preparing", refresh: p.RefreshSeconds, next: p.RetryURL}

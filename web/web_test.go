@@ -459,6 +459,8 @@ func TestHeadersOfEveryPage(t *testing.T) {
 			want.Set("Referrer-Policy", "same-origin")
 		case "preparing":
 			want.Set("Refresh", "2; url=/.gatehouse/login?flow=1")
+		case "denied-waiting":
+			want.Set("Refresh", "20")
 		case "go-on":
 			want.Set("Refresh", "0; url=https://idp.uni.example/logout")
 		}

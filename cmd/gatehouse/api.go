@@ -71,6 +71,7 @@ func routesOf(p *process, s *site, people bool) *api {
 	a.targetRoutes()
 	a.storeRoutes()
 	a.accessRoutes()
+	a.askRoutes()
 	a.route("GET /v1/imports", a.imports, "auditors")
 	a.route("POST /v1/imports", a.importFile)
 	a.route("GET /v1/import", a.oneImport, "auditors")

@@ -12,10 +12,19 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // freshSignIn is how long ago somebody may have signed in who changes something.
 const freshSignIn = 10 * time.Minute
+
+// What a route can have in place of duties. Both are for whoever is signed in.
+const (
+	// everyone: what the function behind it does depends on who asks.
+	everyone = "everyone"
+	// self: it is about the person alone, who need not have signed in just now.
+	self = "self"
+)
 
 // may refuses whom a route is not for. The zero Subject is nobody and may nothing.
 func (a *api) may(r *http.Request, duties []string) error {
@@ -23,7 +32,13 @@ func (a *api) may(r *http.Request, duties []string) error {
 		return nil
 	}
 	s := authz.SubjectFrom(r.Context())
-	if !a.s.has(s, duties...) {
+	mine := slices.Contains(duties, self)
+	switch {
+	case (mine || slices.Contains(duties, everyone)) && s.ID != "" && s.Active:
+		if mine {
+			return nil
+		}
+	case !a.s.has(s, duties...):
 		return &access.Refusal{Code: authz.ReasonNoRule, Text: "this is not among your duties"}
 	}
 	if safe := r.Method == http.MethodGet || r.Method == http.MethodHead; !safe && a.p.now().Sub(s.AuthTime) > freshSignIn {
@@ -51,17 +66,10 @@ func (a *api) actor(r *http.Request) string {
 
 func (a *api) accessRoutes() {
 	a.route("GET /v1/requests", a.requests, "approvers", "helpdesk", "auditors")
-	a.route("POST /v1/request/{answer}", a.decideRequest, "approvers")
+	a.route("POST /v1/request/{answer}", a.decideRequest, everyone) // who decides depends on the role
 	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors")
 	a.route("POST /v1/grant", a.grant)
 	a.route("DELETE /v1/grant", a.revoke)
-}
-
-// requestView is a request with names in place of IDs.
-type requestView struct {
-	access.Request
-	UserName string `json:"user_name"`
-	Decider  string `json:"decider,omitempty"` // who decided, by name
 }
 
 // nameOf is a user's name, or their ID if they are gone.
@@ -72,12 +80,23 @@ func (s *site) nameOf(ctx context.Context, id string) string {
 	return id
 }
 
-func (a *api) viewRequest(ctx context.Context, r access.Request) requestView {
-	v := requestView{Request: r, UserName: a.s.nameOf(ctx, r.UserID)}
+func (a *api) viewRequest(ctx context.Context, r access.Request) webapi.Request {
+	v := webapi.Request{Request: r, UserName: a.s.nameOf(ctx, r.UserID), RoleTitle: a.s.roleTitle(r.Role)}
+	if r.Service != "" {
+		v.ServiceTitle = a.s.serviceTitle(r.Service)
+	}
 	if r.By != "" {
 		v.Decider = a.s.nameOf(ctx, r.By)
 	}
 	return v
+}
+
+func (a *api) viewRequests(ctx context.Context, found []access.Request) []webapi.Request {
+	list := []webapi.Request{}
+	for _, q := range found {
+		list = append(list, a.viewRequest(ctx, q))
+	}
+	return list
 }
 
 // requests lists those in a state: pending where none is named, "all" for any.
@@ -87,11 +106,7 @@ func (a *api) requests(r *http.Request) (any, error) {
 		state = ""
 	}
 	found, err := a.s.access.All(r.Context(), state, r.FormValue("after"), limitOf(r))
-	list := []requestView{}
-	for _, q := range found {
-		list = append(list, a.viewRequest(r.Context(), q))
-	}
-	return list, err
+	return a.viewRequests(r.Context(), found), err
 }
 
 func (a *api) decideRequest(r *http.Request) (any, error) {

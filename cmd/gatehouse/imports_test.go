@@ -28,7 +28,7 @@ var floors = map[string]int{
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
-	"gateway/lean": 0, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4,
+	"gateway/lean": 0, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
 	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
@@ -50,6 +50,9 @@ var allowed = []struct{ from, to, why string }{
 	{"authz", "authz/expr", "authz compiles the conditions of its rules"},
 	{"provisioning/scim/v1", "provisioning/scim", "SCIM 1.1 is told in the words of 2.0, to the server and to the client"},
 	{"web/admin", "web/api", "its pages show what the API answers"},
+	{"web/portal", "web/api", "its pages show what the API answers"},
+	{"web/portal", "web/desk", "what pages at which somebody works have in common"},
+	{"web/desk", "web/api", "it says what the API refused"},
 	{"provisioning/client", "provisioning", "a client is a source, and its names are those of the directory"},
 }
 

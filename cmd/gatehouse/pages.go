@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/web"
 	webadmin "github.com/gatehouse-sso/gatehouse/web/admin"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
+	"github.com/gatehouse-sso/gatehouse/web/desk"
+	"github.com/gatehouse-sso/gatehouse/web/portal"
 )
 
 // Pages of ours for people who are signed in are services that live in this
@@ -20,6 +25,7 @@ const (
 	adminID  = "gatehouse:admin"
 	apiID    = "gatehouse:api"
 	freshID  = "gatehouse:fresh"
+	askID    = "gatehouse:requests"
 )
 
 // freshPath leads through a fresh sign-in to the address in its query.
@@ -27,7 +33,7 @@ const freshPath = "/.gatehouse/fresh"
 
 // ownRules are the access rules of pages of ours.
 func ownRules() (list []authz.ServiceRules) {
-	for _, id := range []string{portalID, adminID, apiID, freshID} {
+	for _, id := range []string{portalID, adminID, apiID, freshID, askID} {
 		m := &authz.Match{SignedIn: true}
 		if id == freshID {
 			m.MaxAge = freshSignIn
@@ -39,21 +45,38 @@ func ownRules() (list []authz.ServiceRules) {
 	return list
 }
 
-// ownPages are those on the gateway's own host.
-func (s *site) ownPages(p *process, pages *web.Pages) []gateway.Service {
+// ownPages are those on the gateway's own host. The portal's front page is at /
+// unless the site has one of its own.
+func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []gateway.Service {
 	table := routesOf(p, s, true)
+	common := desk.Desk{
+		API: webapi.Client{Handler: table}, Pages: pages, HomeURL: "/",
+		Provider: func(id string) string { return providerTitle(s.cfg, id) },
+		FreshURL: func(back string) string { return freshPath + "?" + url.Values{"return": {back}}.Encode() },
+	}
+	mine := portal.New(portal.Config{
+		Desk: common, Services: tiles, Decide: s.rules.policy.Decide, LogoutURL: "/.gatehouse/logout", AdminURL: s.adminURL, Now: p.now,
+		Asking: func(ctx context.Context, sub authz.Subject, service string, d authz.Decision, back string) (string, *web.Waiting) {
+			asking := s.asking(ctx, sub, service, d, back)
+			return asking.URL, asking.Waiting
+		},
+	})
 	own := func(id, title, path string, h http.Handler) gateway.Service {
 		return gateway.Service{ID: id, Title: title, Host: s.cfg.Server.PublicURL.Hostname(), Path: path, Handler: h}
 	}
-	return []gateway.Service{
+	list := []gateway.Service{
 		own(apiID, "API", "/.gatehouse/api", http.StripPrefix("/.gatehouse/api", http.MaxBytesHandler(table, maxAPI))),
 		own(freshID, "Sign-in", freshPath, http.HandlerFunc(goBack)),
 		own(adminID, "Administration", webadmin.Path, webadmin.New(webadmin.Config{
-			API: webapi.Client{Handler: table}, Pages: pages, Has: s.has,
-			Provider: func(id string) string { return providerTitle(s.cfg, id) },
-			FreshURL: func(back string) string { return freshPath + "?" + url.Values{"return": {back}}.Encode() },
+			API: common.API, Pages: pages, Has: s.has, Provider: common.Provider, FreshURL: common.FreshURL,
 		})),
+		own(askID, "Requests", portal.RequestsPath, mine),
 	}
+	home := s.cfg.Server.PublicURL.Hostname()
+	if !slices.ContainsFunc(s.cfg.Services, func(c configs.Service) bool { return c.Host == home && (c.Path == "/" || c.Path == "") }) {
+		list = append(list, own(portalID, "Portal", "/", mine))
+	}
+	return list
 }
 
 // adminURL is where somebody administers; nowhere for who has no duties.

@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -351,8 +350,8 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
 		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
-		Multi: func(attr string) bool { return multi[attr] },
-		Own:   map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
+		Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
+		Own: map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})
 	return s, err
 }
@@ -385,7 +384,7 @@ func (s *site) endSessions(ctx context.Context, userID string) error {
 	return err
 }
 
-// services are those of the configuration, and the portal on the gateway's own
+// services are those of the configuration, and pages of ours on the gateway's own
 // host.
 func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
 	public := s.cfg.Server.PublicURL
@@ -406,17 +405,7 @@ func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
 		}
 		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, URL: at.String(), Path: c.Path})
 	}
-	home, own := public.Hostname(), s.ownPages(p, pages)
-	if slices.ContainsFunc(list, func(g gateway.Service) bool { return g.Host == home && (g.Path == "/" || g.Path == "") }) {
-		return append(list, own...) // the site has a front page of its own
-	}
-	return append(append(list, own...), gateway.Service{
-		ID: portalID, Title: "Portal", Host: home, Path: "/",
-		Handler: portal.New(portal.Config{
-			Services: tiles, Decide: s.rules.policy.Decide, Pages: pages, LogoutURL: "/.gatehouse/logout", AdminURL: s.adminURL,
-			Provider: func(id string) string { return providerTitle(s.cfg, id) },
-		}),
-	})
+	return append(list, s.ownPages(p, pages, tiles)...)
 }
 
 func providerTitle(cfg *configs.Config, id string) string {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 func rolesCommand() *cobra.Command {
@@ -46,7 +48,7 @@ func requestsCommand() *cobra.Command {
 	list := pageFlags(adminVerb("list", "List requests for roles", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
 			return "GET", "requests", page(cmd, url.Values{"state": {state}})
-		}, func(w io.Writer, list []requestView) {
+		}, func(w io.Writer, list []webapi.Request) {
 			fmt.Fprintln(w, "ID\tNAME\tROLE\tUNTIL\tSTATE\tREASON")
 			for _, r := range list {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%q\n", r.ID, r.UserName, r.Role, endText(r.Until), r.State, r.Reason)
@@ -57,17 +59,31 @@ func requestsCommand() *cobra.Command {
 		cmd := adminVerb(answer+" ID", short, cobra.ExactArgs(1),
 			func(_ *cobra.Command, a []string) (string, string, url.Values) {
 				return "POST", "request/" + answer, url.Values{"id": a, "until": {until}, "text": {text}}
-			}, func(w io.Writer, r requestView) {
-				fmt.Fprintf(w, "the request of %s for %s is %s", r.UserName, r.Role, r.State)
-				if !r.Granted.IsZero() {
-					fmt.Fprintf(w, " until %s", endText(r.Granted))
-				}
-				fmt.Fprintln(w)
-			})
+			}, showRequest)
 		cmd.Flags().StringVar(&text, "text", "", "what the person is told")
 		return cmd
 	}
 	approve := decide("approve", "Approve a request, or a part of the time with --until")
 	approve.Flags().StringVar(&until, "until", "", "a day, a time (RFC 3339), or how long (8h, 30d); empty: as asked for")
-	return group("requests", "Requests for roles: list, approve, deny", list, approve, decide("deny", "Deny a request"))
+	reason, service := "", ""
+	ask := adminVerb("make NAME ROLE", "Ask for a role in somebody's name, as after a telephone call", cobra.ExactArgs(2),
+		func(_ *cobra.Command, a []string) (string, string, url.Values) {
+			return "POST", "me/request", url.Values{"name": {a[0]}, "role": {a[1]}, "reason": {reason}, "until": {until}, "service": {service}}
+		}, showRequest)
+	ask.Flags().StringVar(&reason, "reason", "", "why they need it")
+	ask.Flags().StringVar(&service, "service", "", "the service that wants the role")
+	ask.Flags().StringVar(&until, "until", "", "a day, a time (RFC 3339), or how long (8h, 30d)")
+	withdraw := adminVerb("withdraw NAME ID", "Take back a request that somebody made", cobra.ExactArgs(2),
+		func(_ *cobra.Command, a []string) (string, string, url.Values) {
+			return "DELETE", "me/request", url.Values{"name": {a[0]}, "id": {a[1]}}
+		}, showRequest)
+	return group("requests", "Requests for roles: list, make, withdraw, approve, deny", list, ask, withdraw, approve, decide("deny", "Deny a request"))
+}
+
+func showRequest(w io.Writer, r webapi.Request) {
+	fmt.Fprintf(w, "the request %s of %s for %s is %s", r.ID, r.UserName, r.Role, r.State)
+	if !r.Granted.IsZero() {
+		fmt.Fprintf(w, " until %s", endText(r.Granted))
+	}
+	fmt.Fprintln(w)
 }

@@ -42,9 +42,34 @@ const Machine = "admin"
 type Role struct {
 	ID, Title string
 	Longest   time.Duration // of a grant; 0: no bound
-	// Approves reports whether somebody, with their roles, decides about it. nil:
-	// nobody does, and it can not be asked for.
+	// Approves reports whether somebody, with their roles, decides about it.
 	Approves func(authz.Subject) bool
+	// Owners are who decide about it besides, where it was asked for because a
+	// service, by ID, wanted it. Without Approves and Owners nobody decides, and it
+	// can not be asked for.
+	Owners map[string]func(authz.Subject) bool
+}
+
+// Askable reports whether it can be asked for, because of a service or of none.
+func (r Role) Askable(service string) bool { return r.Approves != nil || r.Owners[service] != nil }
+
+// decides reports whether somebody decides about it, asked for because of a service.
+func (r Role) decides(s authz.Subject, service string) bool {
+	owns := r.Owners[service]
+	return r.Approves != nil && r.Approves(s) || owns != nil && owns(s)
+}
+
+// mayDecide reports whether somebody might decide about it, asked for somehow.
+func (r Role) mayDecide(s authz.Subject) bool {
+	if r.decides(s, "") {
+		return true
+	}
+	for service := range r.Owners {
+		if r.decides(s, service) {
+			return true
+		}
+	}
+	return false
 }
 
 // Limits on asking.
@@ -203,7 +228,7 @@ func (a *Access) Ask(ctx context.Context, r Request) (Request, error) {
 	r = Request{ID: newID(now), UserID: r.UserID, Role: r.Role, Service: r.Service, URL: r.URL, Reason: words(r.Reason), Until: stored(r.Until), Made: now, State: Pending}
 	role, ok := a.Role(r.Role)
 	switch {
-	case !ok || role.Approves == nil:
+	case !ok || !role.Askable(r.Service):
 		return Request{}, refuse(ReasonRole, "the role %q can not be asked for", r.Role)
 	case r.Reason == "":
 		return Request{}, refuse(ReasonWhy, "say why you need it")
@@ -272,6 +297,14 @@ func ending(t time.Time) string {
 
 // pending: it can still be decided.
 func (r Request) pending(now time.Time) bool { return r.State == Pending && now.Before(r.Until) }
+
+// Latest is the last end that it can have; zero: there is none.
+func (r Role) Latest(now time.Time) time.Time {
+	if r.Longest == 0 {
+		return time.Time{}
+	}
+	return now.Add(r.Longest)
+}
 
 // end refuses an end that the role does not allow.
 func (r Role) end(until, now time.Time) error {
@@ -375,7 +408,7 @@ func (a *Access) mayDecide(tx store.Tx, by string, r Request) error {
 		if err != nil {
 			return err
 		}
-		if role, known := a.Role(r.Role); known && role.Approves != nil && role.Approves(a.c.Resolve(s)) {
+		if role, known := a.Role(r.Role); known && role.decides(a.c.Resolve(s), r.Service) {
 			return nil
 		}
 	}
@@ -602,7 +635,7 @@ func (a *Access) Open(ctx context.Context, s authz.Subject, after string, limit 
 	err = a.c.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
 		for _, role := range a.c.Roles {
-			if role.Approves == nil || !role.Approves(s) {
+			if !role.mayDecide(s) {
 				continue
 			}
 			n := 0
@@ -610,7 +643,7 @@ func (a *Access) Open(ctx context.Context, s authz.Subject, after string, limit 
 				if err != nil {
 					return err
 				}
-				if r.pending(a.now()) && r.UserID != s.ID {
+				if r.pending(a.now()) && r.UserID != s.ID && role.decides(s, r.Service) {
 					list = append(list, r)
 					n++
 				}
@@ -628,7 +661,7 @@ func (a *Access) Open(ctx context.Context, s authz.Subject, after string, limit 
 // Decides reports whether s decides about any role.
 func (a *Access) Decides(s authz.Subject) bool {
 	s = a.c.Resolve(s)
-	return slices.ContainsFunc(a.c.Roles, func(r Role) bool { return r.Approves != nil && r.Approves(s) })
+	return slices.ContainsFunc(a.c.Roles, func(r Role) bool { return r.mayDecide(s) })
 }
 
 // Of are the requests of one user, the latest first, at most limit.

@@ -1,18 +1,22 @@
-// Package portal is the page that a signed-in person starts from: the services
-// that they may open, and the others, greyed, with what they lack.
+// Package portal is what a signed-in person has of the gateway: the services that
+// they may open, and the others, greyed, with what they lack; what they asked for,
+// and what waits for them to decide.
 //
 // To the gateway it is one more service, that happens to live in this process:
 // it finds the person in the request's context. What it shows as open is what
-// the policy says, asked for each service's own front page.
+// the policy says, asked for each service's own front page. Everything else it
+// asks the API, in the person's name.
 package portal
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/web/desk"
 )
 
 // A Service as the portal shows it.
@@ -24,33 +28,41 @@ type Service struct {
 
 // Config of the portal.
 type Config struct {
+	desk.Desk
 	Services []Service // in the order they are shown
 	Decide   func(authz.Request) authz.Decision
-	Pages    *web.Pages
-	// Provider is the title of an identity provider.
-	Provider  func(id string) string
+	// Asking is where somebody asks for a service that was denied, or what they
+	// asked for already. nil: they can not.
+	Asking    func(ctx context.Context, s authz.Subject, service string, d authz.Decision, back string) (askURL string, waiting *web.Waiting)
 	LogoutURL string
 	// AdminURL is where somebody administers; empty: they do not.
 	AdminURL func(authz.Subject) string
 	Now      func() time.Time
 }
 
-// New makes the portal.
+// maxForm bounds what a form may hold, in bytes.
+const maxForm = 64 << 10
+
+// New makes the portal: its front page at /, the others below /.gatehouse/.
 func New(c Config) http.Handler {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", c.page)
+	c.requestRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.Pages.Render(w, r, http.StatusNotFound, web.Failed{Code: "path.unknown", HomeURL: "/", At: c.Now()})
 	})
-	return mux
+	return http.MaxBytesHandler(mux, maxForm)
 }
 
 func (c Config) page(w http.ResponseWriter, r *http.Request) {
 	s := authz.SubjectFrom(r.Context())
-	page := web.Portal{Who: web.Who{Name: s.DisplayName(), Provider: c.Provider(s.Provider)}, LogoutURL: c.LogoutURL, AdminURL: c.AdminURL(s)}
+	page := web.Portal{Who: c.Who(r), LogoutURL: c.LogoutURL, AdminURL: c.AdminURL(s), RequestsURL: RequestsPath}
+	if waiting := c.waiting(r); waiting.Decides {
+		page.DecideURL, page.Deciding = RequestsPath+"/open", waiting.Count
+	}
 	from, _ := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
 	for _, sv := range c.Services {
 		d := c.Decide(authz.Request{Subject: s, Service: sv.ID, Method: http.MethodGet, Path: sv.Path, From: from, Now: c.Now()})
@@ -59,6 +71,9 @@ func (c Config) page(w http.ResponseWriter, r *http.Request) {
 		t.Allowed = d.Outcome == authz.Allow || d.Outcome == authz.StepUp
 		if !t.Allowed {
 			t.Why = why(d)
+			if c.Asking != nil {
+				t.AskURL, t.Waiting = c.Asking(r.Context(), s, sv.ID, d, sv.URL)
+			}
 		}
 		page.Services = append(page.Services, t)
 	}
