@@ -134,6 +134,10 @@ func (d *Directory) order(u *User) {
 		for i := range claims {
 			claims[i].Multi = d.multi[attr]
 		}
+		if len(claims) == 1 {
+			u.Attributes[attr] = claims
+			continue
+		}
 		slices.SortStableFunc(claims, func(a, b Claim) int {
 			return cmp.Or(cmp.Compare(d.rank(a.Source), d.rank(b.Source)), cmp.Compare(a.Source, b.Source))
 		})

@@ -146,6 +146,7 @@ type onceRow struct {
 var (
 	users = &store.Table[userRow]{
 		Name:   "user",
+		Read:   readUser,
 		Key:    func(r userRow) string { return r.ID },
 		Unique: map[string]func(userRow) []string{"name": func(r userRow) []string { return named(r.Store, r.UserName) }},
 		Index: map[string]func(userRow) []string{

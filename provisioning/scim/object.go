@@ -2,10 +2,7 @@ package scim
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
-	"errors"
-	"io"
 	"iter"
 	"slices"
 	"strconv"
@@ -226,124 +223,6 @@ func Fold(s string) string {
 		}
 	}
 	return lowerName(s)
-}
-
-// Limits of a message.
-type Limits struct {
-	Bytes  int // of the message; 0: MaxBody
-	Values int // of one array; 0: MaxValues
-}
-
-// Decode reads one JSON object and refuses what could be understood in two
-// ways: a name given twice, also in another case, text after the object,
-// invalid UTF-8. It refuses more than MaxBody bytes and MaxDepth levels.
-func Decode(data []byte) (*Object, error) { return Limits{}.Decode(data) }
-
-// Decode is the function Decode with limits of its own.
-func (l Limits) Decode(data []byte) (*Object, error) {
-	l = Limits{cmp.Or(l.Bytes, MaxBody), cmp.Or(l.Values, MaxValues)}
-	if len(data) > l.Bytes {
-		return nil, Errorf(413, "", "the message is larger than %d bytes", l.Bytes)
-	}
-	if !utf8.Valid(data) {
-		return nil, bad(InvalidSyntax, "the message is not valid UTF-8")
-	}
-	d := decoder{json.NewDecoder(bytes.NewReader(data)), l}
-	d.UseNumber()
-	v, err := d.value(1)
-	if err != nil {
-		return nil, err
-	}
-	o, ok := v.(*Object)
-	if !ok {
-		return nil, bad(InvalidSyntax, "the message must be a JSON object")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, bad(InvalidSyntax, "there is text after the JSON object")
-	}
-	return o, nil
-}
-
-type decoder struct {
-	*json.Decoder
-	limits Limits
-}
-
-func (d decoder) value(depth int) (any, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, d.syntax(err)
-	}
-	switch t {
-	case json.Delim('{'):
-		return d.object(depth)
-	case json.Delim('['):
-		return d.array(depth)
-	}
-	return t, nil
-}
-
-func (d decoder) object(depth int) (any, error) {
-	if depth > MaxDepth {
-		return nil, bad(InvalidSyntax, "the message is nested deeper than %d levels", MaxDepth)
-	}
-	o := new(Object)
-	seen := map[string]bool{}
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return nil, d.syntax(err)
-		}
-		name := t.(string) // the tokenizer yields nothing else here
-		if key := lowerName(name); seen[key] {
-			return nil, bad(InvalidSyntax, "the name %q is given twice in one object", clip(name))
-		} else {
-			seen[key] = true
-		}
-		v, err := d.value(depth + 1)
-		if err != nil {
-			return nil, err
-		}
-		if unassigned(v) {
-			v = nil
-		}
-		o.members = append(o.members, member{name, v})
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, d.syntax(err)
-	}
-	return o, nil
-}
-
-func (d decoder) array(depth int) (any, error) {
-	if depth > MaxDepth {
-		return nil, bad(InvalidSyntax, "the message is nested deeper than %d levels", MaxDepth)
-	}
-	a := []any{}
-	for d.More() {
-		v, err := d.value(depth + 1)
-		if err != nil {
-			return nil, err
-		}
-		if v == nil {
-			continue
-		}
-		if len(a) == d.limits.Values {
-			return nil, Errorf(413, "", "an array has more than %d values", d.limits.Values)
-		}
-		a = append(a, v)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, d.syntax(err)
-	}
-	return a, nil
-}
-
-func (d decoder) syntax(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return bad(InvalidSyntax, "the JSON ends too early")
-	}
-	return bad(InvalidSyntax, "the message is not valid JSON at byte %d", d.InputOffset())
 }
 
 // clip keeps what a client sent short enough to be repeated to it.
