@@ -307,7 +307,7 @@ func (d *Directory) nest(tx store.Tx, parent, child string, by Source) error {
 		if _, err := getGroup(tx, parent); err != nil {
 			return false, err
 		}
-		above, err := d.above(tx, []string{parent})
+		above, err := (&ascent{tx: tx}).above([]string{parent})
 		if err != nil {
 			return false, err
 		}
@@ -402,28 +402,27 @@ type Membership struct {
 	Direct bool // not only through another group
 }
 
-// Memberships returns the groups that a user is in, by name.
-func (d *Directory) Memberships(ctx context.Context, userID string) (all []Membership, err error) {
-	err = d.Store.View(ctx, func(tx store.Tx) error {
-		all, err = d.memberships(tx, userID)
-		return err
-	})
+// Memberships are the groups that a user is in, by user store and name.
+func (d *Directory) Memberships(ctx context.Context, userID string) ([]Membership, error) {
+	all, err := d.MembershipsOf(ctx, []string{userID})
 	if err != nil {
-		return nil, fmt.Errorf("groups of user %s: %w", userID, err)
-	}
-	return all, nil
-}
-
-func (d *Directory) memberships(tx store.Tx, userID string) (all []Membership, err error) {
-	direct, err := directOf(tx, userID)
-	if err != nil || len(direct) == 0 {
 		return nil, err
 	}
-	gs, err := d.above(tx, direct)
-	for _, g := range gs {
-		all = append(all, Membership{g, slices.Contains(direct, g.ID)})
-	}
-	slices.SortFunc(all, func(a, b Membership) int { return strings.Compare(a.order(), b.order()) })
+	return all[0], nil
+}
+
+// MembershipsOf are the Memberships of several users, in their order and as of one moment.
+func (d *Directory) MembershipsOf(ctx context.Context, userIDs []string) (all [][]Membership, err error) {
+	err = d.Store.View(ctx, func(tx store.Tx) error {
+		all = make([][]Membership, len(userIDs))
+		a := ascent{tx: tx}
+		for i, id := range userIDs {
+			if all[i], err = a.memberships(id); err != nil {
+				return fmt.Errorf("groups of user %s: %w", id, err)
+			}
+		}
+		return nil
+	})
 	return all, err
 }
 
@@ -450,41 +449,12 @@ func (d *Directory) GroupTx(tx store.Tx, id string) (Group, bool, error) {
 }
 
 func (d *Directory) groupsOf(tx store.Tx, userID string) ([]Group, error) {
-	direct, err := directOf(tx, userID)
+	a := ascent{tx: tx}
+	direct, err := a.direct(userID)
 	if err != nil {
 		return nil, err
 	}
-	return d.above(tx, direct)
-}
-
-// above returns the groups with these IDs and all that they are inside of, each
-// once. A deleted group leads nowhere, although its edges may still be there.
-func (d *Directory) above(tx store.Tx, ids []string) ([]Group, error) {
-	var all []Group
-	seen := make(map[string]bool)
-	for todo := slices.Clone(ids); len(todo) > 0; {
-		id := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[id] {
-			continue
-		}
-		seen[id] = true
-		g, ok, err := groups.Get(tx, id)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		all = append(all, groupOf(g))
-		for n, err := range nests.Find(tx, "child", id, "", 0) {
-			if err != nil {
-				return nil, err
-			}
-			todo = append(todo, n.Parent)
-		}
-	}
-	return all, nil
+	return a.above(direct)
 }
 
 func getGroup(tx store.Tx, id string) (Group, error) {

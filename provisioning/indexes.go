@@ -241,16 +241,9 @@ func (d *Directory) Skip(ctx context.Context, userStore string, o Order, after P
 	if to = after; n <= 0 {
 		return to, 0, nil
 	}
-	err = d.Store.View(ctx, func(tx store.Tx) error {
-		to, skipped = after, 0
-		for e, err := range users.Entries(tx, string(o), from, end, after, n) {
-			if err != nil {
-				return err
-			}
-			to = e
-			skipped++
-		}
-		return nil
+	err = d.Store.View(ctx, func(tx store.Tx) (err error) {
+		to, skipped, err = users.Skip(tx, string(o), from, end, after, n)
+		return err
 	})
 	return to, skipped, err
 }
@@ -312,7 +305,7 @@ func (d *Directory) Peek(ctx context.Context, id string) (u *User, err error) {
 func (d *Directory) PeekInGroups(ctx context.Context, id string) (u *User, in []Membership, err error) {
 	err = d.Store.View(ctx, func(tx store.Tx) error {
 		if u, err = d.peekTx(tx, id); err == nil {
-			in, err = d.memberships(tx, id)
+			in, err = (&ascent{tx: tx}).memberships(id)
 		}
 		return err
 	})

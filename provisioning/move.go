@@ -230,37 +230,6 @@ func isIn(tx store.Tx, groupID, userID string) (bool, error) {
 	return in, err
 }
 
-// directOf are the IDs of groups that a user is directly in.
-func directOf(tx store.Tx, userID string) ([]string, error) {
-	var ids []string
-	for m, err := range members.Find(tx, "user", userID, "", 0) {
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, m.Group)
-	}
-	for s, err := range shifts.Find(tx, "user", userID, "", 0) {
-		if err != nil {
-			return nil, err
-		}
-		f, ok, err := flips.Get(tx, s.Group)
-		if err != nil {
-			return nil, err
-		}
-		if !ok || f.Change != s.Change {
-			continue
-		}
-		i := slices.Index(ids, s.Group)
-		switch {
-		case s.In && i < 0:
-			ids = append(ids, s.Group)
-		case !s.In && i >= 0:
-			ids = slices.Delete(ids, i, i+1)
-		}
-	}
-	return ids, nil
-}
-
 // inGroup yields the IDs of users directly in a group, those after a given one,
 // in order, at most limit (0: all).
 func inGroup(tx store.Tx, groupID, after string, limit int) iter.Seq2[string, error] {

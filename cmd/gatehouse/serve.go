@@ -136,6 +136,7 @@ type launch struct {
 // serve runs a configuration until ctx ends: listeners, background work,
 // reloads.
 func serve(ctx context.Context, l launch) (err error) {
+	defer spareHeap()()
 	cfg, log := l.cfg, l.log
 	rules, mistakes := compile(cfg)
 	if len(mistakes) > 0 {

@@ -306,30 +306,54 @@ type Entry struct{ Value, Key string }
 // to: no bound) that come after an entry, in order, at most limit (0: all). It
 // reads no rows: to count them, or to find the nth.
 func (t *Table[T]) Entries(tx Tx, index, from, to string, after Entry, limit int) iter.Seq2[Entry, error] {
-	all := Key(t.Name, "i", index)
-	begin, end := Key(t.Name, "i", index, from), End(all)
+	return func(yield func(Entry, error) bool) {
+		for p, err := range t.scan(tx, index, from, to, after, limit) {
+			var e Entry
+			if err == nil {
+				e, err = t.entryOf(index, p.Key)
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Skip passes over n entries as Entries would yield them. It returns the last, or
+// after if there is none, and how many there were.
+func (t *Table[T]) Skip(tx Tx, index, from, to string, after Entry, n int) (last Entry, skipped int, err error) {
+	var key []byte
+	for p, err := range t.scan(tx, index, from, to, after, n) {
+		if err != nil {
+			return Entry{}, 0, err
+		}
+		key = p.Key
+		skipped++
+	}
+	if key == nil {
+		return after, 0, nil
+	}
+	last, err = t.entryOf(index, key)
+	return last, skipped, err
+}
+
+func (t *Table[T]) scan(tx Tx, index, from, to string, after Entry, limit int) iter.Seq2[Pair, error] {
+	begin, end := Key(t.Name, "i", index, from), End(Key(t.Name, "i", index))
 	if after != (Entry{}) && after.Value >= from {
 		begin = next(Key(t.Name, "i", index, after.Value, after.Key))
 	}
 	if to != "" {
 		end = Key(t.Name, "i", index, to)
 	}
-	return func(yield func(Entry, error) bool) {
-		for p, err := range tx.Scan(begin, end, limit) {
-			if err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			parts, err := Parts(p.Key[len(all):])
-			if err != nil || len(parts) != 2 {
-				yield(Entry{}, fmt.Errorf("%w: index %s of %s holds a key that is no entry", ErrDamaged, index, t.Name))
-				return
-			}
-			if !yield(Entry{parts[0], parts[1]}, nil) {
-				return
-			}
-		}
+	return tx.Scan(begin, end, limit)
+}
+
+func (t *Table[T]) entryOf(index string, key []byte) (Entry, error) {
+	parts, err := Parts(key)
+	if err != nil || len(parts) != 5 {
+		return Entry{}, fmt.Errorf("%w: index %s of %s holds a key that is no entry", ErrDamaged, index, t.Name)
 	}
+	return Entry{parts[3], parts[4]}, nil
 }
 
 // reindexRows are looked at in one step of Reindex at most.

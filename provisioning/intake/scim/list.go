@@ -215,25 +215,25 @@ func order(c *client.Client, s rfc.Sort) (provisioning.Order, bool) {
 	return "", false
 }
 
-// walk makes a page of all users of the client, reading no others than those on
-// it, and their index where it is asked for by number.
-func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order, make func(context.Context, *provisioning.User) (*rfc.Resource, error)) (p rfc.Page, err error) {
-	counts := map[string]int{}
+// walk finds the users on a page of all those of the client, reading no others,
+// and their index where it is asked for by number. The page has no resources yet.
+func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order) (found []*provisioning.User, p rfc.Page, err error) {
 	for _, userStore := range c.UserStores {
-		if counts[userStore], err = s.Directory.Count(ctx, userStore); err != nil {
-			return rfc.Page{}, err
+		n, err := s.Directory.Count(ctx, userStore)
+		if err != nil {
+			return nil, rfc.Page{}, err
 		}
-		p.Total += counts[userStore]
+		p.Total += n
 	}
 	if q.Count == 0 || len(c.UserStores) == 0 {
-		return p, nil
+		return nil, p, nil
 	}
 	at := spot{Store: c.UserStores[0]}
 	skip := q.Start - 1
 	if q.After != "" {
 		skip = 0
 		if err := json.Unmarshal([]byte(q.After), &at); err != nil || !c.May(at.Store) {
-			return rfc.Page{}, rfc.Errorf(http.StatusBadRequest, rfc.InvalidCursor, "the cursor does not fit the query")
+			return nil, rfc.Page{}, rfc.Errorf(http.StatusBadRequest, rfc.InvalidCursor, "the cursor does not fit the query")
 		}
 	}
 	var last spot
@@ -245,30 +245,26 @@ func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provi
 		if skip > 0 {
 			var skipped int
 			if at.Place, skipped, err = s.Directory.Skip(ctx, userStore, by, at.Place, skip); err != nil {
-				return rfc.Page{}, err
+				return nil, rfc.Page{}, err
 			}
 			if skip -= skipped; skip > 0 {
 				continue
 			}
 		}
-		for u, err := range s.Directory.InOrder(ctx, userStore, by, at.Place, q.Count-len(p.Resources)+1) {
+		for u, err := range s.Directory.InOrder(ctx, userStore, by, at.Place, q.Count-len(found)+1) {
 			if err != nil {
-				return rfc.Page{}, err
+				return nil, rfc.Page{}, err
 			}
-			if len(p.Resources) == q.Count { // one more: there is another page
+			if len(found) == q.Count { // one more: there is another page
 				next, err := json.Marshal(last)
 				p.Next = string(next)
-				return p, err
+				return found, p, err
 			}
-			r, err := make(ctx, u)
-			if err != nil {
-				return rfc.Page{}, err
-			}
-			p.Resources = append(p.Resources, r)
+			found = append(found, u)
 			last = spot{i, userStore, by.Place(*u)}
 		}
 	}
-	return p, nil
+	return found, p, nil
 }
 
 // Earlier is as in [rfc.Ordered].

@@ -67,14 +67,33 @@ func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, e
 
 // whole is the resource with its groups, those that the client manages.
 func (s users) whole(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
-	if !grouped(client.From(ctx)) {
-		return s.bare(ctx, u)
-	}
-	in, err := s.Directory.Memberships(ctx, u.ID)
+	list, err := s.wholes(ctx, []*provisioning.User{u})
 	if err != nil {
 		return nil, err
 	}
-	return s.among(ctx, u, in)
+	return list[0], nil
+}
+
+// wholes are those of several users.
+func (s users) wholes(ctx context.Context, us []*provisioning.User) (list []*rfc.Resource, err error) {
+	in := make([][]provisioning.Membership, len(us))
+	if grouped(client.From(ctx)) {
+		ids := make([]string, len(us))
+		for i, u := range us {
+			ids[i] = u.ID
+		}
+		if in, err = s.Directory.MembershipsOf(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	for i, u := range us {
+		r, err := s.among(ctx, u, in[i])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
 }
 
 func (s users) among(ctx context.Context, u *provisioning.User, in []provisioning.Membership) (*rfc.Resource, error) {
@@ -124,7 +143,7 @@ func (s users) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, erro
 		return nil, answer(err, "")
 	}
 	s.settle(ctx, u.ID)
-	return s.whole(ctx, &u)
+	return s.bare(ctx, &u) // who has just come is in no group
 }
 
 // links are those that a user is created with.
@@ -300,5 +319,20 @@ func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	if !ok {
 		return rfc.Page{}, errors.ErrUnsupported
 	}
-	return s.walk(ctx, c, q, by, k.make)
+	found, p, err := s.walk(ctx, c, q, by)
+	if err != nil {
+		return rfc.Page{}, err
+	}
+	if q.WantsAttr("groups") {
+		p.Resources, err = s.wholes(ctx, found)
+		return p, err
+	}
+	for _, u := range found {
+		r, err := s.bare(ctx, u)
+		if err != nil {
+			return rfc.Page{}, err
+		}
+		p.Resources = append(p.Resources, r)
+	}
+	return p, nil
 }
