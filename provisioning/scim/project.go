@@ -54,20 +54,17 @@ func (p Projection) Wants(name string) bool {
 // Project copies from r what an answer has: never what is never returned,
 // always what is always returned, and of the rest what was asked for.
 func (rt *ResourceType) Project(r *Resource, p Projection) *Resource {
-	out := &Resource{}
+	var exts []member
 	for name, v := range r.All() {
 		if ext := rt.Extension(name); ext != nil {
 			sub, _ := v.(*Object)
-			key := lowerName(ext.ID)
+			key := p.key("", ext.ID)
 			if o := p.project(ext.Attributes, sub, key+":", p.only[key]); o.Len() > 0 && !p.except[key] {
-				out.members = append(out.members, member{ext.ID, o})
+				exts = append(exts, member{ext.ID, o})
 			}
 		}
 	}
-	exts := out.members
-	out.members = nil
-	attrs := rt.all
-	out.Object = *p.project(attrs, &r.Object, "", false)
+	out := &Resource{*p.project(rt.all, &r.Object, "", false)}
 	meta := out.index("meta")
 	if meta < 0 {
 		meta = len(out.members)
@@ -79,15 +76,15 @@ func (rt *ResourceType) Project(r *Resource, p Projection) *Resource {
 // project copies what is wanted of the attributes in o. prefix is what stands
 // before their names in a path; all: the whole was asked for.
 func (p Projection) project(attrs []*Attribute, o *Object, prefix string, all bool) *Object {
-	out := new(Object)
+	out := &Object{members: make([]member, 0, o.Len()+1)}
 	for name, v := range o.All() {
 		a := find(attrs, name)
 		if a == nil {
 			continue
 		}
-		key := prefix + lowerName(a.Name)
+		key := p.key(prefix, a.Name)
 		whole := all || p.only[key]
-		parts := p.only[key+"."]
+		parts := p.only != nil && p.only[key+"."]
 		switch {
 		case a.Returned == Never || a.Mutability == WriteOnly:
 			continue
@@ -100,7 +97,7 @@ func (p Projection) project(attrs []*Attribute, o *Object, prefix string, all bo
 			continue
 		}
 		if a.Type == Complex {
-			v = p.parts(a, v, key+".", whole || p.only == nil)
+			v = p.parts(a, v, key, whole || p.only == nil)
 		}
 		if !unassigned(v) {
 			out.members = append(out.members, member{a.Name, v})
@@ -109,13 +106,21 @@ func (p Projection) project(attrs []*Attribute, o *Object, prefix string, all bo
 	return out
 }
 
-func (p Projection) parts(a *Attribute, v any, prefix string, whole bool) any {
+// key is how the sets name an attribute; nothing if a client asked for none.
+func (p Projection) key(prefix, name string) string {
+	if !p.Given() {
+		return ""
+	}
+	return prefix + lowerName(name)
+}
+
+func (p Projection) parts(a *Attribute, v any, key string, whole bool) any {
 	if whole && p.except == nil && !slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return s.Returned != ByDefault }) {
 		return v
 	}
 	one := func(v any) any {
 		el, _ := v.(*Object)
-		if sub := p.project(a.Sub, el, prefix, whole); sub.Len() > 0 {
+		if sub := p.project(a.Sub, el, key+".", whole); sub.Len() > 0 {
 			return sub
 		}
 		return nil

@@ -29,7 +29,7 @@ func TestC08C14_ALongPatchHoldsNobodyUpAndUndoesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := users{&Config{shape: sh, Directory: d, EndSessions: func(context.Context, string) error { return nil }}, new(memo)}
+	s := users{&Config{shape: sh, Directory: d, EndSessions: func(context.Context, string) error { return nil }}}
 	ctx := client.With(t.Context(), &client.Client{ID: "hr", UserStores: []string{"primary"}})
 	u, _, err := d.Create(ctx, provisioning.User{Store: "primary", UserName: "kim", Active: true}, "scim:hr")
 	if err != nil {

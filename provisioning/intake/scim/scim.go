@@ -101,7 +101,7 @@ func New(c Config) (http.Handler, error) {
 	srv, err := server.New(server.Config{
 		Base: c.Base, Log: c.Log, Basic: c.Clients.Basic(),
 		Resources: []server.Resource{
-			{Type: c.shape.rt, Store: either{users{&c, new(memo)}, passages{&c, new([64]sync.Mutex)}}},
+			{Type: c.shape.rt, Store: either{users{&c}, passages{&c, new([64]sync.Mutex)}}},
 			{Type: rfc.GroupType(), Store: groups{&c, new([64]sync.Mutex)}, Quiet: true},
 		},
 		Dialect: c.speaks, Key: c.Key, Async: maxAsync, Now: c.Now,

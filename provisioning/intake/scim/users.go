@@ -11,10 +11,7 @@ import (
 )
 
 // users are the users of the Directory as the client of the context sees them.
-type users struct {
-	*Config
-	memo *memo
-}
+type users struct{ *Config }
 
 var _ rfc.Ordered = users{}
 
@@ -53,16 +50,11 @@ func (s users) user(ctx context.Context, id string) (*provisioning.User, error) 
 // bare is the resource without groups, as far as the client may see it.
 func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	if r := s.memo.get(c.ID, u); r != nil {
-		return r, nil
-	}
 	r, err := s.shape.read(*u, c.Source(), c.Join(u.Store, u.UserName))
 	if err != nil {
 		return nil, err
 	}
-	r = seen(c, r)
-	s.memo.put(c.ID, u, r)
-	return r, nil
+	return seen(c, r), nil
 }
 
 // whole is the resource with its groups, those that the client manages.
@@ -116,7 +108,6 @@ func (s users) among(ctx context.Context, u *provisioning.User, in []provisionin
 	if len(list) == 0 {
 		return r, nil
 	}
-	r = r.Clone()
 	r.Set("groups", list)
 	return r, nil
 }

@@ -195,29 +195,14 @@ func (s *Server) answer(ctx context.Context, status int, c call, r *scim.Resourc
 	return reply{status: status, tag: r.Version(), body: s.encode(ctx, c.res, r, c.par.projection(c.res.Type))}
 }
 
-// encode writes a resource with what the server adds to its meta. Nobody changes
-// what it returns.
+// encode writes a resource with what the server adds to its meta.
 func (s *Server) encode(ctx context.Context, res *Resource, r *scim.Resource, p scim.Projection) []byte {
 	rt := res.Type
 	if res.Show != nil {
 		r = res.Show(ctx, r)
 	}
-	same := !p.Given() && res.Show == nil
-	if same {
-		if text := s.encoded.get(r); text != nil {
-			return text
-		}
-	}
-	meta := r.Sub("meta").Clone()
-	if meta == nil {
-		meta = new(scim.Object)
-	}
-	meta.Set("location", s.location(rt, r.ID()))
-	text := rt.Project(r.With("meta", meta), p).AppendJSON(make([]byte, 0, 1024))
-	if same {
-		s.encoded.put(r, text)
-	}
-	return text
+	meta := r.Sub("meta").With("location", s.location(rt, r.ID()))
+	return rt.Project(r.With("meta", meta), p).AppendJSON(make([]byte, 0, 1024))
 }
 
 // tagIn reports whether a list of entity tags has one, weak or not.

@@ -129,8 +129,6 @@ type Server struct {
 	seal  sealer
 	walks walks
 	later later
-
-	encoded encoded
 }
 
 // New makes a Server.
