@@ -37,6 +37,20 @@ func readUser(raw []byte) (r userRow, ok bool) {
 	return r, !s.odd && s.rest == "" && utf8.Valid(raw)
 }
 
+// readTally is readUser for tallies, of which every page reads some.
+func readTally(raw []byte) (r tallyRow, ok bool) {
+	s := rowText{rest: string(raw)}
+	s.skip(`{"store":`)
+	r.Store = s.text()
+	s.skip(`,"part":`)
+	part := s.number()
+	r.Part = byte(part)
+	s.skip(`,"users":`)
+	r.Users = int(s.number())
+	s.skip(`}`)
+	return r, !s.odd && s.rest == "" && part < 256 && utf8.Valid(raw)
+}
+
 // rowText is a row that is being read.
 type rowText struct {
 	rest string

@@ -198,7 +198,7 @@ var (
 	touches    = &store.Table[touchRow]{Name: "touch", Key: func(r touchRow) string { return r.Group }}
 	rolls      = &store.Table[rollRow]{Name: "roll", Key: func(r rollRow) string { return r.Group }}
 	flips      = &store.Table[flipRow]{Name: "flip", Key: func(r flipRow) string { return r.Group }}
-	tallies    = &store.Table[tallyRow]{Name: "tally", Key: func(r tallyRow) string { return pair(r.Store, string([]byte{'0' + r.Part})) }}
+	tallies    = &store.Table[tallyRow]{Name: "tally", Read: readTally, Key: func(r tallyRow) string { return pair(r.Store, string([]byte{'0' + r.Part})) }}
 	builts     = &store.Table[builtRow]{Name: "built", Key: func(r builtRow) string { return r.Table }}
 	uniques    = &store.Table[uniqueRow]{Name: "unique", Key: func(r uniqueRow) string { return pair(r.Attribute, r.Hash) }}
 	shifts     = &store.Table[shiftRow]{

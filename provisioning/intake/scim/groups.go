@@ -65,6 +65,16 @@ func (groups) with(ctx context.Context, g provisioning.Group, members []any) *rf
 	return r
 }
 
+// complete gives resources their members.
+func (s groups) complete(ctx context.Context, gs []provisioning.Group, rs []*rfc.Resource) (err error) {
+	for i, g := range gs {
+		if rs[i], err = s.whole(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // whole is the resource with those members whom the client may see.
 func (s groups) whole(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
 	c := client.From(ctx)
@@ -343,7 +353,7 @@ func (s groups) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	}
 	k := kind[provisioning.Group]{
 		id: func(g provisioning.Group) string { return g.ID }, sees: c.Manages,
-		try: s.bare, make: s.whole,
+		try: s.bare, finish: s.complete,
 		name: "displayName", byID: s.Directory.Group, byName: s.Directory.GroupByName,
 		byExternal: s.Directory.GroupsByExternalID,
 		all: func(userStore string) seq[provisioning.Group] {
@@ -351,7 +361,7 @@ func (s groups) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 		},
 	}
 	if !q.WantsAttr("members") {
-		k.make = s.bare
+		k.finish = nil
 	}
 	if reads(q.Filter, "members") {
 		k.try = s.whole

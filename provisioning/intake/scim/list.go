@@ -30,8 +30,10 @@ type seq[T any] = iter.Seq2[T, error]
 type kind[T any] struct {
 	id   func(T) string
 	sees func(T) bool // whether it is there for the client
-	// try makes what a filter is tried on, make what is answered.
-	try, make func(context.Context, T) (*rfc.Resource, error)
+	// try makes what a filter is tried on, and finish makes of it what is answered;
+	// nil: that is the same.
+	try    func(context.Context, T) (*rfc.Resource, error)
+	finish func(context.Context, []T, []*rfc.Resource) error
 
 	// How the Directory finds them; name is what SCIM calls their name.
 	name       string
@@ -95,12 +97,14 @@ func (k kind[T]) matching(ctx context.Context, c *client.Client, q rfc.Query, ca
 	if err != nil {
 		return rfc.Page{}, err
 	}
-	for i, r := range p.Resources {
-		if p.Resources[i], err = k.make(ctx, found[r.ID()]); err != nil {
-			return rfc.Page{}, err
-		}
+	if k.finish == nil {
+		return p, nil
 	}
-	return p, nil
+	page := make([]T, len(p.Resources))
+	for i, r := range p.Resources {
+		page[i] = found[r.ID()]
+	}
+	return p, k.finish(ctx, page, p.Resources)
 }
 
 // reads reports whether a filter reads an attribute.

@@ -32,7 +32,11 @@ func (s users) Get(ctx context.Context, id string) (*rfc.Resource, error) {
 	if err != nil {
 		return nil, answer(err, id)
 	}
-	return s.among(ctx, u, in)
+	r, err := s.bare(ctx, u)
+	if err == nil {
+		s.among(c, r, in)
+	}
+	return r, err
 }
 
 // grouped reports whether a client sees groups of users at all.
@@ -59,41 +63,35 @@ func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, e
 
 // whole is the resource with its groups, those that the client manages.
 func (s users) whole(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
-	list, err := s.wholes(ctx, []*provisioning.User{u})
-	if err != nil {
-		return nil, err
-	}
-	return list[0], nil
-}
-
-// wholes are those of several users.
-func (s users) wholes(ctx context.Context, us []*provisioning.User) (list []*rfc.Resource, err error) {
-	in := make([][]provisioning.Membership, len(us))
-	if grouped(client.From(ctx)) {
-		ids := make([]string, len(us))
-		for i, u := range us {
-			ids[i] = u.ID
-		}
-		if in, err = s.Directory.MembershipsOf(ctx, ids); err != nil {
-			return nil, err
-		}
-	}
-	for i, u := range us {
-		r, err := s.among(ctx, u, in[i])
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, r)
-	}
-	return list, nil
-}
-
-func (s users) among(ctx context.Context, u *provisioning.User, in []provisioning.Membership) (*rfc.Resource, error) {
-	c := client.From(ctx)
 	r, err := s.bare(ctx, u)
 	if err != nil {
 		return nil, err
 	}
+	return r, s.complete(ctx, []*provisioning.User{u}, []*rfc.Resource{r})
+}
+
+// complete gives resources of users their groups.
+func (s users) complete(ctx context.Context, us []*provisioning.User, rs []*rfc.Resource) error {
+	c := client.From(ctx)
+	if !grouped(c) || len(us) == 0 {
+		return nil
+	}
+	ids := make([]string, len(us))
+	for i, u := range us {
+		ids[i] = u.ID
+	}
+	in, err := s.Directory.MembershipsOf(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i, r := range rs {
+		s.among(c, r, in[i])
+	}
+	return nil
+}
+
+// among sets the groups of a resource.
+func (s users) among(c *client.Client, r *rfc.Resource, in []provisioning.Membership) {
 	var list []any
 	for _, g := range in {
 		if !c.Manages(g.Group) {
@@ -105,11 +103,7 @@ func (s users) among(ctx context.Context, u *provisioning.User, in []provisionin
 		}
 		list = append(list, rfc.NewObject("value", g.ID, "$ref", s.Base+"/Groups/"+g.ID, "display", c.Join(g.Store, g.Name), "type", how))
 	}
-	if len(list) == 0 {
-		return r, nil
-	}
 	r.Set("groups", list)
-	return r, nil
 }
 
 // Create makes a user, and links it where the client is the authority for that.
@@ -281,7 +275,7 @@ func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
 	k := kind[*provisioning.User]{
 		id: func(u *provisioning.User) string { return u.ID }, sees: func(u *provisioning.User) bool { return c.May(u.Store) },
-		try: s.bare, make: s.whole,
+		try: s.bare, finish: s.complete,
 		name: "userName", byID: s.Directory.Peek, byName: s.Directory.PeekByName,
 		byExternal: s.Directory.ByExternalID,
 		all: func(userStore string) seq[*provisioning.User] {
@@ -297,11 +291,11 @@ func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 			return nil, false
 		},
 	}
-	if reads(q.Filter, "groups") {
-		k.try = s.whole
-	}
 	if !q.WantsAttr("groups") {
-		k.make = s.bare
+		k.finish = nil
+	}
+	if reads(q.Filter, "groups") {
+		k.try, k.finish = s.whole, nil
 	}
 	if q.Filter != nil {
 		return k.matching(ctx, c, q, k.candidates(ctx, c, q.Filter))
@@ -314,10 +308,6 @@ func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	if err != nil {
 		return rfc.Page{}, err
 	}
-	if q.WantsAttr("groups") {
-		p.Resources, err = s.wholes(ctx, found)
-		return p, err
-	}
 	for _, u := range found {
 		r, err := s.bare(ctx, u)
 		if err != nil {
@@ -325,5 +315,8 @@ func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 		}
 		p.Resources = append(p.Resources, r)
 	}
-	return p, nil
+	if k.finish != nil {
+		err = k.finish(ctx, found, p.Resources)
+	}
+	return p, err
 }
