@@ -323,14 +323,35 @@ func (d *Directory) check(before, after User, by Source) error {
 	if text := badGrants(after.Grants); text != "" {
 		return &Invalid{"granted", text}
 	}
-	b, err := json.Marshal(rowOf(after))
-	if err != nil {
-		return err
-	}
-	if len(b) > MaxUser {
-		return tooLarge(fmt.Sprintf("of all sources take %d bytes as they are stored; allowed are %d", len(b), MaxUser))
+	if atMost(after) > MaxUser {
+		b, err := json.Marshal(rowOf(after))
+		if err != nil {
+			return err
+		}
+		if len(b) > MaxUser {
+			return tooLarge(fmt.Sprintf("of all sources take %d bytes as they are stored; allowed are %d", len(b), MaxUser))
+		}
 	}
 	return owned(before, after, by)
+}
+
+// atMost is a number of bytes that a user does not exceed as stored: JSON makes up to
+// six of one, and what is around the texts is shorter than what is counted for it.
+func atMost(u User) int {
+	text, around := len(u.ID)+len(u.Store)+len(u.UserName)+len(u.ExternalID), 512
+	for attr, claims := range u.Attributes {
+		text, around = text+len(attr), around+16
+		for _, c := range claims {
+			text, around = text+len(c.Source), around+128
+			for _, v := range c.Values {
+				text, around = text+len(v), around+4
+			}
+		}
+	}
+	for _, g := range u.Grants {
+		text, around = text+len(g.Role)+len(g.By)+len(g.Request), around+256
+	}
+	return 6*text + around
 }
 
 // owned refuses a change of what somebody else said.

@@ -55,10 +55,21 @@ func TestRowsAreReadAsTheyAreWritten(t *testing.T) {
 	if _, ok := readUser([]byte(`{}`)); ok {
 		t.Error("an empty row is read")
 	}
+	rapid.Check(t, func(t *rapid.T) {
+		r := tallyRow{Store: text.Draw(t, "store"), Part: rapid.Byte().Draw(t, "part"), Users: rapid.IntRange(0, 1<<40).Draw(t, "users")}
+		raw, err := json.Marshal(r)
+		if got, ok := readTally(raw); err != nil || !ok || got != r {
+			t.Fatalf("%s: %+v, %v, %v", raw, got, ok, err)
+		}
+		raw[rapid.IntRange(0, len(raw)-1).Draw(t, "where")] = rapid.SampledFrom([]byte(`"\,:{} 0`)).Draw(t, "what")
+		if got, ok := readTally(raw); ok {
+			same(t, raw, got)
+		}
+	})
 }
 
-func same(t *rapid.T, raw []byte, got userRow) {
-	var want userRow
+func same[T any](t *rapid.T, raw []byte, got T) {
+	var want T
 	if err := json.Unmarshal(raw, &want); err != nil {
 		t.Fatalf("%s is no row: %v", raw, err)
 	}
