@@ -99,6 +99,28 @@ func (t *Table[T]) decode(b []byte, key string) (T, error) {
 // that is ErrConflict is a *ConflictError naming the index; nothing was written
 // then, so the caller may go on.
 func (t *Table[T]) Put(tx Tx, v T) error {
+	old, had, err := t.Get(tx, t.Key(v))
+	if err != nil {
+		return err
+	}
+	var before []entry
+	if had {
+		before = t.entries(old, t.Key(v))
+	}
+	return t.put(tx, before, v)
+}
+
+// Swap is Put for who has read, in the same transaction and with Get, the row
+// that v replaces: it is not read again. old is as Get returned it.
+func (t *Table[T]) Swap(tx Tx, old, v T) error {
+	if t.Key(old) != t.Key(v) {
+		return fmt.Errorf("store: row %q of %s does not replace row %q", t.Key(v), t.Name, t.Key(old))
+	}
+	return t.put(tx, t.entries(old, t.Key(old)), v)
+}
+
+// put writes v where the index entries are those given.
+func (t *Table[T]) put(tx Tx, before []entry, v T) error {
 	key := t.Key(v)
 	if key == "" {
 		return fmt.Errorf("store: row of %s has no key", t.Name)
@@ -106,14 +128,6 @@ func (t *Table[T]) Put(tx Tx, v T) error {
 	row, err := json.Marshal(stored[T]{form, v})
 	if err != nil {
 		return fmt.Errorf("store: encode row %q of %s: %w", key, t.Name, err)
-	}
-	old, had, err := t.Get(tx, key)
-	if err != nil {
-		return err
-	}
-	var before []entry
-	if had {
-		before = t.entries(old, key)
 	}
 	after := t.entries(v, key)
 
@@ -152,6 +166,12 @@ func (t *Table[T]) Delete(tx Tx, key string) error {
 	if err != nil || !ok {
 		return err
 	}
+	return t.Drop(tx, v)
+}
+
+// Drop is Delete for who has read the row in the same transaction and with Get.
+func (t *Table[T]) Drop(tx Tx, v T) error {
+	key := t.Key(v)
 	for _, e := range t.entries(v, key) {
 		if err := tx.Delete(e.raw); err != nil {
 			return err
@@ -354,6 +374,20 @@ func (t *Table[T]) entryOf(index string, key []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w: index %s of %s holds a key that is no entry", ErrDamaged, index, t.Name)
 	}
 	return Entry{parts[3], parts[4]}, nil
+}
+
+// Unindex takes away an entry of a plain index whose row is not there, or does
+// not say so, which only damage can make. It reports whether it was such a one.
+func (t *Table[T]) Unindex(tx Tx, index string, e Entry) (wrong bool, err error) {
+	raw := Key(t.Name, "i", index, e.Value, e.Key)
+	if _, there, err := tx.Get(raw); err != nil || !there {
+		return false, err
+	}
+	v, ok, err := t.Get(tx, e.Key)
+	if err != nil || ok && slices.Contains(t.Index[index](v), e.Value) {
+		return false, err
+	}
+	return true, tx.Delete(raw)
 }
 
 // reindexRows are looked at in one step of Reindex at most.

@@ -33,7 +33,11 @@ const (
 type Config struct {
 	Store    store.Store
 	Handlers map[string]Handler // by kind; tasks of other kinds are left alone
-	Workers  int                // at the same time; 0: 16
+	// Prepare, by kind, is called in the transaction that begins a run, for what
+	// has to be there before the Handler does anything; Prepared gives the Handler
+	// what it returned. As it may be called again, it touches nothing but its Tx.
+	Prepare map[string]func(tx store.Tx, key string) any
+	Workers int // at the same time; 0: 16
 	// PerLane is how many of the workers may be busy in one lane of a kind;
 	// what is due beyond that is not touched. 0: all of them.
 	PerLane int
@@ -46,6 +50,9 @@ type Config struct {
 	// Alone: no other process can have the store, so what is running when Run
 	// begins was left by a crash.
 	Alone bool
+	// Damaged is told, in the transaction that takes it away, of an entry that
+	// says a task is due which no task stands behind. nil: nobody is.
+	Damaged func(tx store.Tx, kind, key string) error
 }
 
 // A Runner runs what is due.
@@ -56,8 +63,8 @@ type Runner struct {
 	free chan struct{} // has a token when a worker has ended
 
 	mu   sync.Mutex
-	busy map[string]entry         // what workers have, by ID
-	runs map[string]chan struct{} // runs under way, to be told that their row changed
+	busy map[string]entry // what workers have, by ID
+	runs map[string]*run  // runs under way, by ID
 }
 
 // NewRunner makes a Runner; it does nothing until Run or Now.
@@ -75,7 +82,7 @@ func NewRunner(c Config) *Runner {
 	if c.Owner != "" {
 		self = c.Owner + " " + self
 	}
-	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]entry{}, runs: map[string]chan struct{}{}}
+	return &Runner{c: c, self: self + " ", free: make(chan struct{}, 1), busy: map[string]entry{}, runs: map[string]*run{}}
 }
 
 // Run works until ctx ends, then waits for handlers to return (their ctx is
@@ -88,6 +95,15 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 
+	jobs := make(chan entry, r.c.Workers) // no more are busy
+	defer close(jobs)
+	for range r.c.Workers {
+		wg.Go(func() {
+			for t := range jobs {
+				r.work(ctx, t)
+			}
+		})
+	}
 	wake := make(chan struct{}, 1)
 	wg.Go(func() {
 		for key := range r.c.Store.Watch(ctx, tasks.Prefix()) {
@@ -120,7 +136,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			wait = leastDelay
 		}
 		for _, t := range due {
-			wg.Go(func() { r.work(ctx, t) })
+			jobs <- t
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -146,14 +162,14 @@ func (r *Runner) notice(key []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if row, ok := tasks.KeyOf(key); ok {
-		if c := r.runs[row]; c != nil {
-			signal(c)
+		if run := r.runs[row]; run != nil {
+			run.glance()
 		}
 		_, has := r.busy[row]
 		return !has
 	}
-	for _, c := range r.runs {
-		signal(c)
+	for _, run := range r.runs {
+		run.glance()
 	}
 	return true
 }
@@ -212,6 +228,7 @@ func (r *Runner) look(ctx context.Context) (due []entry, wait time.Duration, cro
 // many, and whoever begins a run reads its row in any case.
 type entry struct {
 	id             string // key of the row
+	value          string // of the index
 	kind, key      string
 	lane, rank, at string
 }
@@ -229,7 +246,7 @@ func entries(tx store.Tx, from, to []byte, limit int) iter.Seq2[entry, error] {
 				yield(entry{}, fmt.Errorf("%w: the index of tasks holds a key that is no entry", store.ErrDamaged))
 				return
 			}
-			if !yield(entry{e.Key, name[0], name[1], place[1], place[2], place[3]}, nil) {
+			if !yield(entry{e.Key, e.Value, name[0], name[1], place[1], place[2], place[3]}, nil) {
 				return
 			}
 		}
@@ -312,8 +329,11 @@ func (r *Runner) work(ctx context.Context, t entry) {
 		r.mu.Unlock()
 		signal(r.free)
 	}()
-	claim := r.claim()
-	got, _, err := r.begin(ctx, t.kind, t.key, claim, false)
+	run := r.newRun(t.kind, t.key)
+	got, _, err := run.begin(ctx, false)
+	if err == nil && !got {
+		err = r.setAside(ctx, t)
+	}
 	switch {
 	case err != nil: // the store's fault; not again at once
 		select {
@@ -321,11 +341,21 @@ func (r *Runner) work(ctx context.Context, t entry) {
 		case <-time.After(leastDelay):
 		}
 	case got:
-		_ = r.run(ctx, t.kind, t.key, claim) // it is in the row
+		_ = run.do(ctx) // it is in the row
 	}
 }
 
-func (r *Runner) claim() string { return r.self + rand.Text() }
+// setAside takes away an entry that no row stands behind: it would be looked at
+// again and again, and stand before what is due.
+func (r *Runner) setAside(ctx context.Context, t entry) error {
+	return r.c.Store.Update(ctx, func(tx store.Tx) error {
+		wrong, err := tasks.Unindex(tx, "due", store.Entry{Value: t.value, Key: t.id})
+		if err != nil || !wrong || r.c.Damaged == nil {
+			return err
+		}
+		return r.c.Damaged(tx, t.kind, t.key)
+	})
+}
 
 // Now runs one task in the caller's goroutine, due or not, unless it runs
 // elsewhere already: then it waits for that run. It returns what the handler
@@ -337,19 +367,19 @@ func (r *Runner) Now(ctx context.Context, kind, key string) error {
 	if r.c.Handlers[kind] == nil {
 		return fmt.Errorf("run task: there is no handler for kind %q", kind)
 	}
-	claim := r.claim()
-	got, t, err := r.begin(ctx, kind, key, claim, true)
+	run := r.newRun(kind, key)
+	got, t, err := run.begin(ctx, true)
 	if err != nil {
 		return fmt.Errorf("run task %s %s: %w", kind, key, err)
 	}
 	if !got && t.State == Running {
-		if got, t, err = r.follow(ctx, kind, key, claim); err != nil {
+		if got, t, err = r.follow(ctx, run); err != nil {
 			return fmt.Errorf("run task %s %s: %w", kind, key, err)
 		}
 	}
 	switch {
 	case got:
-		return r.run(ctx, kind, key, claim)
+		return run.do(ctx)
 	case t.State == Parked:
 		return &Park{Reason: t.Error}
 	case t.State == Paused:
@@ -367,13 +397,13 @@ func (r *Runner) Now(ctx context.Context, kind, key string) error {
 // follow waits until a run elsewhere has ended, or its lease has. If the run did
 // not cover the last Add, follow takes the task; otherwise it returns the row
 // that the run left.
-func (r *Runner) follow(ctx context.Context, kind, key, claim string) (got bool, t row, err error) {
+func (r *Runner) follow(ctx context.Context, run *run) (got bool, t row, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	changed := make(chan struct{}, 1)
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		for range r.c.Store.Watch(ctx, store.Key(tasks.Name, "r", id(kind, key))) {
+		for range r.c.Store.Watch(ctx, store.Key(tasks.Name, "r", run.id())) {
 			signal(changed)
 		}
 	}()
@@ -381,7 +411,7 @@ func (r *Runner) follow(ctx context.Context, kind, key, claim string) (got bool,
 	for {
 		t = row{}
 		err := r.c.Store.View(ctx, func(tx store.Tx) (err error) {
-			t, _, err = tasks.Get(tx, id(kind, key))
+			t, _, err = tasks.Get(tx, run.id())
 			return err
 		})
 		if err != nil {
@@ -392,7 +422,7 @@ func (r *Runner) follow(ctx context.Context, kind, key, claim string) (got bool,
 		case t.State == Running && t.Lease.After(r.c.Now()):
 			wait = t.Lease.Sub(r.c.Now())
 		case t.State == Running, t.State == Waiting && t.Version > t.Ran:
-			if got, t, err = r.begin(ctx, kind, key, claim, true); got || err != nil || t.State != Running {
+			if got, t, err = run.begin(ctx, true); got || err != nil || t.State != Running {
 				return got, t, err
 			}
 			continue
@@ -409,178 +439,6 @@ func (r *Runner) follow(ctx context.Context, kind, key, claim string) (got bool,
 		}
 		timer.Stop()
 	}
-}
-
-// change runs fn on the row of a task in a transaction, again if the store does
-// not know whether it happened; so fn must see that it happened. fn says what
-// becomes of the row; it gets nil if there is none.
-func (r *Runner) change(ctx context.Context, kind, key string, fn func(t *row) fate) (err error) {
-	for try := 0; ; try++ {
-		err = r.c.Store.Update(ctx, func(tx store.Tx) error {
-			t, ok, err := tasks.Get(tx, id(kind, key))
-			if err != nil {
-				return err
-			}
-			if !ok {
-				fn(nil)
-				return nil
-			}
-			switch fn(&t) {
-			case put:
-				return tasks.Put(tx, t)
-			case remove:
-				return cmp.Or(tasks.Delete(tx, id(kind, key)), ended(tx, kind, key))
-			}
-			return nil
-		})
-		switch {
-		case err == nil, ctx.Err() != nil, errors.Is(err, store.ErrClosed), try == tries:
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(10 * time.Millisecond << min(try, 6)):
-		}
-	}
-}
-
-type fate int
-
-const (
-	leave fate = iota
-	put
-	remove
-)
-
-// begin takes the task, if nobody has it and it is due or need not be. It returns
-// the row as it found it.
-func (r *Runner) begin(ctx context.Context, kind, key, claim string, anyTime bool) (got bool, t row, err error) {
-	err = r.change(ctx, kind, key, func(have *row) fate {
-		if t, got = (row{}), false; have == nil {
-			return leave
-		}
-		if t, got = *have, have.Claim == claim; got {
-			return leave // a commit whose answer was lost
-		}
-		now := r.c.Now()
-		switch {
-		case have.Wish != "" && !have.Lease.After(now): // told to stop, and died
-			have.stop()
-			t = *have
-			return put
-		case have.State == Waiting && (anyTime || !have.Due.After(now)):
-		case have.State == Running && !have.Lease.After(now):
-		default:
-			return leave
-		}
-		got = true
-		have.State, have.Due, have.Ran, have.Claim, have.Lease = Running, now, have.Version, claim, now.Add(leaseTime)
-		return put
-	})
-	return got && err == nil, t, err
-}
-
-// run calls the handler of a task that was taken, and stores what it said.
-func (r *Runner) run(ctx context.Context, kind, key, claim string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	changed := make(chan struct{}, 1)
-	r.mu.Lock()
-	r.runs[id(kind, key)] = changed
-	r.mu.Unlock()
-	renewing := make(chan struct{})
-	go func() {
-		defer close(renewing)
-		r.renew(ctx, cancel, kind, key, claim, changed)
-	}()
-	said := call(ctx, r.c.Handlers[kind], key)
-	stopped := said != nil && ctx.Err() != nil
-	cancel(nil)
-	<-renewing
-	r.mu.Lock()
-	delete(r.runs, id(kind, key))
-	r.mu.Unlock()
-
-	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
-	defer end()
-	err := r.change(ctx, kind, key, func(t *row) fate {
-		if t == nil || t.Claim != claim {
-			return leave // stored already, or the lease was lost
-		}
-		t.Claim, t.Lease, t.State = "", time.Time{}, Waiting
-		return t.end(said, stopped, r.c.Now())
-	})
-	if err != nil && said == nil {
-		return fmt.Errorf("run task %s %s: it succeeded, which could not be stored, so it will run again: %w", kind, key, err)
-	}
-	return said
-}
-
-// call calls h and makes an error of a panic.
-func call(ctx context.Context, h Handler, key string) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the handler panicked: %v", p)
-		}
-	}()
-	return h(ctx, key)
-}
-
-// errLost is why a run is told to stop.
-var errLost = errors.New("task: the lease was lost")
-
-// renew keeps the lease until ctx ends, and ends it if that fails, or if a person
-// wants the run to stop.
-func (r *Runner) renew(ctx context.Context, cancel context.CancelCauseFunc, kind, key, claim string, changed <-chan struct{}) {
-	tick := time.NewTicker(leaseTime / 3)
-	defer tick.Stop()
-	until := r.c.Now().Add(leaseTime)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-			if why := r.wished(ctx, kind, key, claim); why != nil {
-				cancel(why)
-			}
-			continue
-		case <-tick.C:
-		}
-		var ours bool
-		var why error
-		lease := r.c.Now().Add(leaseTime)
-		err := r.change(ctx, kind, key, func(t *row) fate {
-			if ours = t != nil && t.Claim == claim; !ours {
-				return leave
-			}
-			t.Lease, why = lease, wish[t.Wish]
-			return put
-		})
-		switch {
-		case err == nil && why != nil:
-			cancel(why)
-		case err == nil && ours:
-			until = lease
-		case err == nil, !r.c.Now().Before(until):
-			cancel(errLost)
-			return
-		}
-	}
-}
-
-// wish is why a run ends that a person told to stop.
-var wish = map[State]error{Paused: ErrPaused, Cancelled: ErrCancelled}
-
-// wished looks whether a person told a run to stop.
-func (r *Runner) wished(ctx context.Context, kind, key, claim string) (why error) {
-	_ = r.c.Store.View(ctx, func(tx store.Tx) error { // the next renewal looks again
-		t, ok, err := tasks.Get(tx, id(kind, key))
-		if ok && t.Claim == claim {
-			why = wish[t.Wish]
-		}
-		return err
-	})
-	return why
 }
 
 // stop makes a row what a person wished it to be.
@@ -669,7 +527,7 @@ func (r *Runner) takeOrphans(ctx context.Context) error {
 			if t.State != Running || strings.HasPrefix(t.Claim, r.self) {
 				continue
 			}
-			err := r.change(ctx, t.Kind, t.Key, func(have *row) fate {
+			err := r.change(ctx, t.Kind, t.Key, func(_ store.Tx, have *row) fate {
 				if have == nil || have.State != Running || have.Claim != t.Claim {
 					return leave
 				}

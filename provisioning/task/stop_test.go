@@ -65,6 +65,7 @@ func TestAPausedRunGoesOnBehindItsLastBucket(t *testing.T) {
 		add(t, s, "sync", "k", time.Now())
 		time.Sleep(10*time.Second + 500*time.Millisecond)
 		must(t, Pause(t.Context(), s, "sync", "k"))
+		time.Sleep(glanceAfter)
 		synctest.Wait()
 		got, _ := get(t, s, "sync", "k")
 		if got.State != Paused || got.Attempts != 0 || got.Progress == nil || got.Progress.Done != 10 || string(got.Progress.Cursor) != "10" {
@@ -161,7 +162,7 @@ func TestAWishOutlivesTheProcess(t *testing.T) {
 			bubble(t, func(t *testing.T, s store.Store) {
 				add(t, s, "sync", "k", time.Now())
 				crashed := NewRunner(Config{Store: s, Handlers: handlers(nil)})
-				if got, _, err := crashed.begin(t.Context(), "sync", "k", crashed.claim(), false); !got || err != nil {
+				if got, _, err := crashed.newRun("sync", "k").begin(t.Context(), false); !got || err != nil {
 					t.Fatal(got, err)
 				}
 				must(t, wish(t.Context(), s, "sync", "k"))
