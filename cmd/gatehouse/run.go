@@ -149,7 +149,9 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 // store, so what a crash left running is nobody's. A target that never answers has
 // its share of the workers, no more.
 func (p *process) newRunner(alone bool) *task.Runner {
-	return task.NewRunner(task.Config{Store: p.store, Workers: 64, PerLane: 8, Alone: alone, Now: p.now, Closed: p.closed, Handlers: p.accessTasks(map[string]task.Handler{
+	return task.NewRunner(task.Config{Store: p.store, Workers: 64, PerLane: 8, Alone: alone, Now: p.now, Closed: p.closed, Damaged: p.damaged, Prepare: map[string]func(store.Tx, string) any{
+		outbox.Kind: func(tx store.Tx, key string) any { return p.site.Load().outbox.Prepare(tx, key) },
+	}, Handlers: p.accessTasks(map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleRefs(ctx, key) },

@@ -12,9 +12,11 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
 // newOutbox makes what keeps the targets of a site in step, and what compares
@@ -46,6 +48,12 @@ func (p *process) closed(kind, lane string) time.Duration {
 		return s.outbox.Closed(kind, lane)
 	}
 	return 0
+}
+
+// damaged records that an entry was set aside which named a task that was not
+// there: what it was about may have to be looked at by hand.
+func (p *process) damaged(tx store.Tx, kind, key string) error {
+	return p.audit.Append(tx, audit.Event{Kind: "task.damaged", Text: "an entry of what is due named no task and was taken away: " + kind + " " + key})
 }
 
 // target makes a target: its connector, and what its accounts hold: the user

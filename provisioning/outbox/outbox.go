@@ -143,7 +143,7 @@ type Outbox struct {
 	close   context.CancelFunc
 	runs    sync.WaitGroup // for people who wait
 	mu      sync.Mutex
-	running map[string]chan struct{} // by key
+	running map[string]*awaited // by key
 }
 
 // target is a Target and how it does.
@@ -174,7 +174,7 @@ func New(c Config) *Outbox {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	o := &Outbox{c: c, targets: map[string]*target{}, running: map[string]chan struct{}{}}
+	o := &Outbox{c: c, targets: map[string]*target{}, running: map[string]*awaited{}}
 	o.open, o.close = context.WithCancel(context.Background())
 	for _, t := range c.Targets {
 		if t.Timeout == 0 {
@@ -251,6 +251,24 @@ func (o *Outbox) subject(tx store.Tx, u provisioning.User) (authz.Subject, error
 // unknownTarget is how often a task looks whether its target is configured again.
 const unknownTarget = time.Hour
 
+// Prepare is what task.Config.Prepare wants for Kind: in the commit that begins a
+// run it reads all that the run is about and, where an account seems to be
+// missing, writes the intent to create it. So a run is two commits: this, and
+// that of its outcome.
+func (o *Outbox) Prepare(tx store.Tx, key string) any {
+	id, userID, _ := strings.Cut(key, "/")
+	t := o.targets[id]
+	if t == nil {
+		return nil
+	}
+	if wait, _ := t.mayAsk(o.c.Now()); wait > 0 {
+		return nil // it is most likely not asked
+	}
+	r := o.newRun(t, userID)
+	r.unread, r.read = whole(func() error { return r.prepare(tx) }), true
+	return r
+}
+
 // Handle is the task.Handler of Kind.
 func (o *Outbox) Handle(ctx context.Context, key string) (err error) {
 	id, userID, _ := strings.Cut(key, "/")
@@ -258,9 +276,20 @@ func (o *Outbox) Handle(ctx context.Context, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &run{o: o, t: t, userID: userID, began: o.c.Now(), trace: new(connector.Trace)}
+	r, ok := task.Prepared(ctx).(*run)
+	if !ok || r.o != o { // the configuration may be another since
+		r = o.newRun(t, userID)
+	}
 	r.step(StepTest, true, "the target may be asked")
-	return o.outcome(context.WithoutCancel(ctx), r, whole(func() error { return r.attempt(ctx) }))
+	err = whole(func() error { return r.attempt(ctx) })
+	if err == nil {
+		o.agreed(key, r)
+	}
+	return o.outcome(context.WithoutCancel(ctx), r, err)
+}
+
+func (o *Outbox) newRun(t *target, userID string) *run {
+	return &run{o: o, t: t, userID: userID, began: o.c.Now(), trace: new(connector.Trace)}
 }
 
 // admit finds a target that may be asked.

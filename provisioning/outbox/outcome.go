@@ -58,12 +58,8 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 	default:
 		l.Error = bounded(err.Error())
 	}
-	err = o.c.Store.Update(ctx, func(tx store.Tx) error {
-		if !l.begun() && l.Error == "" && l.Answer == "" {
-			if err := links.Delete(tx, Key(r.t.ID, r.userID)); err != nil {
-				return err
-			}
-		} else if err := links.Put(tx, l); err != nil {
+	err = task.Conclude(ctx, o.c.Store, o.instruct(r, err), func(tx store.Tx) error {
+		if err := r.keep(tx, l); err != nil {
 			return err
 		}
 		switch {
@@ -97,6 +93,25 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 		o.c.Tried(op)
 	}
 	return err
+}
+
+// keep stores what is known of the account after a run, or that nothing is. That a
+// person asked for something while it went on stays so.
+func (r *run) keep(tx store.Tx, l Link) error {
+	now, there, err := links.Get(tx, Key(r.t.ID, r.userID))
+	if err != nil {
+		return err
+	}
+	l.Asked = l.Asked || now.Asked && !r.asked
+	switch bare := !l.begun() && l.Error == "" && l.Answer == ""; {
+	case bare && there:
+		return links.Drop(tx, now)
+	case bare:
+		return nil
+	case there:
+		return links.Swap(tx, now, l)
+	}
+	return links.Put(tx, l)
 }
 
 // next adds what follows from a run: references and memberships wait for the

@@ -29,10 +29,15 @@ type run struct {
 	acct   connector.Account // what should be, if want
 	link   Link
 	had    string // the account's ID when the run began
+	asked  bool   // the link was Asked then
 	did    string // "created", "adopted", "updated", "disabled", "deleted"; empty: nothing
 	steps  []Step
 	refs   []reference // of the account that was wanted
 	trace  *connector.Trace
+
+	read     bool  // as the run was taken
+	unread   error // why it could not be
+	intended bool  // the intent to create acct was written then
 }
 
 func (r *run) attempt(ctx context.Context) error {
@@ -71,9 +76,32 @@ func (t *target) call(ctx context.Context, fn func(context.Context) error) error
 	return err
 }
 
-// load reads everything in one snapshot.
+// prepare reads everything as the run is taken, and writes the intent to create
+// an account where none is known. Whether one is there is looked at first all the
+// same, so link has no intent until something is about to be sent.
+func (r *run) prepare(tx store.Tx) error {
+	if err := r.loadTx(tx); err != nil {
+		return err
+	}
+	if !r.want || !r.user.Active || r.link.RemoteID != "" || r.link.Answer == AnswerIgnore {
+		return nil
+	}
+	next := r.noted()
+	next.Intent = r.began
+	if err := links.Put(tx, next); err != nil {
+		return err
+	}
+	r.intended = true
+	return nil
+}
+
+// load reads everything in one snapshot, unless that was done as the run was
+// taken.
 func (r *run) load(ctx context.Context) error {
-	err := r.o.c.Store.View(ctx, r.loadTx)
+	err := r.unread
+	if !r.read {
+		err = r.o.c.Store.View(ctx, r.loadTx)
+	}
 	if err != nil {
 		r.step(StepLoad, false, "%v", err)
 		return err
@@ -103,7 +131,7 @@ func (r *run) loadTx(tx store.Tx) error {
 	if r.link = link; !ok {
 		r.link = Link{Target: r.t.ID, UserID: r.userID}
 	}
-	r.had = r.link.RemoteID
+	r.had, r.asked = r.link.RemoteID, r.link.Asked
 	u, ok, err := r.o.c.Directory.UserTx(tx, r.userID)
 	if err != nil || !ok {
 		return err
@@ -239,7 +267,9 @@ func (r *run) adopt(ctx context.Context, id string) error {
 
 func (r *run) create(ctx context.Context) error {
 	r.link.Intent = r.o.c.Now()
-	if err := r.note(ctx, ""); err != nil {
+	if r.intended {
+		r.link = r.noted()
+	} else if err := r.note(ctx, ""); err != nil {
 		return err
 	}
 	if !connector.CapsOf(r.t.Connector).NoFind {
@@ -309,10 +339,16 @@ func (r *run) sending() []string {
 	return slices.Compact(names)
 }
 
+// noted is the link as it has to be stored before the account is sent.
+func (r *run) noted() Link {
+	l := r.link
+	l.UserName, l.Sent, l.At = r.acct.UserName, r.sending(), r.o.c.Now()
+	return l
+}
+
 // note stores what is about to be done, and records what that is, if anything.
 func (r *run) note(ctx context.Context, did string) error {
-	next := r.link
-	next.UserName, next.Sent, next.At = r.acct.UserName, r.sending(), r.o.c.Now()
+	next := r.noted()
 	err := r.o.c.Store.Update(ctx, func(tx store.Tx) error {
 		if err := links.Put(tx, next); err != nil {
 			return err

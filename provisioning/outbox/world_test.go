@@ -247,7 +247,9 @@ func makeWorld(t testing.TB, st, background store.Store, workers, perLane int, t
 		Run: func(ctx context.Context, kind, key string) error { return w.runner.Now(ctx, kind, key) },
 	}
 	w.box = outbox.New(w.config)
-	w.runner = task.NewRunner(task.Config{Store: background, Workers: workers, PerLane: perLane, Alone: true, Closed: func(kind, lane string) time.Duration { return w.box.Closed(kind, lane) }, Handlers: map[string]task.Handler{
+	w.runner = task.NewRunner(task.Config{Store: background, Workers: workers, PerLane: perLane, Alone: true, Closed: func(kind, lane string) time.Duration { return w.box.Closed(kind, lane) }, Prepare: map[string]func(store.Tx, string) any{
+		outbox.Kind: func(tx store.Tx, key string) any { return w.box.Prepare(tx, key) },
+	}, Handlers: map[string]task.Handler{
 		outbox.Kind:            func(ctx context.Context, key string) error { return w.box.Handle(ctx, key) },
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return w.box.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return w.box.HandleRefs(ctx, key) },
