@@ -141,7 +141,7 @@ func TestA05A07_EachDutyMayWhatTheTableSays(t *testing.T) {
 			if name == "ada" || also[route.pattern] == name || everybody[route.pattern] != "" && name != "out" && name != "nobody" {
 				want = ""
 			}
-			if got := code(a.may(as(name, time.Minute, method), route.duties)); got != want {
+			if got := code(a.may(as(name, time.Minute, method), route)); got != want {
 				t.Errorf("%s by %s: %q, want %q", route.pattern, name, got, want)
 			}
 		}
@@ -149,7 +149,7 @@ func TestA05A07_EachDutyMayWhatTheTableSays(t *testing.T) {
 		if everybody[route.pattern] == self {
 			late = ""
 		}
-		if got := code(a.may(as("ada", freshSignIn+time.Second, method), route.duties)); got != late {
+		if got := code(a.may(as("ada", freshSignIn+time.Second, method), route)); got != late {
 			t.Errorf("%s long after the sign-in: %q, want %q", route.pattern, got, late)
 		}
 	}

@@ -27,21 +27,21 @@ const (
 )
 
 // may refuses whom a route is not for. The zero Subject is nobody and may nothing.
-func (a *api) may(r *http.Request, duties []string) error {
+func (a *api) may(r *http.Request, rt *apiRoute) error {
 	if !a.people {
 		return nil
 	}
 	s := authz.SubjectFrom(r.Context())
-	mine := slices.Contains(duties, self)
+	mine := slices.Contains(rt.duties, self)
 	switch {
-	case (mine || slices.Contains(duties, everyone)) && s.ID != "" && s.Active:
+	case (mine || slices.Contains(rt.duties, everyone)) && s.ID != "" && s.Active:
 		if mine {
 			return nil
 		}
-	case !a.s.has(s, duties...):
+	case !a.s.has(s, rt.duties...):
 		return &access.Refusal{Code: authz.ReasonNoRule, Text: "this is not among your duties"}
 	}
-	if safe := r.Method == http.MethodGet || r.Method == http.MethodHead; !safe && a.p.now().Sub(s.AuthTime) > freshSignIn {
+	if (!rt.safe() || rt.fresh) && a.p.now().Sub(s.AuthTime) > freshSignIn {
 		return &access.Refusal{Code: authz.ReasonStepUp, Text: "sign in again: changes need a sign-in from the last ten minutes"}
 	}
 	return nil
@@ -65,11 +65,14 @@ func (a *api) actor(r *http.Request) string {
 }
 
 func (a *api) accessRoutes() {
-	a.route("GET /v1/requests", a.requests, "approvers", "helpdesk", "auditors")
-	a.route("POST /v1/request/{answer}", a.decideRequest, everyone) // who decides depends on the role
-	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors")
-	a.route("POST /v1/grant", a.grant)
-	a.route("DELETE /v1/grant", a.revoke)
+	const takesRole = "role! of the configuration"
+	a.route("GET /v1/requests", a.requests, "approvers", "helpdesk", "auditors").doc("Requests for roles in the order in which they came.", []webapi.Request{},
+		"state:pending|approved|denied|withdrawn|lapsed|all in this state; pending where nothing is said", takesAfter, takesLimit)
+	a.route("POST /v1/request/{answer}", a.decideRequest, everyone).doc("Approves or denies a request.", webapi.Request{}, // who decides depends on the role
+		"answer:approve|deny! which", "id! of the request", takesUntil, "text for the person")
+	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors").doc("Who was given roles by name, and until when.", []grantView{}, "role this one; any where none is named", takesAfter, takesLimit)
+	a.route("POST /v1/grant", a.grant).doc("Gives a user a role; it takes the place of an earlier grant of it.", []grantView{}, takesName, takesRole, takesUntil)
+	a.route("DELETE /v1/grant", a.revoke).doc("Takes a granted role away.", []grantView{}, takesName, takesRole)
 }
 
 // nameOf is a user's name, or their ID if they are gone.
@@ -197,7 +200,13 @@ func (a *api) revoke(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u, err = a.s.access.Revoke(r.Context(), u.ID, r.FormValue("role"), a.actor(r)); err != nil {
+	role := r.FormValue("role")
+	if err := a.staysAdministrator(r, u.ID, func(s *authz.Subject) {
+		s.Granted = slices.DeleteFunc(slices.Clone(s.Granted), func(id string) bool { return id == role })
+	}); err != nil {
+		return nil, err
+	}
+	if u, err = a.s.access.Revoke(r.Context(), u.ID, role, a.actor(r)); err != nil {
 		return nil, err
 	}
 	return append([]grantView{}, a.grantsOf(r.Context(), u, "")...), nil

@@ -20,12 +20,14 @@ import (
 // who decide learn what they decide about.
 
 func (a *api) askRoutes() {
-	a.route("GET /v1/me/askable", a.askable, self)
-	a.route("GET /v1/me/requests", a.myRequests, self)
-	a.route("POST /v1/me/request", a.ask, self)
-	a.route("DELETE /v1/me/request", a.withdraw, self)
-	a.route("GET /v1/decisions", a.decisions, everyone)
-	a.route("GET /v1/decisions/count", a.countDecisions, everyone)
+	const takesWhom = "name on the machine: whom it is about"
+	a.route("GET /v1/me/askable", a.askable, self).doc("What the person can ask for because of a service.", webapi.Askable{}, takesWhom, "service! which", "url the page that they wanted to open")
+	a.route("GET /v1/me/requests", a.myRequests, self).doc("The person's own requests, the latest first.", []webapi.Request{}, takesWhom, takesLimit)
+	a.route("POST /v1/me/request", a.ask, self).doc("Asks for a role.", webapi.Request{}, takesWhom,
+		"role which", "reason why, in a few words", takesUntil, "service where it is missing", "url the page that they wanted to open")
+	a.route("DELETE /v1/me/request", a.withdraw, self).doc("Takes a request of one's own back.", webapi.Request{}, takesWhom, "id which")
+	a.route("GET /v1/decisions", a.decisions, everyone).doc("Requests about which whoever asks decides, with what each would give.", []webapi.Decision{}, takesAfter, takesLimit)
+	a.route("GET /v1/decisions/count", a.countDecisions, everyone).doc("How many of these there are.", webapi.Waiting{})
 }
 
 // me is who a route of the person's own is about: the person, or whom the machine
@@ -126,7 +128,7 @@ func (a *api) askable(r *http.Request) (any, error) {
 	service := r.FormValue("service")
 	i := slices.IndexFunc(a.s.cfg.Services, func(c configs.Service) bool { return c.ID == service })
 	if i < 0 {
-		return nil, errNo("there is no such service")
+		return nil, errNone("there is no such service")
 	}
 	out.Service, out.Title = service, a.s.serviceTitle(service)
 	d := a.s.rules.policy.Decide(authz.Request{Subject: sub, Service: service, Method: http.MethodGet, Path: path, From: fromOf(r), Now: a.p.now()})

@@ -15,33 +15,51 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // targetRoutes are what the API can do about targets.
 func (a *api) targetRoutes() {
-	a.route("GET /v1/targets", func(*http.Request) (any, error) { return append([]outbox.TargetView{}, a.s.outbox.Targets()...), nil })
-	a.route("POST /v1/target/test", a.testTarget)
-	a.route("POST /v1/target/probe", a.probeTarget)
-	a.route("GET /v1/target/preview", a.previewTarget)
-	a.route("POST /v1/target/provision", a.provision)
-	a.route("POST /v1/target/pause", a.pauseTarget)
-	a.route("POST /v1/target/resume", a.resumeTarget)
-	a.route("GET /v1/target/cases", a.cases)
-	a.route("POST /v1/target/case", a.resolveCase)
-	a.route("GET /v1/target/held", a.held)
-	a.route("POST /v1/target/held", a.decideHeld)
-	a.route("GET /v1/operations", a.operations)
+	const takesID = "id! a target"
+	ids := map[string]string{}
+	a.route("GET /v1/targets", func(*http.Request) (any, error) { return append([]outbox.TargetView{}, a.s.outbox.Targets()...), nil }, "helpdesk", "auditors").doc(
+		"Targets in the order of the configuration, and how they do.", []outbox.TargetView{})
+	a.route("POST /v1/target/test", a.testTarget).doc("Asks a target whether its address and our credentials are right; changes nothing there.", map[string]bool{}, takesID)
+	a.route("POST /v1/target/probe", a.probeTarget).doc("Finds out by experiment what a target can do; makes an account to try with, and removes it.", webapi.Probe{}, takesID)
+	a.route("GET /v1/target/preview", a.previewTarget, "auditors").doc(
+		"Whose account would be made, changed, disabled or deleted; writes nothing.", webapi.Preview{},
+		takesID, "file another configuration, by its path on this machine; over the socket only", takesAfter, takesLimit)
+	a.route("POST /v1/target/provision", a.provision).doc("Brings one user's account into step now, and tells the steps.", []outbox.Operation{}, takesName, "id[] targets; all where none is named")
+	a.route("POST /v1/target/pause", a.pauseTarget).doc("Leaves a target alone until it is resumed; what changes meanwhile waits.", ids, takesID, "why for whoever looks at it")
+	a.route("POST /v1/target/resume", a.resumeTarget).doc("Asks a target again that is paused, or was left alone after failures.", ids, takesID)
+	a.route("GET /v1/target/cases", a.cases, "helpdesk", "auditors").doc(
+		"Accounts that are there already and are not known to be the user's.", []webapi.Case{}, "id a target; all where none is named", "after goes on after this one: the target, a slash, the user's ID", takesLimit)
+	a.route("POST /v1/target/case", a.resolveCase).doc("Answers a case: the account is the user's, another is to be made, or none.", ids,
+		takesID, takesName, "answer:adopt|create|ignore! what is to be done", "account with adopt, which: the target's ID of it")
+	a.route("GET /v1/target/held", a.held, "auditors").doc("What a target would take away beyond what may be at once, and waits for a person.", webapi.Held{}, takesID)
+	a.route("POST /v1/target/held", a.decideHeld).doc("Lets accounts be taken away that are held, or keeps them.", map[string]int{},
+		takesID, "name[] of these users; all where none is named", "answer:approve|reject approve where nothing is said")
+	a.route("GET /v1/operations", a.operations, "helpdesk", "auditors").doc(
+		"What was tried at targets: of a user the newest first, else in the order of their keys.", []outbox.Operation{},
+		"name of this user: user name or ID", "target at this target", "failed:boolean only what failed; needs a target", "flow because of the request with this support code",
+		"after goes on after this one: its key", takesLimit)
+	a.route("POST /v1/reconciliation", a.reconcile).doc("Begins to compare a target with the directory, or lets it go on.", task.Task{}, "target! which", takesMode)
+	a.route("GET /v1/reconciliation", a.report, "helpdesk", "auditors").doc("What the last comparison of a target found.", reconcile.Report{}, "target! which", takesMode)
 }
+
+const takesMode = "mode:preview|run|incremental! preview finds and changes nothing, run mends, incremental looks at what changed lately"
 
 // targetSays turns what outbox says into an answer of no, with the cure.
 func targetSays(err error, target string) error {
 	switch {
 	case errors.Is(err, outbox.ErrNoTarget):
-		return errNo(fmt.Sprintf("there is no target %q — `gatehouse targets list` shows those there are", target))
+		return errNone(fmt.Sprintf("there is no target %q — `gatehouse targets list` shows those there are", target))
 	case errors.Is(err, outbox.ErrNoTest):
 		return errNo(fmt.Sprintf("the connector of %s can not do this — `gatehouse targets provision` tries it with one user", target))
 	case errors.Is(err, outbox.ErrNoCase):
-		return errNo("there is no such case — `gatehouse targets cases` shows those there are")
+		return errNone("there is no such case — `gatehouse targets cases` shows those there are")
 	case errors.Is(err, outbox.ErrNoCandidate):
 		return errNo("this account is not among the candidates, or is another user's — `gatehouse targets cases` shows them")
 	}
@@ -57,24 +75,10 @@ func (a *api) testTarget(r *http.Request) (any, error) {
 	return map[string]bool{"ok": true}, targetSays(a.s.outbox.Test(r.Context(), id), id)
 }
 
-// probeView is what a probe found.
-type probeView struct {
-	Caps     connector.Caps      `json:"caps"`
-	Findings []connector.Finding `json:"findings"`
-}
-
 func (a *api) probeTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
 	rep, err := a.s.outbox.Probe(r.Context(), id)
-	return probeView{rep.Caps, append([]connector.Finding{}, rep.Findings...)}, targetSays(err, id)
-}
-
-// preview is one page of what would become of people's accounts.
-type preview struct {
-	Would []outbox.Would `json:"would"`
-	// Next is where the next page begins; empty: this was the last.
-	Next string         `json:"next,omitempty"`
-	Sums map[string]int `json:"sums"`
+	return webapi.Probe{Caps: rep.Caps, Findings: append([]connector.Finding{}, rep.Findings...)}, targetSays(err, id)
 }
 
 // previewTarget says what a configuration would change, the one in force or
@@ -92,7 +96,7 @@ func (a *api) previewTarget(r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	v := preview{Would: []outbox.Would{}, Sums: map[string]int{}}
+	v := webapi.Preview{Would: []outbox.Would{}, Sums: map[string]int{}}
 	next, err := s.outbox.Preview(r.Context(), id, r.FormValue("after"), limitOf(r), func(w outbox.Would) error {
 		v.Would = append(v.Would, w)
 		v.Sums[w.What]++
@@ -135,12 +139,6 @@ func (a *api) resumeTarget(r *http.Request) (any, error) {
 	return map[string]string{"id": id}, targetSays(a.s.outbox.Resume(r.Context(), id, string(provisioning.Admin)), id)
 }
 
-// caseView is a case with the user's name.
-type caseView struct {
-	outbox.Case
-	Name string `json:"name"`
-}
-
 func (a *api) nameOf(ctx context.Context, userID string) string {
 	u, err := a.s.directory.User(ctx, userID)
 	if err != nil {
@@ -151,9 +149,9 @@ func (a *api) nameOf(ctx context.Context, userID string) string {
 
 func (a *api) cases(r *http.Request) (any, error) {
 	rows, err := a.s.outbox.Cases(r.Context(), r.FormValue("id"), r.FormValue("after"), limitOf(r))
-	list := []caseView{}
+	list := []webapi.Case{}
 	for _, c := range rows {
-		list = append(list, caseView{c, a.nameOf(r.Context(), c.UserID)})
+		list = append(list, webapi.Case{Case: c, Name: a.nameOf(r.Context(), c.UserID)})
 	}
 	return list, err
 }
@@ -172,26 +170,13 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, targetSays(err, id)
 }
 
-// heldView is what a target or a source would take away, and a person has to approve.
-type heldView struct {
-	Case  *guard.Case `json:"case,omitempty"`
-	Items []heldItem  `json:"items"`
-}
-
-type heldItem struct {
-	Name   string `json:"name"`
-	UserID string `json:"user"`
-	How    string `json:"how"`
-	Reason string `json:"reason"`
-}
-
-func (a *api) heldAt(r *http.Request) (heldView, error) {
-	v, ctx, id := heldView{Items: []heldItem{}}, r.Context(), r.FormValue("id")
+func (a *api) heldAt(r *http.Request) (webapi.Held, error) {
+	v, ctx, id := webapi.Held{Items: []webapi.HeldItem{}}, r.Context(), r.FormValue("id")
 	scope := guard.Target(id)
 	if strings.HasPrefix(r.URL.Path, "/v1/source/") {
 		scope = guard.Source(string(provisioning.SourceFeed(id)))
 		if !slices.ContainsFunc(a.s.cfg.Sources, func(s configs.Source) bool { return s.ID == id }) {
-			return v, errNo(fmt.Sprintf("there is no source %q — the configuration lists those there are", id))
+			return v, errNone(fmt.Sprintf("there is no source %q — the configuration lists those there are", id))
 		}
 	} else if !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }) {
 		return v, targetSays(outbox.ErrNoTarget, id)
@@ -203,7 +188,7 @@ func (a *api) heldAt(r *http.Request) (heldView, error) {
 	v.Case = &list[0]
 	items, err := a.s.guard.Items(ctx, list[0].ID, guard.ItemHeld, guard.Item{}, 10*pageOf)
 	for _, it := range items {
-		v.Items = append(v.Items, heldItem{a.nameOf(ctx, it.Act.Subject), it.Act.Subject, it.Act.How, it.Act.Reason})
+		v.Items = append(v.Items, webapi.HeldItem{Name: a.nameOf(ctx, it.Act.Subject), UserID: it.Act.Subject, How: it.Act.How, Reason: it.Act.Reason})
 	}
 	return v, err
 }
@@ -223,9 +208,9 @@ func (a *api) decideHeld(r *http.Request) (any, error) {
 	}
 	var users []string
 	for _, name := range r.Form["name"] {
-		i := slices.IndexFunc(v.Items, func(it heldItem) bool { return it.Name == name || it.UserID == name })
+		i := slices.IndexFunc(v.Items, func(it webapi.HeldItem) bool { return it.Name == name || it.UserID == name })
 		if i < 0 {
-			return nil, errNo(fmt.Sprintf("nothing of %q is held at %s", name, id))
+			return nil, errNone(fmt.Sprintf("nothing of %q is held at %s", name, id))
 		}
 		users = append(users, v.Items[i].UserID)
 	}

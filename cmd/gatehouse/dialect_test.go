@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // curl carries out a line of a document as a shell would, at the port of this
@@ -111,7 +112,7 @@ func TestSC07SC20_CallsWrittenForWSO2(t *testing.T) {
 	// What was put right is seen, and nothing of a person with it.
 	out := httptest.NewRecorder()
 	newAPI(w.p, w.p.site.Load()).ServeHTTP(out, httptest.NewRequest("GET", "/v1/client/dialect?client=resident", nil))
-	var habits []habit
+	var habits []webapi.Habit
 	if err := json.Unmarshal(out.Body.Bytes(), &habits); err != nil {
 		t.Fatalf("%v in %s", err, out.Body)
 	}

@@ -90,7 +90,7 @@ func (a *api) importFile(r *http.Request) (any, error) {
 	var no *files.Refusal
 	switch {
 	case errors.Is(err, files.ErrNotFound):
-		return nil, errNo("there is no such source or client — the configuration lists those there are")
+		return nil, errNone("there is no such source or client — the configuration lists those there are")
 	case errors.As(err, &no):
 		return nil, errNo(no.Error())
 	}
@@ -100,7 +100,7 @@ func (a *api) importFile(r *http.Request) (any, error) {
 func (a *api) oneImport(r *http.Request) (any, error) {
 	imp, err := a.s.files.Import(r.Context(), r.FormValue("id"))
 	if errors.Is(err, files.ErrNotFound) {
-		err = errNo("there is no such import")
+		err = errNone("there is no such import")
 	}
 	return imp, err
 }
@@ -109,7 +109,7 @@ func (a *api) oneImport(r *http.Request) (any, error) {
 func (a *api) importResult(w http.ResponseWriter, r *http.Request) {
 	imp, err := a.s.files.Import(r.Context(), r.FormValue("id"))
 	if err != nil || !imp.State.Final() {
-		http.Error(w, `{"error":"there is no result of such an import"}`, http.StatusNotFound)
+		a.no(w, r, errNone("there is no result of such an import"))
 		return
 	}
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")

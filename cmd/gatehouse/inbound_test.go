@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // A scimClient is what the HR department runs: no browser, no cookies.
@@ -274,7 +275,7 @@ func TestC26_TokensOfClientsAreMadeAndEnded(t *testing.T) {
 		}
 		return rec.Body.String()
 	}
-	var made madeToken
+	var made webapi.MadeToken
 	ask(200, "POST", "client/tokens?client=hr&expires=90d", &made)
 	if !strings.HasPrefix(made.Text, "gh_token_"+made.ID+"_") || made.Until.Sub(made.Created) != 90*24*time.Hour {
 		t.Fatalf("%+v", made)

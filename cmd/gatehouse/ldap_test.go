@@ -118,7 +118,7 @@ func TestPeopleGoFromOneDirectoryToAnother(t *testing.T) {
 	if r := d.read(true); r.Held != 12 || r.Disabled > 0 {
 		t.Errorf("many are gone: %+v", r)
 	}
-	var held heldView
+	var held webapi.Held
 	d.admin(http.MethodGet, "source/held", url.Values{"id": {"uni"}}, &held)
 	if len(held.Items) != 12 || held.Case == nil {
 		t.Fatalf("%+v", held)

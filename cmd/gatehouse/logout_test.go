@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // theirs are the sessions of a person at an identity provider, by its own names.
@@ -349,7 +350,7 @@ func TestSessionsAreListedAndEndedByPersonProviderAndService(t *testing.T) {
 	alice, dana, bob := l.in("campus", "alice"), l.in("partner", "dana"), l.in("campus", "bob")
 	bob.open(l.at("campus-only", "/")).wants(http.StatusOK)
 	count := func(q url.Values) int {
-		var list []sessionView
+		var list []webapi.Session
 		l.admin(http.MethodGet, "sessions", q, &list)
 		return len(list)
 	}

@@ -54,7 +54,13 @@ func TestA01_APageOfAnotherSiteChangesNothing(t *testing.T) {
 // from posts to an address with headers that say which page did it.
 func (p *person) from(to string, headers map[string]string) *person {
 	p.w.t.Helper()
-	r, err := http.NewRequest(http.MethodPost, to, nil)
+	return p.asks(http.MethodPost, to, headers)
+}
+
+// asks is from with another method.
+func (p *person) asks(method, to string, headers map[string]string) *person {
+	p.w.t.Helper()
+	r, err := http.NewRequest(method, to, nil)
 	if err != nil {
 		p.w.t.Fatal(err)
 	}

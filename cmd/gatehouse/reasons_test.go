@@ -111,5 +111,12 @@ func TestReasonsPage(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s |\n", code, session.Reasons[code])
 	}
+	b.WriteString("\n## Said by the API\n\nBeside those above, to whom administers.\n\n| code | status | what it means |\n|---|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(apiReasons)) {
+		if said[code] || apiStatus[code] < 400 {
+			t.Errorf("%s has two meanings, or no status", code)
+		}
+		fmt.Fprintf(&b, "| `%s` | %d | %s |\n", code, apiStatus[code], apiReasons[code])
+	}
 	made(t, "docs/reference/reasons.md", strings.ReplaceAll(b.String(), "the identity providers", "identity providers"))
 }

@@ -79,7 +79,7 @@ func (a *api) reconcile(r *http.Request) (any, error) {
 	id, mode := r.FormValue("target"), reconcile.Mode(r.FormValue("mode"))
 	switch err := a.s.reconcile.Start(r.Context(), id, mode); {
 	case errors.Is(err, reconcile.ErrNoTarget):
-		return nil, errNo("there is no target " + id + " — `gatehouse targets list` shows those there are")
+		return nil, errNone("there is no target " + id + " — `gatehouse targets list` shows those there are")
 	case errors.Is(err, reconcile.ErrNoList):
 		return nil, errNo(err.Error())
 	case err != nil:
@@ -98,7 +98,7 @@ func (a *api) report(r *http.Request) (any, error) {
 	id, mode := r.FormValue("target"), reconcile.Mode(r.FormValue("mode"))
 	rep, ok, err := a.s.reconcile.Report(r.Context(), id, mode)
 	if err == nil && !ok {
-		err = errNo(strings.TrimSpace("the target "+id+" was never reconciled so") + " — `gatehouse reconcile " + id + "` does it")
+		err = errNone(strings.TrimSpace("the target "+id+" was never reconciled so") + " — `gatehouse reconcile " + id + "` does it")
 	}
 	return rep, err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // TestFaultsRevocationIsFelt ends sessions in every way there is, each time with a
@@ -46,7 +47,7 @@ func TestFaultsRevocationIsFelt(t *testing.T) {
 		way := ways[i%len(ways)]
 		p := l.in("campus", "alice")
 		sid := l.theirs("campus", "alice")[0]
-		var list []sessionView
+		var list []webapi.Session
 		l.admin(http.MethodGet, "sessions", url.Values{"name": {"alice"}}, &list)
 		q := p.copied(l, "wiki", "wiki")
 		r, err := http.NewRequest(http.MethodGet, l.at("wiki", "/events"), nil)

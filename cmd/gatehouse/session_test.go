@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // in is a person who is signed in at the wiki.
@@ -659,7 +660,7 @@ func TestT22_AnAdministratorEndsAllSessionsOfAUser(t *testing.T) {
 		browsers = append(browsers, l.in("campus", "alice"))
 	}
 	bob := l.in("campus", "bob")
-	var list []sessionView
+	var list []webapi.Session
 	l.admin(http.MethodGet, "sessions", url.Values{"name": {"alice"}}, &list)
 	if len(list) != 3 || list[0].User != "alice" {
 		t.Fatalf("sessions are %+v", list)

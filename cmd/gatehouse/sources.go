@@ -10,9 +10,11 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/ldap"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // Directories that people are read from: what the configuration says of them,
@@ -112,10 +114,29 @@ func (p *process) newDirectories(s *site) (*ldap.Reader, error) {
 	return ldap.New(c), nil
 }
 
+// sourceRoutes are what the API can do about directories and files that people are
+// read from.
+func (a *api) sourceRoutes() {
+	const takesID = "id! a source"
+	takesWho := []string{"source on behalf of this source", "client on behalf of this client"}
+	a.route("GET /v1/sources", a.sources, "auditors").doc("Directories that people are read from, and how the last reading went.", []ldap.Status{})
+	a.route("GET /v1/source/test", a.testSource).doc("Goes through each step and shows how one entry is understood; changes nothing.", ldap.Diagnosis{}, takesID, "entry its name in the directory; the first where nothing is said")
+	a.route("GET /v1/source/preview", a.previewSource).doc("What reading everything would do to people now; changes nothing.", ldap.Report{}, takesID)
+	a.route("POST /v1/source/run", a.runSource).doc("Reads a source now and waits until it is read.", ldap.Status{}, takesID, "full:boolean everything, and not only what changed")
+	a.route("GET /v1/source/held", a.held).doc("Whom a source would take away beyond what may be at once; that waits for a person.", webapi.Held{}, takesID)
+	a.route("POST /v1/source/held", a.decideHeld).doc("Lets people be taken away that are held, or keeps them.", map[string]int{},
+		takesID, "name[] these users; all where none is named", "answer:approve|reject approve where nothing is said")
+	a.route("GET /v1/imports", a.imports, "auditors").doc("Files that were taken in.", []files.Import{}, takesAfter, takesLimit)
+	a.route("POST /v1/imports", a.importFile).doc("Takes people in from a file.", files.Import{},
+		append(takesWho, "file its name", "content:full|delta what the file means", "preview:boolean only say what it would do", "shrunk:boolean it is right that it is much shorter than the last one")...).reads("text/csv")
+	a.route("GET /v1/import", a.oneImport, "auditors").doc("One file and how far it is.", files.Import{}, "id! of the import")
+	a.raw("GET /v1/import/result", a.importResult).doc("What became of each row.", nil, "id! of the import").file("text/csv")
+}
+
 // sourceSays makes an answer of no of what is not there.
 func sourceSays(err error, id string) error {
 	if errors.Is(err, ldap.ErrNotFound) {
-		return errNo(fmt.Sprintf("there is no directory %q among the sources — `gatehouse sources list` shows those there are", id))
+		return errNone(fmt.Sprintf("there is no directory %q among the sources — `gatehouse sources list` shows those there are", id))
 	}
 	return err
 }

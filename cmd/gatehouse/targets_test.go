@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // ask asks the API of the verbs, as they do.
@@ -187,7 +188,7 @@ func TestTargetsAreSeenAndSteered(t *testing.T) {
 	// An account that is there already is a case, which a person answers.
 	crm.plant(t, "p001")
 	y.arrive(w.person(), "p001").wants(http.StatusOK)
-	var cases []caseView
+	var cases []webapi.Case
 	eventually(t, "there is a case", func() bool {
 		w.admin(http.MethodGet, "target/cases", url.Values{"id": {"crm"}}, &cases)
 		return len(cases) == 1
@@ -220,9 +221,9 @@ func TestTargetsAreSeenAndSteered(t *testing.T) {
 	if err := os.WriteFile(other, []byte(strings.Replace(string(file), "users: { all: true }", `users: { when: 'user.user_name == "p000"' }`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var v preview
+	var v webapi.Preview
 	eventually(t, "what was done is noted, and the configuration in force would do nothing", func() bool {
-		v = preview{}
+		v = webapi.Preview{}
 		w.admin(http.MethodGet, "target/preview", url.Values{"id": {"crm"}}, &v)
 		return len(v.Would) == 0
 	})

@@ -244,7 +244,7 @@ func sessionsCommand() *cobra.Command {
 			q := page(cmd, url.Values{})
 			q.Del("user")
 			return "GET", "sessions", which(cmd, q)
-		}, func(w io.Writer, list []sessionView) {
+		}, func(w io.Writer, list []webapi.Session) {
 			fmt.Fprintln(w, "USER\tIDENTITY PROVIDER\tBEGUN\tLAST USED\tENDS\tID")
 			for _, s := range list {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.User, s.Provider, s.Created.Format(time.DateTime), s.Seen.Format(time.DateTime), s.Until.Format(time.DateTime), s.ID)
@@ -308,7 +308,7 @@ func explainCommand() *cobra.Command {
 	return cmd
 }
 
-func showExplanation(w io.Writer, x explanation) {
+func showExplanation(w io.Writer, x webapi.Explanation) {
 	fmt.Fprintf(w, "%s", strings.ToUpper(x.Outcome))
 	if x.Code != "" {
 		fmt.Fprintf(w, " (%s)", x.Code)

@@ -16,19 +16,16 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
-// clientView is a client as the tools show it.
-type clientView struct {
-	ID         string   `json:"id"`
-	Title      string   `json:"title,omitempty"`
-	Mode       string   `json:"mode"`
-	Profile    string   `json:"profile"`
-	UserStores []string `json:"user_stores"`
-	Targets    []string `json:"targets,omitempty"`
-	Groups     []string `json:"groups,omitempty"`
-	Ways       []string `json:"credentials"` // of what kinds those of the configuration are
-	Tokens     int      `json:"tokens"`      // that were made, those that have ended included
+// clientRoutes are what the API can do about clients.
+func (a *api) clientRoutes() {
+	a.route("GET /v1/clients", a.clients, "auditors").doc("Clients of the configuration.", []webapi.ClientView{})
+	a.route("GET /v1/client/tokens", a.clientTokens).doc("Tokens that were made, without what proves.", []client.Token{}, "client of this one; of all where none is named")
+	a.route("POST /v1/client/tokens", a.makeToken).doc("Makes a bearer token; this answer is the only one that holds it.", webapi.MadeToken{}, "client! for this client", "expires after how long it ends, such as 90d; never where nothing is said")
+	a.route("DELETE /v1/client/tokens", a.revokeToken).doc("Ends a token at once.", client.Token{}, "id! its first part, as the list shows it")
+	a.route("GET /v1/client/dialect", a.dialect).doc("What was put right of a client's messages since the gateway started.", []webapi.Habit{}, "client! which")
 }
 
 func (a *api) clients(r *http.Request) (any, error) {
@@ -36,10 +33,10 @@ func (a *api) clients(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []clientView{}
+	list := []webapi.ClientView{}
 	for i, c := range a.s.clients.Clients() {
 		cfg := a.s.cfg.Clients[i]
-		v := clientView{ID: c.ID, Title: c.Title, Mode: string(c.Mode), Profile: cfg.Profile, UserStores: c.UserStores, Targets: c.Targets, Groups: c.Groups, Ways: []string{}}
+		v := webapi.ClientView{ID: c.ID, Title: c.Title, Mode: string(c.Mode), Profile: cfg.Profile, UserStores: c.UserStores, Targets: c.Targets, Groups: c.Groups, Ways: []string{}}
 		for _, cr := range cfg.Credentials {
 			v.Ways = append(v.Ways, wayOf(cr))
 		}
@@ -70,12 +67,6 @@ func (a *api) clientTokens(r *http.Request) (any, error) {
 	return append([]client.Token{}, list...), err
 }
 
-// madeToken is the only answer that ever holds a token.
-type madeToken struct {
-	client.Token
-	Text string `json:"token"`
-}
-
 func (a *api) makeToken(r *http.Request) (any, error) {
 	var life time.Duration
 	if text := r.FormValue("expires"); text != "" {
@@ -84,25 +75,25 @@ func (a *api) makeToken(r *http.Request) (any, error) {
 			return nil, errNo(err.Error())
 		}
 	}
-	t, text, err := a.s.clients.Make(r.Context(), r.FormValue("client"), life, a.tokenEvent("client.token_made"))
+	t, text, err := a.s.clients.Make(r.Context(), r.FormValue("client"), life, a.tokenEvent("client.token_made", a.actor(r)))
 	if errors.Is(err, client.ErrNotFound) {
-		err = errNo(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", r.FormValue("client")))
+		err = errNone(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", r.FormValue("client")))
 	}
-	return madeToken{t, text}, err
+	return webapi.MadeToken{Token: t, Text: text}, err
 }
 
 func (a *api) revokeToken(r *http.Request) (any, error) {
-	t, err := a.s.clients.Revoke(r.Context(), r.FormValue("id"), a.tokenEvent("client.token_revoked"))
+	t, err := a.s.clients.Revoke(r.Context(), r.FormValue("id"), a.tokenEvent("client.token_revoked", a.actor(r)))
 	if errors.Is(err, client.ErrNotFound) {
-		err = errNo(fmt.Sprintf("there is no token %q — `gatehouse clients token list` shows those there are", r.FormValue("id")))
+		err = errNone(fmt.Sprintf("there is no token %q — `gatehouse clients token list` shows those there are", r.FormValue("id")))
 	}
 	return t, err
 }
 
 // tokenEvent records who may use a token, and which; never the token.
-func (a *api) tokenEvent(kind string) func(store.Tx, client.Token) error {
+func (a *api) tokenEvent(kind, by string) func(store.Tx, client.Token) error {
 	return func(tx store.Tx, t client.Token) error {
-		return a.p.audit.Append(tx, audit.Event{Kind: kind, By: "admin", Text: "token " + t.ID + " of client " + t.Client})
+		return a.p.audit.Append(tx, audit.Event{Kind: kind, By: by, Text: "token " + t.ID + " of client " + t.Client})
 	}
 }
 
@@ -113,12 +104,12 @@ func clientsCommand() *cobra.Command {
 	add := adminVerb("add CLIENT", "Make a bearer token for a client, and show it this once", cobra.ExactArgs(1),
 		func(cmd *cobra.Command, argv []string) (string, string, url.Values) {
 			return "POST", "client/tokens", url.Values{"client": {argv[0]}, "expires": {cmd.Flags().Lookup("expires").Value.String()}}
-		}, func(w io.Writer, t madeToken) {
+		}, func(w io.Writer, t webapi.MadeToken) {
 			fmt.Fprintf(w, "%s\n\nThis is shown once and kept nowhere. It %s; `gatehouse clients token revoke %s` ends it at once.\n", t.Text, until(t.Token), t.ID)
 		})
 	add.Flags().String("expires", "", "after how long it ends, such as 90d; empty: never")
 	return group("clients", "Systems that provision users: list, token, dialect",
-		adminVerb("list", "List the clients of the configuration", cobra.NoArgs, none("GET", "clients"), func(w io.Writer, list []clientView) {
+		adminVerb("list", "List the clients of the configuration", cobra.NoArgs, none("GET", "clients"), func(w io.Writer, list []webapi.ClientView) {
 			fmt.Fprintln(w, "CLIENT\tMODE\tPROFILE\tUSER STORES\tCREDENTIALS\tTOKENS")
 			for _, c := range list {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", c.ID, c.Mode, c.Profile, strings.Join(c.UserStores, ", "), strings.Join(slices.Compact(c.Ways), ", "), c.Tokens)

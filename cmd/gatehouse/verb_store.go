@@ -33,14 +33,28 @@ func (a *api) storeRoutes() {
 			a.p.log.ErrorContext(r.Context(), "backup", "error", err)
 			panic(http.ErrAbortHandler) // half a copy must not look whole
 		}
-	})
+		a.backedUp(r)
+	}).doc("A copy of the store as of one moment, checked before its first byte is sent. The key of the store is not in it.", nil).file("application/octet-stream").afresh()
 	a.route("GET /v1/store/check", func(r *http.Request) (any, error) {
 		if err := a.p.bolt.Load().Backup(r.Context(), io.Discard); err != nil {
 			return nil, err
 		}
 		return map[string]bool{"ok": true}, audit.Verify(r.Context(), a.p.store)
-	})
+	}).doc("Reads the whole store and follows the audit log.", map[string]bool{})
 }
+
+// backedUp notes that a copy went out.
+func (a *api) backedUp(r *http.Request) {
+	ctx := context.WithoutCancel(r.Context())
+	if err := a.p.store.Update(ctx, func(tx store.Tx) error {
+		return a.p.audit.Append(tx, audit.Event{Kind: eventBackup, By: a.actor(r)})
+	}); err != nil {
+		a.p.log.ErrorContext(ctx, "the backup was not recorded", "error", err)
+	}
+}
+
+// eventBackup is the kind of the event of a backup.
+const eventBackup = "store.backup"
 
 func backupCommand() *cobra.Command {
 	cmd := &cobra.Command{

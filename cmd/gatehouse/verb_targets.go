@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 func targetsCommand() *cobra.Command {
@@ -68,7 +69,7 @@ func showTargets(w io.Writer, list []outbox.TargetView) {
 	}
 }
 
-func showProbe(w io.Writer, v probeView) {
+func showProbe(w io.Writer, v webapi.Probe) {
 	for _, f := range v.Findings {
 		mark := "no "
 		if f.OK {
@@ -89,7 +90,7 @@ func previewCommand() *cobra.Command {
 				q.Set("file", file)
 			}
 			return "GET", "target/preview", page(cmd, q)
-		}, func(w io.Writer, v preview) {
+		}, func(w io.Writer, v webapi.Preview) {
 			fmt.Fprintln(w, "WOULD\tUSER\tATTRIBUTES")
 			for _, x := range v.Would {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", x.What, x.Name, strings.Join(x.Names, ", "))
@@ -133,7 +134,7 @@ func showSteps(w io.Writer, list []outbox.Operation) {
 	}
 }
 
-func showCases(w io.Writer, list []caseView) {
+func showCases(w io.Writer, list []webapi.Case) {
 	fmt.Fprintln(w, "TARGET\tUSER\tSINCE\tACCOUNT\tWHY IT IS NOT TAKEN")
 	for _, c := range list {
 		for _, x := range c.Candidates {
@@ -149,7 +150,7 @@ func showCases(w io.Writer, list []caseView) {
 	}
 }
 
-func showHeld(w io.Writer, v heldView) {
+func showHeld(w io.Writer, v webapi.Held) {
 	if v.Case == nil {
 		fmt.Fprintln(w, "nothing is held")
 		return

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+)
+
+// taskRoutes are what the API can do about work that waits.
+func (a *api) taskRoutes() {
+	one := []string{"kind! of the task", "key! of the task"}
+	a.route("GET /v1/tasks", a.tasks, "helpdesk", "auditors").doc(
+		"Tasks that are not done, in the order of kind and key.", []task.Task{},
+		"kind only of this kind", "state:waiting|running|parked|paused|cancelled only in this state",
+		"after goes on after this one: kind, a space, key", takesLimit)
+	a.route("GET /v1/task", a.task, "helpdesk", "auditors").doc("One task and how far it is; also when it is done, if it kept that.", task.Task{}, one...)
+	a.route("POST /v1/task/{what}", a.turnTask).doc(
+		"Pauses a task, lets it go on, cancels it, or makes it due now.", task.Task{}, append(one, "what:pause|resume|cancel|requeue! what to do")...)
+}
+
+// tasks lists what is not done; after is "kind key".
+func (a *api) tasks(r *http.Request) (any, error) {
+	var after task.Task
+	after.Kind, after.Key, _ = strings.Cut(r.FormValue("after"), " ")
+	kind, state, limit := r.FormValue("kind"), task.State(r.FormValue("state")), limitOf(r)
+	if kind != "" && after.Kind < kind {
+		after = task.Task{Kind: kind}
+	}
+	list := []task.Task{}
+	for seen := 0; seen < mostLooked; {
+		page, err := task.List(r.Context(), a.p.store, after, pageOf)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page {
+			if kind != "" && t.Kind != kind {
+				return list, nil
+			}
+			if state == "" || t.State == state {
+				list = append(list, t)
+			}
+			if len(list) == limit {
+				return list, nil
+			}
+		}
+		if len(page) < pageOf {
+			break
+		}
+		after, seen = page[len(page)-1], seen+len(page)
+	}
+	return list, nil
+}
+
+// mostLooked is how many rows are looked at for one page of a list that leaves
+// some of them out.
+const mostLooked = 20_000
+
+// task shows one, also when it is done, as long as how far it came is kept.
+func (a *api) task(r *http.Request) (any, error) {
+	var t task.Task
+	var ok bool
+	err := a.p.store.View(r.Context(), func(tx store.Tx) (err error) {
+		t, ok, err = task.Look(tx, r.FormValue("kind"), r.FormValue("key"))
+		return err
+	})
+	if err == nil && !ok {
+		err = errNoTask
+	}
+	return t, err
+}
+
+const errNoTask errNone = "there is no such task — `gatehouse tasks list` shows those there are"
+
+// turnTask does what a person wants of a task, and shows it.
+func (a *api) turnTask(r *http.Request) (any, error) {
+	turn := map[string]func(context.Context, store.Store, string, string) error{
+		"pause": task.Pause, "resume": task.Resume, "cancel": task.Cancel, "requeue": task.Requeue,
+	}[r.PathValue("what")]
+	if turn == nil {
+		return nil, errNo("a task can be paused, resumed, cancelled and requeued")
+	}
+	switch err := turn(r.Context(), a.p.store, r.FormValue("kind"), r.FormValue("key")); {
+	case errors.Is(err, task.ErrNotFound):
+		return nil, errNoTask
+	case errors.Is(err, task.ErrCancelled):
+		return nil, errNo("the task was cancelled — `gatehouse tasks requeue` begins it anew")
+	case err != nil:
+		return nil, err
+	}
+	return a.task(r)
+}
