@@ -116,6 +116,9 @@ func (rt *apiRoute) safe() bool { return rt.method() == http.MethodGet }
 func (rt *apiRoute) check(r *http.Request) error {
 	given := r.URL.Query()
 	if rt.body == "" {
+		if r.Body == nil { // as of a request that was never sent
+			r.Body = http.NoBody
+		}
 		if err := r.ParseForm(); err != nil {
 			return errBad("the form can not be read")
 		}
