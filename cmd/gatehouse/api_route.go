@@ -259,23 +259,19 @@ func (a *api) raw(pattern string, fn http.HandlerFunc, duties ...string) *apiRou
 	return rt
 }
 
-// no answers with an error: its sentence and its reason code. What is no answer
-// of no is a mistake of ours, and people are not told its words.
+// no answers with an error. What is no answer of no is a mistake of ours, and
+// people are not told its words.
 func (a *api) no(w http.ResponseWriter, r *http.Request, err error) {
-	code, text := reasonInternal, err.Error()
-	var said interface{ Reason() string }
-	var refused *access.Refusal
-	switch {
-	case errors.As(err, &refused):
-		code, text = refused.Code, refused.Text
-	case errors.As(err, &said):
-		code = said.Reason()
-	case errors.Is(err, provisioning.ErrNotFound):
-		code = reasonNotFound
-	case a.people:
+	if code, _ := apiReason(err); code == reasonInternal && a.people {
 		a.p.log.ErrorContext(r.Context(), "api", "route", r.Method+" "+r.URL.Path, "error", err)
-		text = apiReasons[code]
+		err = errors.New(apiReasons[code])
 	}
+	sayAPI(w, err)
+}
+
+// sayAPI answers with an error: its sentence and its reason code.
+func sayAPI(w http.ResponseWriter, err error) {
+	code, text := apiReason(err)
 	st := apiStatus[code]
 	if known, ok := gateway.Status(code); st == 0 && ok {
 		st = known
@@ -285,4 +281,18 @@ func (a *api) no(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(st)
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": text, "code": code})
+}
+
+func apiReason(err error) (code, text string) {
+	var said interface{ Reason() string }
+	var refused *access.Refusal
+	switch {
+	case errors.As(err, &refused):
+		return refused.Code, refused.Text
+	case errors.As(err, &said):
+		return said.Reason(), err.Error()
+	case errors.Is(err, provisioning.ErrNotFound):
+		return reasonNotFound, err.Error()
+	}
+	return reasonInternal, err.Error()
 }
