@@ -59,6 +59,9 @@ type Subject struct {
 	// Attributes are effective values by our names; "groups" holds asserted
 	// groups of all sources.
 	Attributes map[string][]string
+	// Proven is, of each attribute for which the person's own word counts, what
+	// others say of it. It is all that rules and conditions see of those.
+	Proven map[string][]string
 	// Asserted is who said what: source ("idp:campus"), attribute, values.
 	Asserted map[string]map[string][]string
 	Groups   []string // the directory's own groups, by name, nested ones included

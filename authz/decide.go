@@ -2,6 +2,7 @@ package authz
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -229,7 +230,7 @@ func (f *facts) attribute(name string) []string {
 	if f.source != "" {
 		return f.Subject.Asserted[f.source][name]
 	}
-	return f.Subject.Attributes[name]
+	return f.Subject.proven(name)
 }
 
 // holds tells whether the clause holds; an error comes with unsure.
@@ -362,10 +363,32 @@ func variables(s Subject, first string) *expr.Vars {
 	return &expr.Vars{
 		User: expr.User{
 			ID: s.ID, Store: s.Store, UserName: s.fullName(first), Active: s.Active,
-			Attributes: s.Attributes, Asserted: s.Asserted, Groups: s.groups(), Roles: s.Roles,
+			Attributes: s.allProven(), Asserted: s.Asserted, Groups: s.groups(), Roles: s.Roles,
 		},
 		Login: expr.Login{Provider: s.Provider, ACR: s.ACR, AMR: s.AMR, At: s.AuthTime},
 	}
+}
+
+// proven is an attribute as far as rules believe it.
+func (s *Subject) proven(name string) []string {
+	if v, ok := s.Proven[name]; ok {
+		return v
+	}
+	return s.Attributes[name]
+}
+
+// allProven are all attributes as far as conditions believe them.
+func (s *Subject) allProven() map[string][]string {
+	if len(s.Proven) == 0 {
+		return s.Attributes
+	}
+	all := maps.Clone(s.Attributes)
+	for name, values := range s.Proven {
+		if all[name] = values; len(values) == 0 {
+			delete(all, name)
+		}
+	}
+	return all
 }
 
 // fullName is the user name with its store before it, if that is not the first.

@@ -283,7 +283,7 @@ func (p *ReleasePolicy) attribute(name, to string, s Subject) []string {
 }
 
 // groups are the directory's own and asserted ones, sorted.
-func (s *Subject) groups() []string { return union(s.Groups, s.Attributes["groups"]) }
+func (s *Subject) groups() []string { return union(s.Groups, s.proven("groups")) }
 
 // distinct is the list without empty values and repetitions, in its order. The
 // list itself is never changed.

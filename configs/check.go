@@ -46,6 +46,9 @@ func (c *Config) check() []Mistake {
 	for i, p := range c.IdentityProviders {
 		k.provider(where("identity_providers").index(i), p)
 	}
+	for i, name := range c.TrustSelf {
+		k.refer(where("trust_self").index(i), "attribute", name, k.attributes, "attributes, or map it at an identity provider")
+	}
 	for i, r := range c.Roles {
 		k.role(where("roles").index(i), r)
 	}
@@ -325,14 +328,75 @@ func (k *checker) provider(at where, p IdentityProvider) {
 	}
 	for name, m := range p.Attributes {
 		k.mapped(at.key("attributes").key(name), name, m)
+		if m.Ask && vouchedFor[name] {
+			k.say(at.key("attributes").key(name).key("ask"), "people do not say of themselves what their "+name+" is", "remove the line; the identity provider must send it")
+		}
 	}
 	k.refer(at.key("provisioning").key("user_store"), "user store", p.Provisioning.UserStore, k.userStores, "user_stores")
+	if p.Provisioning.Prompt == "choose" {
+		k.chosenNames(at.key("provisioning"), p.Provisioning.UserStore)
+	}
 	if p.OIDC != nil {
 		k.oidc(at.key("oidc"), *p.OIDC)
 	}
 	if p.SAML != nil {
 		k.saml(at.key("saml"), *p.SAML)
 	}
+}
+
+// vouchedFor are attributes that say where somebody belongs and what they may do.
+var vouchedFor = map[string]bool{
+	"affiliation": true, "assurance": true, "entitlement": true, "groups": true, "member_of": true, "scoped_affiliation": true,
+}
+
+// chosenNames refuses names that people choose where somebody's rights hang on
+// what they are called: whoever comes first would be them.
+func (k *checker) chosenNames(at where, userStore string) {
+	first := "primary"
+	if len(k.UserStores) > 0 {
+		first = k.UserStores[0].ID
+	}
+	if userStore == "" {
+		userStore = first
+	}
+	for _, name := range namedUsers(reflect.ValueOf(k.Config).Elem()) {
+		of := first
+		if prefix, _, ok := strings.Cut(name, "/"); ok && slices.Contains(k.userStores, prefix) {
+			of = prefix
+		}
+		if of == userStore {
+			k.say(at.key("prompt"), fmt.Sprintf("people would choose their user names, and the configuration names the user %q of the same user store: whoever chooses that name first has their rights", name),
+				"write confirm, or give these people a user store of their own, or name roles or groups instead of users")
+			return
+		}
+	}
+}
+
+// namedUsers are all that users: names, anywhere in v.
+func namedUsers(v reflect.Value) (names []string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return namedUsers(v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			names = append(names, namedUsers(v.Index(i))...)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			if list, ok := reflect.TypeAssert[Some[string]](v.Field(i)); ok && f.Name == "Users" {
+				names = append(names, list...)
+			} else {
+				names = append(names, namedUsers(v.Field(i))...)
+			}
+		}
+	}
+	return names
 }
 
 func (k *checker) mapped(at where, name string, m Mapped) {

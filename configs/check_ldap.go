@@ -84,6 +84,9 @@ func (k *checker) ldapSource(at where, l LDAPSource) {
 	for name, m := range l.Attributes {
 		p := at.key("attributes").key(name)
 		k.mapped(p, name, m)
+		if m.Ask {
+			k.say(p.key("ask"), "people of a directory are not there to be asked", "remove the line")
+		}
 		if m.Absent == "keep" {
 			k.say(p.key("absent"), "what an entry has not is taken back: a directory tells all of it", "remove the line")
 		}

@@ -31,6 +31,8 @@ type Config struct {
 	Attributes []AttributeType `yaml:"attributes"`
 	// IdentityProviders are where people prove who they are.
 	IdentityProviders []IdentityProvider `yaml:"identity_providers"`
+	// TrustSelf are attributes that rules believe although only the person says so. Left out: none.
+	TrustSelf []string `yaml:"trust_self"`
 	// Roles that rules and targets name.
 	Roles []Role `yaml:"roles"`
 	// Services behind the gateway.
@@ -354,6 +356,8 @@ type Mapped struct {
 	Absent string `yaml:"absent" jsonschema:"enum=replace,enum=keep"`
 	// Required refuses the sign-in of somebody without it.
 	Required bool `yaml:"required"`
+	// Ask the person where the provider does not say it: at their first sign-in, or at any if it is required. What they say goes to services and targets as any attribute does, but no rule believes it unless `trust_self` names it.
+	Ask bool `yaml:"ask"`
 	// Multi says that a user may have several values of it, of an attribute that is neither built in nor listed under `attributes`.
 	Multi bool `yaml:"multi"`
 }
@@ -370,6 +374,8 @@ type Provisioning struct {
 	Timeout time.Duration `yaml:"timeout" jsonschema:"default=5s"`
 	// OnFailure says what happens when they fail or take longer: `deny` the sign-in, or `continue` while the work goes on.
 	OnFailure string `yaml:"on_failure" jsonschema:"enum=deny,enum=continue,default=deny"`
+	// Prompt says what a person sees before their user is made: `silent` nothing, unless something is asked of them; `confirm` what is known of them; `choose` that, and they choose their user name.
+	Prompt string `yaml:"prompt" jsonschema:"enum=silent,enum=confirm,enum=choose,default=silent"`
 }
 
 // Role is a name for some people, that rules, targets and approvals use.

@@ -300,6 +300,7 @@ type visit struct {
 	began   time.Time // by the clock of the machine: it is only measured with
 	broke   bool      // off, because nobody waits for an answer any more, or half of one was sent
 	proxy   *Proxy    // that asks whether this request may pass
+	form    bool      // it is a form of a page of ours, whose answer leads on
 	page    bool      // and wants what the person is to see who may not
 }
 

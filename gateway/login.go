@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
 
@@ -182,9 +183,10 @@ func (v *visit) arrive(to string) {
 	v.goTo(to)
 }
 
-// goTo leads on, by a redirect or, where that would lose the session, a page.
+// goTo leads on: by a redirect or, where that would lose the session or the page
+// with the form would not allow it, a page.
 func (v *visit) goTo(to string) {
-	if v.caller() == browser && v.g.c.Sessions.Cookie("x").SameSite == http.SameSiteStrictMode {
+	if v.form || v.caller() == browser && v.g.c.Sessions.Cookie("x").SameSite == http.SameSiteStrictMode {
 		v.answer(http.StatusOK, "", web.GoOn{URL: to, To: v.serviceTitle()})
 		return
 	}
@@ -526,7 +528,17 @@ func (v *visit) finish(p *Provider) {
 	if err == nil {
 		err = v.g.c.Pace.ofPerson(id.Ref.Issuer, id.Ref.Subject)
 	}
+	var q provisioning.Questions
 	if err == nil {
+		q, err = v.questions(p, id)
+	}
+	switch {
+	case err == nil && q.Any():
+		v.service = v.g.destination(f.Return).service
+		if err = v.ask(p, f, id, q, nil, nil); err == nil {
+			return // the sign-in goes on when they have answered
+		}
+	case err == nil:
 		err = v.enter(p, f, id)
 	}
 	v.signedIn(p, err)

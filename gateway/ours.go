@@ -73,6 +73,8 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		return func() { v.hand(v.g.program(rest), rest) }, v.r.Method // it says itself which it takes
 	case rest == "login":
 		return v.login, reads
+	case rest == "welcome":
+		return v.welcome, posts
 	case rest == "logout":
 		return v.logout, readsPost
 	case rest == "signed-out":

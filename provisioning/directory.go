@@ -31,6 +31,8 @@ type Config struct {
 	// Unique are attributes of which, as far as clients say it, no two users have the
 	// same value, in any spelling that folds to the same. See BuildUnique.
 	Unique []string
+	// TrustSelf are attributes that rules may read although only the person says so.
+	TrustSelf []string
 	// Followers learn of every change of a user, in this order.
 	Followers []Follower
 	// GroupFollowers learn of changes of groups themselves, not of their members.
@@ -354,7 +356,8 @@ func atMost(u User) int {
 	return 6*text + around
 }
 
-// owned refuses a change of what somebody else said.
+// owned refuses a change of what somebody else said. At a sign-in the person
+// speaks too.
 func owned(before, after User, by Source) error {
 	if by == Admin || by == System {
 		return nil
@@ -364,7 +367,9 @@ func owned(before, after User, by Source) error {
 	}
 	for attr := range union(before.Attributes, after.Attributes) {
 		others := func(u User) []Claim {
-			return slices.DeleteFunc(slices.Clone(u.Attributes[attr]), func(c Claim) bool { return c.Source == by })
+			return slices.DeleteFunc(slices.Clone(u.Attributes[attr]), func(c Claim) bool {
+				return c.Source == by || c.Source == Self && strings.HasPrefix(string(by), "idp:")
+			})
 		}
 		if !sameClaims(others(before), others(after)) {
 			return &Invalid{attr, fmt.Sprintf("as said by others can not be changed by %s", by)}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
@@ -37,6 +38,10 @@ type JIT struct {
 	// SameIssuer are other providers that an administrator configured for the
 	// very issuer of this one: whom they know, it knows.
 	SameIssuer []string
+	// Prompt is what the person sees before their user is made, and Answers what
+	// they said then; nil: they were not asked.
+	Prompt  Prompt
+	Answers *Answers
 }
 
 // maxOnce is how many things one sign-in may use up.
@@ -104,7 +109,11 @@ func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID stri
 		if !u.Active {
 			return result{}, inactive(u)
 		}
-		next, err := j.Mapping.Apply(u, id, d.now())
+		said, err := j.answered(u, true, id, d.now())
+		if err != nil {
+			return result{}, err
+		}
+		next, err := j.Mapping.Apply(said, id, d.now())
 		if err != nil {
 			return result{}, err
 		}
@@ -113,25 +122,47 @@ func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID stri
 	if j.Mode != Blocking && j.Mode != Async {
 		return result{}, &Refusal{Code: ReasonOff, Detail: fmt.Sprintf("%s may not create users, and this person is not known", j.Provider)}
 	}
-	names, _, err := j.UserName.Values(id)
-	switch {
-	case err != nil:
-		return result{}, &Refusal{Code: ReasonMapping, Attribute: "user_name", Theirs: j.UserName.Theirs(), Err: err,
-			Detail: fmt.Sprintf("user_name can not be computed: %v", err)}
-	case len(names) == 0:
-		return result{}, missing("user_name", j.UserName.lacking(id), "")
-	case len(names) > 1:
-		return result{}, federation.Refuse(federation.ReasonClaims, "there are %d values for user_name; it must be one", len(names))
-	}
-	u, err = j.Mapping.Apply(User{ID: newID, Store: j.UserStore, UserName: names[0], Active: true}, id, d.now())
+	name, err := j.name(id)
 	if err != nil {
+		return result{}, err
+	}
+	u, err = j.answered(User{ID: newID, Store: j.UserStore, UserName: name, Active: true}, false, id, d.now())
+	if err != nil {
+		return result{}, err
+	}
+	if u, err = j.Mapping.Apply(u, id, d.now()); err != nil {
 		return result{}, err
 	}
 	dl.Linked = []federation.Ref{id.Ref}
 	if err := links.Put(tx, linkRow{id.Ref, id.Provider, newID, d.now()}); err != nil {
 		return result{}, err
 	}
-	return d.create(tx, u, dl)
+	r, err := d.create(tx, u, dl)
+	if j.chosen() {
+		err = unanswered(err)
+	}
+	return r, err
+}
+
+// chosen reports whether the person chose their user name.
+func (j JIT) chosen() bool { return j.Prompt == Choose && j.Answers != nil }
+
+// name is the user name of a user who is created.
+func (j JIT) name(id federation.Identity) (string, error) {
+	if j.chosen() {
+		return strings.TrimSpace(j.Answers.UserName), nil
+	}
+	names, _, err := j.UserName.Values(id)
+	switch {
+	case err != nil:
+		return "", &Refusal{Code: ReasonMapping, Attribute: "user_name", Theirs: j.UserName.Theirs(), Err: err,
+			Detail: fmt.Sprintf("user_name can not be computed: %v", err)}
+	case len(names) == 0:
+		return "", missing("user_name", j.UserName.lacking(id), "")
+	case len(names) > 1:
+		return "", federation.Refuse(federation.ReasonClaims, "there are %d values for user_name; it must be one", len(names))
+	}
+	return names[0], nil
 }
 
 // mayVouch refuses a provider that speaks of a person in the name of another one

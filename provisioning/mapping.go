@@ -31,6 +31,7 @@ type MapRule struct {
 	// sent with no values is a statement, not silence.
 	Keep     bool
 	Required bool   // no sign-in without it
+	Ask      bool   // the person may say it where the provider does not; see Questions
 	Pos      string // file:line:col, for mistakes
 }
 
@@ -215,7 +216,7 @@ func (m Mapping) Say(u User, by Source, said map[string][]string, now time.Time)
 			next.Say(by, r.Attribute, values...)
 			next.stamp(by, r.Attribute, now)
 		}
-		if r.Required && len(values) == 0 {
+		if r.Required && len(values) == 0 && !(r.Ask && len(u.Says(Self, r.Attribute)) > 0) {
 			return User{}, missing(r.Attribute, r.from.lacking(id), u.ID)
 		}
 		for _, v := range values {

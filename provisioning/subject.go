@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -14,7 +13,8 @@ import (
 // SubjectOf is what policy sees now of a user who is in these groups of the
 // directory. A grant that has ended counts for nothing, whether or not somebody
 // took it away already. What belongs to a sign-in is left for the caller to fill in.
-func SubjectOf(u User, groups []string, now time.Time) authz.Subject {
+func (d *Directory) SubjectOf(u User, groups []string) authz.Subject {
+	now := d.now()
 	s := authz.Subject{
 		ID: u.ID, Store: u.Store, UserName: u.UserName, Active: u.Active, Version: u.Version,
 		Attributes: make(map[string][]string, len(u.Attributes)),
@@ -28,6 +28,13 @@ func SubjectOf(u User, groups []string, now time.Time) authz.Subject {
 	}
 	for attr, claims := range u.Attributes {
 		s.Attributes[attr] = Effective(u, attr)
+		if u.Says(Self, attr) != nil && !slices.Contains(d.TrustSelf, attr) {
+			if s.Proven == nil {
+				s.Proven = make(map[string][]string)
+			}
+			others := User{Attributes: map[string][]Claim{attr: slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return c.Source == Self })}}
+			s.Proven[attr] = Effective(others, attr)
+		}
 		for _, c := range claims {
 			by := s.Asserted[string(c.Source)]
 			if by == nil {
@@ -63,7 +70,7 @@ func (d *Directory) SubjectTx(tx store.Tx, u User) (authz.Subject, error) {
 		names = append(names, d.FullName(g.Store, g.Name))
 	}
 	slices.Sort(names)
-	return SubjectOf(u, names, d.now()), nil
+	return d.SubjectOf(u, names), nil
 }
 
 // FullName is a name with the prefix of its user store, unless that is the

@@ -55,6 +55,36 @@ type Choice struct {
 	Last                    bool   // what this browser chose the last time; shown first
 }
 
+// A Welcome asks what is to be known of a person before they go on. It is a POST
+// to Action of user_name, where they may choose it, and of "attribute." and the
+// name of each that is asked; Fields go with it.
+type Welcome struct {
+	Provider, Service   string
+	First               bool // their account is not made yet
+	Choose              bool
+	UserName            string
+	Known               []KnownValue
+	Asked               []AskedValue
+	Wrong               string // the attribute, or user_name, whose answer will not do
+	Taken               bool   // because somebody else has that name
+	Action              string
+	Fields              url.Values
+	CancelURL           string
+	Contact, ContactURL string
+}
+
+// A KnownValue is what an identity provider says of the person.
+type KnownValue struct {
+	Attribute string
+	Values    []string
+}
+
+// An AskedValue is what it does not say.
+type AskedValue struct {
+	Attribute, Value string
+	Required         bool
+}
+
 // Denied says who is not let in, to what, why, and what can be done about it.
 // Code is access.no_rule, access.denied_by_rule, access.step_up or
 // user.inactive.
@@ -206,6 +236,7 @@ type Confirm struct {
 }
 
 func (p Chooser) view() view          { return view{template: "chooser"} }
+func (p Welcome) view() view          { return view{template: "welcome", form: p.Action, confirms: true} }
 func (p Denied) view() view           { return view{template: "denied", refresh: p.RefreshSeconds} }
 func (p MissingAttribute) view() view { return view{template: "missing"} }
 func (p Preparing) view() view {

@@ -248,7 +248,7 @@ func TestPagesWithNothingInThemAreSound(t *testing.T) {
 	p := pages(t, web.Brand{})
 	for _, page := range []web.Page{
 		web.Chooser{}, web.Denied{}, web.MissingAttribute{}, web.Preparing{}, web.Failed{}, web.SignedOut{},
-		web.Portal{}, web.GoOn{}, web.ReturnByGet{}, web.People{},
+		web.Portal{}, web.GoOn{}, web.ReturnByGet{}, web.People{}, web.Welcome{Action: "/"},
 		web.Portal{Services: make([]web.Tile, 1)}, web.Chooser{Search: true, Choices: make([]web.Choice, 1)},
 	} {
 		w := render(p, "en", http.StatusOK, page)
@@ -402,6 +402,9 @@ func TestO23_TooMuchTextIsCutAndControlCharactersGo(t *testing.T) {
 		case web.Confirm:
 			c.Fields = nil
 			page = c
+		case web.Welcome:
+			c.Fields = nil
+			page = c
 		}
 		body := render(p, "en", 200, webtest.With(page, flood, "")).Body.String()
 		if len(body) > 100_000 {
@@ -455,7 +458,7 @@ func TestHeadersOfEveryPage(t *testing.T) {
 		case "post-form":
 			want.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' https: data:; script-src 'self'; "+
 				"form-action https://idp.partner.example https:; frame-ancestors 'none'; base-uri 'none'")
-		case "confirm":
+		case "confirm", "welcome", "welcome-taken", "welcome-again":
 			want.Set("Referrer-Policy", "same-origin")
 		case "preparing":
 			want.Set("Refresh", "2; url=/.gatehouse/login?flow=1")

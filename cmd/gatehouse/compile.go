@@ -268,6 +268,12 @@ func compileJIT(cfg *configs.Config, p configs.IdentityProvider, i int) (provisi
 	case "async":
 		jit.Mode = provisioning.Async
 	}
+	switch p.Provisioning.Prompt {
+	case "confirm":
+		jit.Prompt = provisioning.Confirm
+	case "choose":
+		jit.Prompt = provisioning.Choose
+	}
 	name := p.Provisioning.UserName
 	if name == "" {
 		name = "preferred_username"
@@ -295,7 +301,7 @@ func compileJIT(cfg *configs.Config, p configs.IdentityProvider, i int) (provisi
 			absent = p.Absent
 		}
 		maps = append(maps, provisioning.MapRule{
-			Attribute: attr, From: from, Keep: absent == "keep", Required: m.Required,
+			Attribute: attr, From: from, Keep: absent == "keep", Required: m.Required, Ask: m.Ask,
 			Pos: cfg.Pos("identity_providers", i, "attributes", attr),
 		})
 	}

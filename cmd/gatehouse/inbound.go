@@ -97,7 +97,7 @@ func (s *site) passages() (list []scim.Passage, err error) {
 		list = append(list, scim.Passage{
 			ID: t.ID, Connector: c.Connector, Timeout: 2 * c.timeout, Limit: connector.NewLimit(c.rate, nil),
 			Account: func(u provisioning.User) (connector.Account, error) {
-				sub := s.rules.policy.Roles(provisioning.SubjectOf(u, nil, s.directory.Now()))
+				sub := s.rules.policy.Roles(s.directory.SubjectOf(u, nil))
 				return account(s.rules.release.Release("target:"+t.ID, sub), names, s.directory.FullName(u.Store, u.UserName)), nil
 			},
 			User: func(a connector.Account) (string, map[string][]string) {

@@ -264,7 +264,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		precedence = append(precedence, provisioning.SourceIDP(idp.ID))
 	}
 	if s.directory, err = provisioning.New(provisioning.Config{
-		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi, Unique: unique(cfg), Now: p.now,
+		Store: p.store, UserStores: storeIDs(cfg), Precedence: precedence, Multi: multi, Unique: unique(cfg), TrustSelf: cfg.TrustSelf, Now: p.now,
 		Followers: []provisioning.Follower{
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return p.audit.Append(tx, changeEvent(d))

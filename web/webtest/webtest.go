@@ -36,6 +36,17 @@ func Samples() []Sample {
 		}},
 		{"chooser-found", 200, web.Chooser{Choices: choices[1:3], Search: true, Query: "uni"}},
 		{"chooser-nothing", 200, web.Chooser{Search: true, Query: "qwertz"}},
+		{"welcome", 200, web.Welcome{
+			Provider: "Campus", Service: "Wiki", First: true, Choose: true, UserName: "bob", Action: "/.gatehouse/welcome", Fields: url.Values{"state": {"c2VhbGVk"}}, CancelURL: "/",
+			Known: []web.KnownValue{{Attribute: "display_name", Values: []string{"Bob Baker"}}, {Attribute: "affiliation", Values: []string{"student", "library"}}},
+			Asked: []web.AskedValue{{Attribute: "mail", Required: true}, {Attribute: "phone"}},
+		}},
+		{"welcome-taken", 422, web.Welcome{
+			Provider: "Campus", First: true, Choose: true, UserName: "bob", Wrong: "user_name", Taken: true, Action: "/.gatehouse/welcome", Fields: url.Values{"state": {"c2VhbGVk"}},
+		}},
+		{"welcome-again", 422, web.Welcome{
+			Provider: "Campus", Action: "/.gatehouse/welcome", Fields: url.Values{"state": {"c2VhbGVk"}}, Wrong: "mail", Asked: []web.AskedValue{{Attribute: "mail", Value: "bob", Required: true}},
+		}},
 		{"denied", 403, web.Denied{
 			Service: "Payroll", Who: bob, Code: "access.no_rule", Support: "7F3K-92QD", At: at,
 			Rules: []web.Unmet{
