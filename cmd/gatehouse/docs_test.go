@@ -36,6 +36,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/web"
 )
 
 // The documents are part of the program: what can be made from the code is made
@@ -902,6 +903,14 @@ func TestDocsAddressesAreThoseThereAre(t *testing.T) {
 	own := regexp.MustCompile(`Own:\s+map\[string\]http.Handler\{([^}]+)\}`).FindStringSubmatch(run)
 	for _, m := range regexp.MustCompile(`"([^"]+)":`).FindAllStringSubmatch(own[1], -1) {
 		want = append(want, m[1])
+	}
+	pages, err := web.New(web.Brand{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, nil)
+	for _, s := range l.p.site.Load().ownPages(l.p, pages) {
+		want = append(want, strings.TrimPrefix(s.Path, "/.gatehouse/"))
 	}
 	var got []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `/.gatehouse/([^`]+)`").FindAllStringSubmatch(readDoc(t, "docs/reference/http.md"), -1) {
