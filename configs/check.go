@@ -72,6 +72,7 @@ func (c *Config) check() []Mistake {
 		k.people(where("admins").key(key), p)
 	}
 	k.guard("guard", c.Guard)
+	k.notify("notify", c.Notify)
 	for i, u := range c.UserStores {
 		if u.Inactive != nil {
 			k.inactive(where("user_stores").index(i).key("inactive"), *u.Inactive)
@@ -610,6 +611,12 @@ func (k *checker) service(at where, s Service) {
 		k.rule(at.key("access").index(i), r)
 	}
 	k.refers(at.key("denied").key("request"), "role", s.Denied.Request, k.roles, "roles")
+	k.people(at.key("owners"), s.Owners)
+	if s.OwnersApprove && len(s.Owners.Roles)+len(s.Owners.Groups)+len(s.Owners.Users) == 0 {
+		k.say(at.key("owners_approve"), "the service has no owners who could decide", "say who they are under owners")
+	} else if s.OwnersApprove && len(s.Denied.Request) == 0 {
+		k.say(at.key("owners_approve"), "the service offers no role that its owners could decide about", "name roles under denied.request")
+	}
 	k.refers(at.key("identity_provider"), "identity provider", s.IdentityProviders, k.providers, "identity_providers")
 	k.refers(at.key("provisioned_by"), "target", s.ProvisionedBy, k.targets, "targets")
 	k.headers(at.key("headers"), s.Headers)

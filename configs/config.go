@@ -45,6 +45,8 @@ type Config struct {
 	Sources []Source `yaml:"sources"`
 	// Admins may use the admin pages and the API: everything, or a part.
 	Admins Admins `yaml:"admins"`
+	// Notify tells people of requests for access. Left out: they see it on their pages alone.
+	Notify Notify `yaml:"notify"`
 	// Guard keeps a mistake from taking everybody's access at once.
 	Guard Guard `yaml:"guard"`
 	// Outbound says what the gateway itself may call.
@@ -462,6 +464,10 @@ type Service struct {
 	Access []Rule `yaml:"access"`
 	// Denied is what people see who may not.
 	Denied Denied `yaml:"denied"`
+	// Owners answer for the service: they see what happened at it, and who has asked for it.
+	Owners People `yaml:"owners"`
+	// OwnersApprove lets the owners decide, beside the roles' own approvers, about requests that were made because of this service, for the roles that `denied.request` offers.
+	OwnersApprove bool `yaml:"owners_approve"`
 	// Headers that tell the service who it is: a preset, or names of one's own.
 	Headers Headers `yaml:"headers"`
 	// Release is what the service may learn about people. Left out: nothing.

@@ -294,6 +294,27 @@ func (p *Pages) Title(r *http.Request, code string) string { return p.speak(r).r
 // Text: see Title.
 func (p *Pages) Text(r *http.Request, code string) string { return p.speak(r).reason(code).Text }
 
+// Say is a text for somebody of whom no request says what they read: in the first
+// language. values are placeholder, value, placeholder, value …
+func (p *Pages) Say(key string, values ...any) (string, error) {
+	c := p.speakers[0].catalogue
+	found, ok := c.Texts[key]
+	if !ok {
+		return "", fmt.Errorf("no text %q", key)
+	}
+	values = slices.Clone(values)
+	for i, v := range values {
+		if at, ok := v.(time.Time); ok {
+			text, err := c.time(at)
+			if err != nil {
+				return "", err
+			}
+			values[i] = text
+		}
+	}
+	return c.fill(found.Other, values, func(s string) string { return s }), nil
+}
+
 // root is what the layout sees.
 type root struct {
 	Page      Page

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/web"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
+	"github.com/gatehouse-sso/gatehouse/web/portal"
 )
 
 // How somebody who may not use a service asks for what is missing, and how those
@@ -76,12 +77,6 @@ func (s *site) wanted(sub authz.Subject, service string, d authz.Decision) (list
 	return list
 }
 
-// Paths of the pages of requests.
-const (
-	requestsPath = "/.gatehouse/requests"
-	askPath      = requestsPath + "/ask"
-)
-
 // asking is what the denial page offers.
 func (s *site) asking(ctx context.Context, sub authz.Subject, service string, d authz.Decision, back string) gateway.Asking {
 	roles := s.wanted(sub, service, d)
@@ -95,10 +90,10 @@ func (s *site) asking(ctx context.Context, sub authz.Subject, service string, d 
 	}
 	for _, r := range list {
 		if i := slices.IndexFunc(roles, func(role access.Role) bool { return role.ID == r.Role }); i >= 0 && r.State == access.Pending {
-			return gateway.Asking{Waiting: &web.Waiting{Role: roles[i].Title, Made: r.Made, Until: r.Until, URL: public + requestsPath}}
+			return gateway.Asking{Waiting: &web.Waiting{Role: roles[i].Title, Made: r.Made, Until: r.Until, URL: public + portal.RequestsPath}}
 		}
 	}
-	return gateway.Asking{URL: public + askPath + "?" + url.Values{"service": {service}, "back": {back}}.Encode()}
+	return gateway.Asking{URL: public + portal.RequestsPath + "/ask?" + url.Values{"service": {service}, "back": {back}}.Encode()}
 }
 
 // ours is an address that somebody came from, if it is one behind this gateway;

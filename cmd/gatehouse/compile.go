@@ -31,6 +31,10 @@ type rules struct {
 	// approves who decides about a role, by role.
 	admin            func(authz.Subject) bool
 	duties, approves map[string]func(authz.Subject) bool
+	// answers is approves without those who may decide about everything.
+	answers map[string]func(authz.Subject) bool
+	// owners are who answers for a service, by service.
+	owners map[string]func(authz.Subject) bool
 }
 
 // compile turns the plain data of a configuration into rules. Every mistake is
@@ -81,6 +85,7 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 			list = append(list, authz.ReleaseRule{Attribute: "pairwise_id", Pos: cfg.Pos("services", i, "pairwise")})
 		}
 		releases["service:"+s.ID] = list
+		services = append(services, people("owners:"+s.ID, cfg.Pos("services", i, "owners"), s.Owners))
 	}
 	services = append(services, ownRules()...)
 	services = append(services,
@@ -125,11 +130,16 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 	for duty := range dutiesOf(cfg) {
 		r.duties[duty] = among("gatehouse:" + duty)
 	}
+	r.owners, r.answers = map[string]func(authz.Subject) bool{}, map[string]func(authz.Subject) bool{}
+	for _, s := range cfg.Services {
+		r.owners[s.ID] = among("owners:" + s.ID)
+	}
 	for _, role := range cfg.Roles {
 		if !askable(cfg, role) {
 			continue
 		}
 		own, all := among("approvers:"+role.ID), r.duties["approvers"]
+		r.answers[role.ID] = func(s authz.Subject) bool { return own(s) || all(s) }
 		r.approves[role.ID] = func(s authz.Subject) bool { return own(s) || all(s) || r.admin(s) }
 	}
 	for i, p := range cfg.IdentityProviders {

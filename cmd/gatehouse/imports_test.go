@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
 	"gateway/lean": 0, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
-	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4,
+	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4, "provisioning/notice": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
 
@@ -42,6 +42,7 @@ var helpers = map[string][]string{
 	"provisioning/folder/foldertest":       {"provisioning/folder"},
 	"provisioning/scim/scimtest":           {"provisioning/scim"},
 	"provisioning/ldapconn/ldaptest":       {"provisioning/ldapconn"},
+	"provisioning/notice/noticetest":       {},
 	"web/webtest":                          {"web"},
 }
 
@@ -75,6 +76,7 @@ var outside = []struct {
 	{"github.com/go-jose/go-jose", []string{"federation/oidc", "gateway", "federation/idptest", "provisioning/connector/oauth", "provisioning/client"}, "tokens are signed and checked by who makes or receives them"},
 	{"go.etcd.io/bbolt", []string{"provisioning/store/boltstore"}, "an engine is behind the contract of store"},
 	{"cel.dev/cel-go", []string{"authz/expr"}, "there is one expression language"},
+	{"github.com/wneessen/go-mail", []string{"provisioning/notice"}, "messages to people are made and sent in one place"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, "configuration becomes values once"},
 	{"github.com/spf13/cobra", []string{"cmd/gatehouse"}, "only the program has verbs"},
 	{"github.com/maypok86/otter", []string{"gateway"}, "only the request path remembers within bounds"},
@@ -86,7 +88,7 @@ var outside = []struct {
 	{"github.com/prometheus", []string{"gateway/metrics"}, "names of metrics have one owner"},
 	{"expvar", nil, "prometheus brings it in, and it serves only on a mux that no listener of ours has"},
 	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
-	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "web/webtest"}, "test suites that are packages"},
+	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "provisioning/notice/noticetest", "web/webtest"}, "test suites that are packages"},
 }
 
 // banned must not be linked into the program.

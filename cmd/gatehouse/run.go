@@ -38,6 +38,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/intake/files"
 	intakeldap "github.com/gatehouse-sso/gatehouse/provisioning/intake/ldap"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
+	"github.com/gatehouse-sso/gatehouse/provisioning/notice"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
@@ -89,6 +90,7 @@ type site struct {
 	guard       *guard.Guard
 	lifecycle   *lifecycle.Lifecycle
 	access      *access.Access
+	notices     *notice.Notices
 	asked       map[string]*oidc.Provider // about people who signed in there
 	files       *files.Files
 	directories *intakeldap.Reader
@@ -328,6 +330,9 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.notices, err = p.newNotices(s, pages); err != nil {
+		return nil, fmt.Errorf("notify: %w", err)
 	}
 	for i, idp := range cfg.IdentityProviders {
 		made, err := p.provider(ctx, cfg, i)

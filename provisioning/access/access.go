@@ -44,7 +44,10 @@ type Role struct {
 	Longest   time.Duration // of a grant; 0: no bound
 	// Approves reports whether somebody, with their roles, decides about it.
 	Approves func(authz.Subject) bool
-	// Owners are who decide about it besides, where it was asked for because a
+	// Answers are those among them who are told when somebody asks; the others are
+	// if there is none. nil: there is none.
+	Answers func(authz.Subject) bool
+	// Owners are who decide about it besides, and are told, where it was asked for because a
 	// service, by ID, wanted it. Without Approves and Owners nobody decides, and it
 	// can not be asked for.
 	Owners map[string]func(authz.Subject) bool
@@ -662,6 +665,18 @@ func (a *Access) Open(ctx context.Context, s authz.Subject, after string, limit 
 func (a *Access) Decides(s authz.Subject) bool {
 	s = a.c.Resolve(s)
 	return slices.ContainsFunc(a.c.Roles, func(r Role) bool { return r.mayDecide(s) })
+}
+
+// DecidesAbout reports whether s decides about a request, which is never one of
+// their own, and whether they are among those who are told of it first.
+func (a *Access) DecidesAbout(s authz.Subject, r Request) (decides, answers bool) {
+	role, ok := a.Role(r.Role)
+	if !ok || !s.Active || s.ID == r.UserID {
+		return false, false
+	}
+	s = a.c.Resolve(s)
+	owns := role.Owners[r.Service]
+	return role.decides(s, r.Service), role.Answers != nil && role.Answers(s) || owns != nil && owns(s)
 }
 
 // Of are the requests of one user, the latest first, at most limit.

@@ -66,20 +66,34 @@ type Config struct {
 	Now     func() time.Time
 }
 
-// A Connector tells one address. Make one with New.
-type Connector struct {
+// A Sender signs events and sends them to one address. Make one with NewSender.
+type Sender struct {
 	client  *post.Client
 	signers []signer
 	source  string
 	now     func() time.Time
-	rt      *scim.ResourceType
 	gone    atomic.Bool // the receiver said 410
+}
+
+// A Connector tells one address of users. Make one with New.
+type Connector struct {
+	*Sender
+	rt *scim.ResourceType
 }
 
 var _ connector.Connector = (*Connector)(nil)
 
 // New makes a Connector; it sends nothing yet.
 func New(c Config) (*Connector, error) {
+	out, err := NewSender(c)
+	if err != nil {
+		return nil, err
+	}
+	return &Connector{Sender: out, rt: scimuser.Type()}, nil
+}
+
+// NewSender makes a Sender; it sends nothing yet.
+func NewSender(c Config) (*Sender, error) {
 	p, err := post.New(c.URL, c.Client)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
@@ -90,7 +104,7 @@ func New(c Config) (*Connector, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	w := &Connector{client: p, source: c.Source, now: c.Now, rt: scimuser.Type()}
+	w := &Sender{client: p, source: c.Source, now: c.Now}
 	for _, s := range c.Secrets {
 		sign, err := newSigner(s)
 		if err != nil {
@@ -109,7 +123,7 @@ type event struct {
 	Type            string `json:"type"`
 	Subject         string `json:"subject"`
 	DataContentType string `json:"datacontenttype,omitempty"`
-	Data            *data  `json:"data,omitempty"`
+	Data            any    `json:"data,omitempty"`
 }
 
 type data struct {
@@ -179,7 +193,7 @@ func (w *Connector) Sync(ctx context.Context, want connector.Account, have strin
 	}
 	err = w.send(ctx, event{
 		ID: "msg_" + digest(w.source, from, next.String()), Type: kind, Subject: "users/" + want.ExternalID,
-		DataContentType: scim.MediaType, Data: &data{state},
+		DataContentType: scim.MediaType, Data: data{state},
 	})
 	if err != nil {
 		return have, err
@@ -213,7 +227,7 @@ func (*Connector) Caps() connector.Caps {
 	return connector.Caps{NoFind: true, NoList: true, NoGroups: true, Sink: true}
 }
 
-func (w *Connector) send(ctx context.Context, e event) error {
+func (w *Sender) send(ctx context.Context, e event) error {
 	if w.gone.Load() {
 		return errGone
 	}
@@ -244,3 +258,10 @@ func (w *Connector) send(ctx context.Context, e event) error {
 }
 
 var errGone = &connector.Error{Class: connector.Route, Text: "410 Gone: the receiver wants no more events, and gets none until the configuration is loaded again"}
+
+// Send sends an event about a subject, with data as JSON. Its id makes the
+// receiver see that it is the same when it comes again. Errors are those of a
+// connector.Connector.
+func (w *Sender) Send(ctx context.Context, id, kind, subject string, data any) error {
+	return w.send(ctx, event{ID: "msg_" + digest(w.source, id, kind), Type: kind, Subject: subject, DataContentType: "application/json", Data: data})
+}

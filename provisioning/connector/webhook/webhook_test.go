@@ -61,7 +61,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	var e event
+	var e struct {
+		event
+		Data data `json:"data"`
+	}
 	if err := json.Unmarshal(body, &e); err != nil || e.ID != id || q.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -71,7 +74,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	r.seen[id] = true
-	r.events = append(r.events, e)
+	if e.Data.Resource != nil {
+		e.event.Data = e.Data
+	}
+	r.events = append(r.events, e.event)
 	if e.Type == Deleted {
 		delete(r.users, e.Subject)
 		return
@@ -237,7 +243,7 @@ func TestEventSaysWhatTheAccountIs(t *testing.T) {
 		ids[e.ID] = true
 		line := e.Type + " " + e.Subject + " " + e.Source + " " + e.SpecVersion
 		if e.Data != nil {
-			line += " " + e.DataContentType + " " + string(e.Data.Resource)
+			line += " " + e.DataContentType + " " + string(e.Data.(data).Resource)
 		}
 		got = append(got, line)
 	}

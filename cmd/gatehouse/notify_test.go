@@ -1,0 +1,154 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/notice"
+	"github.com/gatehouse-sso/gatehouse/provisioning/notice/noticetest"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
+)
+
+// A hook receives events as Standard Webhooks says, and checks who signed them.
+type hook struct {
+	mu   sync.Mutex
+	fail int // requests that are refused first
+	got  []string
+}
+
+const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	raw, _ := io.ReadAll(r.Body)
+	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(hookSecret, "whsec_"))
+	m := hmac.New(sha256.New, key)
+	fmt.Fprintf(m, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), raw)
+	switch {
+	case r.Header.Get("webhook-signature") != "v1,"+base64.StdEncoding.EncodeToString(m.Sum(nil)):
+		w.WriteHeader(http.StatusUnauthorized)
+	case h.fail > 0:
+		h.fail--
+		w.WriteHeader(http.StatusServiceUnavailable)
+	default:
+		h.got = append(h.got, string(raw))
+	}
+}
+
+func (h *hook) events() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string{}, h.got...)
+}
+
+// Those who decide learn that somebody asks, and who asked what became of it: by
+// mail and by a webhook, also when neither answered at first and the gateway was
+// started again in between.
+func TestThoseWhomARequestConcernsAreTold(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	ledger(l)
+	smtp, h := noticetest.New(t, nil), &hook{fail: 1}
+	if err := os.WriteFile(filepath.Join(l.dir, "mail.pem"), smtp.CA, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := l.serve(h)
+	l.reload(func(s string) string {
+		return s + fmt.Sprintf(`languages: [de, en]
+notify:
+  smtp: { host: localhost, port: %d, user: gate, password: open sesame, from: Gatehouse <gate@uni.example>, ca: %s/mail.pem }
+  webhook: { url: "%s/hook", secrets: ["%s"] }
+`, smtp.Port, l.dir, at, hookSecret)
+	})
+	l.in("campus", "alice")
+	bob := l.in("campus", "bob")
+	l.in("campus", "carol") // who decides nothing
+	smtp.Says("MAIL", "451 4.3.0 later")
+	day := l.clock.now().UTC().Add(20 * 24 * time.Hour).Format(time.DateOnly)
+	bob.open(l.at("", "/.gatehouse/requests/ask?service=ledger")).submit(url.Values{"reason": {"a private matter"}, "until": {day}}).wants(http.StatusOK, "Wartet")
+	eventually(t, "the mail server was tried", func() bool { return strings.Contains(smtp.Commands(), "MAIL") })
+	l.restart()
+	smtp.Says("MAIL", "")
+	again := func(want int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d letters and %d events", want, want), func() bool {
+			var tasks []struct{ Kind, Key string }
+			l.admin(http.MethodGet, "tasks", nil, &tasks)
+			for _, task := range tasks { // nobody waits for the next try
+				if strings.HasPrefix(task.Kind, "notify.") {
+					l.tryAgain(task.Kind, task.Key)
+				}
+			}
+			return len(smtp.Letters()) >= want && len(h.events()) >= want
+		})
+	}
+	again(1)
+	first := smtp.Letters()[0]
+	if first.To != "TO:<alice@campus.example>" || !strings.Contains(first.Subject, "Bob") || !strings.Contains(first.Subject, "beantragt Bookkeeping") || !strings.Contains(first.Text, l.at("", "/.gatehouse/requests/open")) || !strings.Contains(first.Text, "Ledger") {
+		t.Errorf("who decides gets %s: %q\n%s", first.To, first.Subject, first.Text)
+	}
+	var list []webapi.Request
+	l.admin(http.MethodGet, "requests", nil, &list)
+	if len(list) != 1 {
+		t.Fatalf("requests: %+v", list)
+	}
+	l.admin(http.MethodPost, "request/approve", url.Values{"id": {list[0].ID}, "text": {"said in private"}}, nil)
+	again(2)
+	all := smtp.Letters()
+	second := all[len(all)-1]
+	if second.To != "TO:<bob@campus.example>" || !strings.Contains(second.Subject, "genehmigt") || !strings.Contains(second.Text, l.at("", "/.gatehouse/requests")) {
+		t.Errorf("who asked gets %s: %q\n%s", second.To, second.Subject, second.Text)
+	}
+	var states []string
+	seen := map[string]bool{} // one that comes twice has the same ID
+	for _, raw := range h.events() {
+		var e struct {
+			ID, Type, Subject string
+			Data              struct{ State, Role, Service string }
+		}
+		if err := json.Unmarshal([]byte(raw), &e); err != nil || e.Type != notice.EventType || e.Subject != "requests/"+list[0].ID || e.Data.Role != "books" || e.Data.Service != "ledger" {
+			t.Errorf("event %s: %v", raw, err)
+		}
+		if !seen[e.ID] {
+			states = append(states, e.Data.State)
+		}
+		seen[e.ID] = true
+	}
+	if got := strings.Join(states, " "); got != "pending approved" {
+		t.Errorf("events: %s", got)
+	}
+	// What people wrote, and who they are to programs, stays where one signs in.
+	everything := strings.Join(h.events(), "\n") + l.log.String()
+	for _, sent := range smtp.Letters() {
+		everything += sent.Raw + sent.Text
+	}
+	for _, private := range []string{"a private matter", "said in private", "open sesame"} {
+		if strings.Contains(everything, private) {
+			t.Errorf("%q went out", private)
+		}
+	}
+	for _, private := range []string{"bob@campus.example", "Bob"} {
+		if strings.Contains(strings.Join(h.events(), "\n"), private) {
+			t.Errorf("the webhook is told %q", private)
+		}
+	}
+}
+
+// tryAgain makes a task due, if it is there still.
+func (l *lab) tryAgain(kind, key string) {
+	_ = task.Requeue(l.t.Context(), l.p.store, kind, key) // done meanwhile
+}
