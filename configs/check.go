@@ -40,6 +40,9 @@ func (c *Config) check() []Mistake {
 	unique(k, "clients", c.Clients, func(cl Client) string { return cl.ID })
 	unique(k, "sources", c.Sources, func(s Source) string { return s.ID })
 
+	if c.StoreKey.IsZero() && !c.StoreKeyBefore.IsZero() {
+		k.say("store_key_before", "there is a key from before and none that follows it", "name that with store_key")
+	}
 	k.server()
 	k.site()
 	k.attributeTypes()

@@ -16,6 +16,8 @@ type Config struct {
 	Store Store `yaml:"store" jsonschema:"required"`
 	// StoreKey seals secrets and tokens at rest. Left out: the gateway makes a key beside the store when it first starts.
 	StoreKey Secret `yaml:"store_key"`
+	// StoreKeyBefore opens what was sealed before StoreKey was another, until `gatehouse keys rotate store` has sealed it again.
+	StoreKeyBefore Secret `yaml:"store_key_before"`
 	// Session says how long a sign-in lasts.
 	Session Session `yaml:"session"`
 	// Branding of the pages.

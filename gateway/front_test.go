@@ -142,10 +142,11 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.keys, err = LoadKeys(t.Context(), f.st, sealer, time.Now()); err != nil {
+	if f.keys, err = LoadKeys(t.Context(), f.st, sealer, time.Now); err != nil {
 		t.Fatal(err)
 	}
-	f.keys.sign = countedSigner{f.keys.sign, &f.signed}
+	signs := f.keys.ring.Load().sign
+	signs[0].signer = countedSigner{signs[0].signer, &f.signed}
 	pages, err := web.New(web.Brand{LanguageURL: "/.gatehouse/language"})
 	if err != nil {
 		t.Fatal(err)

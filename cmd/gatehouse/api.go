@@ -36,6 +36,7 @@ func routesOf(p *process, s *site, people bool) *api {
 	a.clientRoutes()
 	a.auditRoutes()
 	a.storeRoutes()
+	a.keyRoutes()
 	a.documentRoutes()
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a.no(w, r, errNone("the API has no "+r.Method+" "+r.URL.Path+" — /.gatehouse/api/v1/openapi.json lists what it has"))

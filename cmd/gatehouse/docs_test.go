@@ -782,7 +782,7 @@ var tableText = map[string]string{
 	"certificate":    "Certificates from an authority, and the account there, sealed. The key is a host's name, or a name of ACME's own.",
 	"flip":           "Which large change of a group's members is in force, until its shifts are edges. The key is the group's ID.",
 	"evidence":       "A sign that somebody has left, or is about to: what says so, since when, and what came of it. The key is the tuple (user, kind, source).",
-	"gateway_key":    "The gateway's own secrets: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `passing` (keys the hashes of users who pass through), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
+	"gateway_key":    "The gateway's own secrets, each of a purpose; the key is the purpose, or PURPOSE/TIME of those that followed. `from` is when it came, or comes, into use, `until` when nothing of it is taken any more: `access` (signs access tokens of clients), `cursor` (seals SCIM cursors), `passing` (keys the hashes of users who pass through), `jwt` (signs tokens for services), `pairwise` (makes pairwise identifiers), `cookie` (seals what a browser carries), `saml` (signs and decrypts where no keys are configured).",
 	"grant":          "What an identity provider gave for asking about a person again, where `probe` says so: a refresh token, sealed. The key is `PROVIDER/USER`.",
 	"group":          "The directory's own groups. The key is the group's ID.",
 	"guard_case":     "What a person has to decide: everything that would be taken away in one scope since a limit was passed. The key is the case's ID.",

@@ -144,7 +144,7 @@ func (s *site) settle(p *process) func(context.Context, *client.Client, string) 
 // clients are those of the configuration, with what they may.
 func (p *process) clients(cfg *configs.Config) (*client.Registry, error) {
 	public := cfg.Server.PublicURL.String()
-	r := client.NewRegistry(client.Config{Store: p.store, Key: p.access, Token: public + "/.gatehouse/oauth2/token", Issuer: public, Now: p.now, Limits: p.limits})
+	r := client.NewRegistry(client.Config{Store: p.store, Key: p.access[0], AlsoTaken: p.access[1:], Token: public + "/.gatehouse/oauth2/token", Issuer: public, Now: p.now, Limits: p.limits})
 	for _, c := range cfg.Clients {
 		made := client.Client{
 			ID: c.ID, Title: c.Title, UserStores: c.UserStores, Mode: client.Mode(c.Mode), Targets: c.Targets, Groups: c.Groups,

@@ -238,6 +238,15 @@ type certRow struct {
 
 var certTable = store.Table[certRow]{Name: "certificate", Key: func(r certRow) string { return r.Name }}
 
+func certSeal(name string) []byte { return store.Key("certificate", name) }
+
+// sealedCertificates are the rows of certificates, to be sealed again.
+var sealedCertificates = store.Sealed[certRow]{
+	Table: &certTable,
+	Key:   func(r certRow) []byte { return certSeal(r.Name) },
+	Part:  func(r *certRow) *[]byte { return &r.Sealed },
+}
+
 func (c certCache) Get(ctx context.Context, name string) (plain []byte, err error) {
 	err = c.st.View(ctx, func(tx store.Tx) error {
 		row, ok, err := certTable.Get(tx, name)
@@ -247,7 +256,7 @@ func (c certCache) Get(ctx context.Context, name string) (plain []byte, err erro
 		if !ok {
 			return autocert.ErrCacheMiss
 		}
-		plain, err = c.sealer.Open(store.Key("certificate", name), row.Sealed)
+		plain, err = c.sealer.Open(certSeal(name), row.Sealed)
 		return err
 	})
 	return plain, err
@@ -255,7 +264,7 @@ func (c certCache) Get(ctx context.Context, name string) (plain []byte, err erro
 
 func (c certCache) Put(ctx context.Context, name string, plain []byte) error {
 	return c.st.Update(ctx, func(tx store.Tx) error {
-		return certTable.Put(tx, certRow{name, c.sealer.Seal(store.Key("certificate", name), plain)})
+		return certTable.Put(tx, certRow{name, c.sealer.Seal(certSeal(name), plain)})
 	})
 }
 

@@ -56,28 +56,30 @@ import (
 // which takes the place of the old one whole.
 
 type process struct {
-	log      *slog.Logger
-	now      func() time.Time
-	store    store.Store
-	sealer   *store.Sealer
-	keys     *gateway.Keys
-	audit    *audit.Log
-	recorder *recorder
-	engine   *lentstore.Switch               // behind store
-	bolt     atomic.Pointer[boltstore.Store] // behind that, while this process has the file
-	meters   *metrics.Metrics
-	config   taking
-	pace     *gateway.Pace
-	draining atomic.Bool
-	dialects dialect.Tally
-	limits   *client.Limits
-	access   []byte // signs access tokens of clients
-	cursors  []byte // seals cursors of SCIM
-	passing  []byte // keys what is kept of users who pass through
-	sticky   []byte // keys the cookies that keep browsers at an upstream
-	runner   *task.Runner
-	streams  gateway.Streams
-	site     atomic.Pointer[site]
+	log       *slog.Logger
+	now       func() time.Time
+	store     store.Store
+	sealer    *store.Sealer
+	keys      *gateway.Keys
+	audit     *audit.Log
+	recorder  *recorder
+	engine    *lentstore.Switch               // behind store
+	bolt      atomic.Pointer[boltstore.Store] // behind that, while this process has the file
+	meters    *metrics.Metrics
+	config    taking
+	pace      *gateway.Pace
+	draining  atomic.Bool
+	dialects  dialect.Tally
+	limits    *client.Limits
+	access    [][]byte // the first signs access tokens of clients, the others are taken too
+	cursors   []byte   // seals cursors of SCIM
+	passing   []byte   // keys what is kept of users who pass through
+	sticky    []byte   // keys the cookies that keep browsers at an upstream
+	resealing sync.Mutex
+	older     func() bool // reports whether a process from before an upgrade still serves; nil: none does
+	runner    *task.Runner
+	streams   gateway.Streams
+	site      atomic.Pointer[site]
 }
 
 type site struct {
@@ -133,13 +135,8 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	}); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	if p.keys, err = gateway.LoadKeys(ctx, st, sealer, now()); err != nil {
+	if err := p.readKeys(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
-	}
-	for id, key := range map[string]*[]byte{"access": &p.access, "cursor": &p.cursors, "passing": &p.passing, "sticky": &p.sticky} {
-		if *key, err = gateway.Secret(ctx, st, sealer, id, now(), random32); err != nil {
-			return nil, errors.Join(err, st.Close())
-		}
 	}
 	p.recorder = newRecorder(st, p.audit, log, now)
 	p.recorder.failed = meters.AuditFailed
@@ -179,19 +176,27 @@ func (p *process) newRunner(alone bool) *task.Runner {
 // store, made together with the store: a key that is lost is not replaced, since
 // what it sealed would be lost with it.
 func openSealer(cfg *configs.Config, fresh bool) (*store.Sealer, error) {
+	const purpose = "gateway keys"
 	if !cfg.StoreKey.IsZero() {
-		return store.NewSealer([]byte(cfg.StoreKey.Value()), "gateway keys")
+		var before [][]byte
+		if !cfg.StoreKeyBefore.IsZero() {
+			before = append(before, []byte(cfg.StoreKeyBefore.Value()))
+		}
+		return store.NewSealer([]byte(cfg.StoreKey.Value()), purpose, before...)
 	}
-	path := cfg.Store.Bolt() + ".key"
+	path := ownKeyFile(cfg)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !fresh {
 		return nil, fmt.Errorf("the key file %s is missing, and the store beside it was made with it — restore it from the backup, or name the key with store_key", path)
 	}
-	key, err := store.SecretFile(path)
+	secrets, err := store.SecretFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return store.NewSealer(key, "gateway keys")
+	return store.NewSealer(secrets[0], purpose, secrets[1:]...)
 }
+
+// ownKeyFile holds the store's key where none is configured.
+func ownKeyFile(cfg *configs.Config) string { return cfg.Store.Bolt() + ".key" }
 
 // work does in the background what one process alone does, until ctx ends, and
 // returns when all is still.
@@ -519,20 +524,26 @@ func (p *process) samlKeys(ctx context.Context, cfg *configs.Config, s configs.S
 	if keys != nil {
 		return keys, nil
 	}
-	raw, err := gateway.Secret(ctx, p.store, p.sealer, "saml", p.now(), func() ([]byte, error) { return selfSigned(cfg.Server.PublicURL.Hostname()) })
+	ring, err := gateway.Ring(ctx, p.store, p.sealer, "saml", p.now(), func() ([]byte, error) { return selfSigned(cfg.Server.PublicURL.Hostname()) })
 	if err != nil {
 		return nil, err
 	}
-	certBlock, rest := pem.Decode(raw)
-	if certBlock == nil {
-		return nil, errors.New("the gateway's own SAML key can not be read")
+	for _, k := range ring {
+		certBlock, rest := pem.Decode(k.Plain)
+		if certBlock == nil {
+			return nil, errors.New("the gateway's own SAML key can not be read")
+		}
+		cert, err := x509.ParseCertificate(certBlock.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		key, err := privateKey(string(rest))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, saml.Key{Private: key, Certificate: cert})
 	}
-	cert, err := x509.ParseCertificate(certBlock.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	key, err := privateKey(string(rest))
-	return []saml.Key{{Private: key, Certificate: cert}}, err
+	return keys, nil
 }
 
 // selfSigned makes an RSA key and a certificate around it, in PEM. Identity

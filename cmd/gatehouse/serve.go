@@ -104,19 +104,45 @@ func (s *server) reload() (taken bool) {
 		s.log.Error("the configuration was not taken: another store or listener needs a restart")
 		return false
 	}
+	if cfg.StoreKey.Value() != old.StoreKey.Value() || cfg.StoreKeyBefore.Value() != old.StoreKeyBefore.Value() {
+		s.log.Error("the configuration was not taken: another key of the store needs a restart, or `gatehouse upgrade`")
+		return false
+	}
 	rules, mistakes := compile(cfg)
 	if len(mistakes) > 0 {
 		s.log.Error("the configuration was not taken", "mistake", mistakes[0].String())
 		return false
 	}
-	next, err := s.p.newSite(s.ctx, cfg, rules)
-	if err != nil {
+	if err := s.renew(cfg, rules); err != nil {
 		s.log.Error("the configuration was not taken; the one before stays in force", "error", err)
 		return false
 	}
-	s.place(next)
 	s.log.Info("configuration taken")
 	return true
+}
+
+// renew puts another site in place, with the keys that there are now.
+func (s *server) renew(cfg *configs.Config, r rules) error {
+	if err := s.p.readKeys(s.ctx); err != nil {
+		return err
+	}
+	next, err := s.p.newSite(s.ctx, cfg, r)
+	if err != nil {
+		return err
+	}
+	s.place(next)
+	return nil
+}
+
+// rekey makes everything use the keys that there are now.
+func (s *server) rekey() {
+	cfg := s.p.site.Load().cfg
+	r, _ := compile(cfg) // it is in force, so there are no mistakes in it
+	if err := s.renew(cfg, r); err != nil {
+		s.log.Error("keys that were made or have come into use are not used yet", "error", err)
+		return
+	}
+	s.log.Info("keys taken")
 }
 
 // A launch is what to serve.
@@ -181,10 +207,20 @@ func serve(ctx context.Context, l launch) (err error) {
 		p: p, load: l.load, log: log, ctx: background, program: l.program, heir: l.heir, predecessor: l.heir.gone(), upgrades: make(chan chan<- upgraded),
 		inlets: map[string]*inlet{frontInlet: in, adminInlet: adminLn, localInlet: sock},
 	}
+	p.older = func() bool {
+		select {
+		case <-s.predecessor:
+			return false
+		default:
+			return true
+		}
+	}
 	s.place(first)
 	p.config.note(true)
 	s.wg.Go(func() { p.recorder.run(background) })
 	s.startWork()
+	others := make(chan struct{})
+	s.wg.Go(func() { p.watchKeys(background, others) })
 	defer func() { s.stopWork(); stop(); s.wg.Wait() }()
 	if l.heir != nil {
 		lent, err := l.heir.inlet(lentInlet, "", nil)
@@ -234,6 +270,9 @@ func serve(ctx context.Context, l launch) (err error) {
 		select {
 		case <-l.hup:
 			s.reload()
+			continue
+		case <-others:
+			s.rekey()
 			continue
 		case <-l.upgrade:
 			next, err = s.replace(ctx, make(chan upgraded, 1))

@@ -67,8 +67,10 @@ func (*Throttled) Reason() string { return ReasonThrottled }
 // whose access tokens are of no use to another process.
 type Config struct {
 	Store store.Store // nil: no tokens are made and no assertions taken
-	// Key of 32 bytes signs access tokens; nil: a random one.
-	Key []byte
+	// Key of 32 bytes signs access tokens; nil: a random one. Those of AlsoTaken are as
+	// good: they were in use before, or will be.
+	Key       []byte
+	AlsoTaken [][]byte
 	// Token is the address of the token endpoint, Issuer the gateway's own: what an
 	// assertion must be meant for.
 	Token, Issuer string

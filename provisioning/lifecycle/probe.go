@@ -52,6 +52,13 @@ func grantKey(provider, userID string) string { return provider + "/" + userID }
 // sealKey is what a sealed token belongs to.
 func sealKey(key string) []byte { return store.Key("grant", key) }
 
+// SealedGrants are the rows of what providers gave, to be sealed again.
+var SealedGrants = store.Sealed[grantRow]{
+	Table: grants,
+	Key:   func(g grantRow) []byte { return sealKey(grants.Key(g)) },
+	Part:  func(g *grantRow) *[]byte { return &g.Sealed },
+}
+
 // granted keeps what came with a sign-in, for asking later.
 func (l *Lifecycle) granted(tx store.Tx, u provisioning.User, id federation.Identity) error {
 	p, ok := l.c.Probes[id.Provider]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,14 +275,24 @@ func TestSecretFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "secret")
 	secret, err := store.SecretFile(path)
-	if err != nil || len(secret) != store.SecretSize {
+	if err != nil || len(secret) != 1 || len(secret[0]) != store.SecretSize {
 		t.Fatal(secret, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	if again, err := store.SecretFile(path); err != nil || !bytes.Equal(again, secret) {
+	if again, err := store.SecretFile(path); err != nil || len(again) != 1 || !bytes.Equal(again[0], secret[0]) {
 		t.Errorf("the second time it is another: %v", err)
+	}
+	other := store.NewSecret()
+	if err := store.ReplaceSecretFile(path, append([][]byte{other}, secret...)); err != nil {
+		t.Fatal(err)
+	}
+	if both, err := store.SecretFile(path); err != nil || len(both) != 2 || !bytes.Equal(both[0], other) || !bytes.Equal(both[1], secret[0]) {
+		t.Errorf("after another came before it: %x, %v", both, err)
+	}
+	if list, err := os.ReadDir(filepath.Dir(path)); err != nil || len(list) != 1 {
+		t.Errorf("beside the secret is %v, %v", list, err)
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
@@ -289,7 +300,7 @@ func TestSecretFile(t *testing.T) {
 	if _, err := store.SecretFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("one that others may read: %v", err)
 	}
-	for _, bad := range []string{"", "00", "not hexadecimal"} {
+	for _, bad := range []string{"", "00", "not hexadecimal", fmt.Sprintf("%x\n00\n", other)} {
 		if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, []byte(bad), 0o600)); err != nil {
 			t.Fatal(err)
 		}
