@@ -76,8 +76,10 @@ type Error struct {
 	// Throttled: the target says that it is asked too often (429, a quota). It is
 	// Transient, nothing happened, and it is no fault of what was asked.
 	Throttled bool
-	Text      string
-	Err       error
+	// Over: the target wants nothing more, until an administrator says otherwise.
+	Over bool
+	Text string
+	Err  error
 }
 
 func (e *Error) Error() string {

@@ -20,6 +20,9 @@ const maxInvalid = 3
 // should do.
 func (o *Outbox) outcome(ctx context.Context, r *run, err error) error {
 	o.report(ctx, r.t, err, true)
+	if ce := (*connector.Error)(nil); errors.As(err, &ce) && ce.Over && r.t.paused.Load() == nil {
+		_ = o.Pause(ctx, r.t.ID, "the target", ce.Error()) // the next run is told so again
+	}
 	werr := o.write(ctx, r, err)
 	if errors.Is(werr, store.ErrConflict) {
 		// The target made an account under an ID that another user's has.

@@ -28,6 +28,7 @@ type listener struct {
 	lose  int                 // answers that are still to be lost
 	never string              // a user whose events are refused
 	tries []time.Time         // when they were refused
+	over  int                 // how often 410 was the answer, while it is not negative
 }
 
 func (l *listener) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -47,6 +48,10 @@ func (l *listener) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	u := e.Data.Resource
+	if l.over >= 0 {
+		l.over++
+		return &http.Response{StatusCode: http.StatusGone, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	}
 	answer := &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody, Request: r}
 	if u.UserName == l.never && l.never != "" {
 		answer.StatusCode = http.StatusBadRequest
@@ -85,7 +90,7 @@ func (l *listener) target(t *testing.T) outbox.Target {
 }
 
 func newListener() *listener {
-	return &listener{ids: map[string]bool{}, told: map[string][]string{}, last: map[string]bool{}}
+	return &listener{over: -1, ids: map[string]bool{}, told: map[string][]string{}, last: map[string]bool{}}
 }
 
 func (l *listener) heard(t *testing.T, name string, want ...string) {
@@ -172,5 +177,44 @@ func TestASinkIsTriedAsScheduled(t *testing.T) {
 		if n := len(l.tries); n < len(webhook.Schedule)+3 {
 			t.Errorf("%d tries an hour after a change: it does not begin again", n)
 		}
+	})
+}
+
+// A receiver that says 410 is told nothing more, by this process nor by the next,
+// until an administrator has it told again; then it hears what it missed.
+func TestASinkThatSaysItIsOverIsLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newListener()
+		l.over = 0
+		st := open(t)
+		w := newWorld(t, st, l.target(t))
+		stop := w.start()
+		w.person("ana", "Dr", "")
+		time.Sleep(time.Hour)
+		stop()
+		w = newWorld(t, st, l.target(t))
+		if err := w.box.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		bob := w.person("bob", "Dr", "")
+		time.Sleep(100 * time.Hour)
+		synctest.Wait()
+		view := w.box.Targets()[0]
+		if l.over != 1 || view.State != "paused" || !strings.Contains(view.Why, "410") || view.Paused.By != "the target" {
+			t.Errorf("asked %d times; it is %+v", l.over, view)
+		}
+		if w.settle(bob.ID, time.Second) && w.states(bob.ID)["hook"] == outbox.Done || l.over != 1 {
+			t.Errorf("who waits: %v, asked %d times", w.states(bob.ID), l.over)
+		}
+		l.mu.Lock()
+		l.over = -1
+		l.mu.Unlock()
+		if err := w.box.Resume(t.Context(), "hook", "root"); err != nil {
+			t.Fatal(err)
+		}
+		w.quiet()
+		l.heard(t, "ana", "created")
+		l.heard(t, "bob", "created")
 	})
 }

@@ -3,11 +3,13 @@ package external
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,12 +21,14 @@ const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Exec starts a program for each call: without a shell, in the folder it is in,
 // with an environment of its own, in a process group of its own, which is ended
-// with it. The call is on its standard input; what it writes to standard output
-// before it ends with status 0 is the answer.
+// with it. On Linux so is what it started in another group or session, as long as
+// that has kept its [Mark]; elsewhere such a process outlives the call. The call
+// is on its standard input; what it writes to standard output before it ends with
+// status 0 is the answer.
 type Exec struct {
 	Program string   // an absolute path
 	Args    []string // as they are
-	Env     []string // NAME=value, besides PATH, LANG and TZ
+	Env     []string // NAME=value, besides PATH, LANG, TZ and the Mark
 	// Timeout of one call; 0: 30 s.
 	Timeout time.Duration
 	// Stderr gets what the program writes there; nil: nobody. It may hold anything,
@@ -49,6 +53,20 @@ func NewExec(e Exec, atOnce int) (*Exec, error) {
 	return &e, nil
 }
 
+// Mark is a variable in the environment of every process of a call, with a value
+// of the call's own.
+const Mark = "GATEHOUSE_CALL"
+
+// Secrets are the values of its environment, as no answer may tell them.
+func (e *Exec) Secrets() (values []string) {
+	for _, pair := range e.Env {
+		if _, v, ok := strings.Cut(pair, "="); ok {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
 // lingering is how long the streams of a program that has ended are waited for.
 const lingering = time.Second
 
@@ -67,10 +85,11 @@ func (e *Exec) Carry(ctx context.Context, call []byte) ([]byte, error) {
 	}
 	out := &bounded{cancel: cancel}
 	cmd := exec.CommandContext(ctx, e.Program, e.Args...)
-	cmd.Env = slices.Concat([]string{"PATH=" + Path, "LANG=C.UTF-8", "TZ=UTC"}, e.Env)
+	mark := Mark + "=" + rand.Text()
+	cmd.Env = slices.Concat([]string{"PATH=" + Path, "LANG=C.UTF-8", "TZ=UTC", mark}, e.Env)
 	cmd.Dir = filepath.Dir(e.Program)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(call), out, e.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	ownGroup(cmd)
 	cmd.Cancel = func() error { return endGroup(cmd) }
 	cmd.WaitDelay = lingering
 	if err := cmd.Start(); err != nil {
@@ -81,6 +100,7 @@ func (e *Exec) Carry(ctx context.Context, call []byte) ([]byte, error) {
 	}
 	err := cmd.Wait()
 	_ = endGroup(cmd) // what it left running, if anything
+	endMarked(mark)
 	switch {
 	case out.over:
 		return nil, &connector.Error{Class: connector.Route, Ambiguous: true, Text: tooLarge}
@@ -90,11 +110,6 @@ func (e *Exec) Carry(ctx context.Context, call []byte) ([]byte, error) {
 		return nil, &connector.Error{Ambiguous: true, Text: "the program failed", Err: err}
 	}
 	return out.said, nil
-}
-
-// endGroup ends the program and all that it started.
-func endGroup(cmd *exec.Cmd) error {
-	return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 }
 
 // reason is an error without the path in it.

@@ -104,6 +104,9 @@ type Carrier interface {
 	Carry(ctx context.Context, call []byte) (answer []byte, err error)
 }
 
+// secretive is a Carrier that has credentials, and knows them.
+type secretive interface{ Secrets() []string }
+
 // A Connector speaks to what is on the other side of a Carrier. Make one with New.
 type Connector struct{ carrier Carrier }
 
@@ -310,7 +313,11 @@ func (c *Connector) call(ctx context.Context, q Call, private ...connector.Accou
 	case !ok:
 		return Answer{}, &connector.Error{Class: connector.Route, Ambiguous: q.writes(), Text: q.Op + ": the answer is not that of a connector"}
 	case a.Error != nil:
-		return Answer{}, a.Error.as(q, private)
+		var secrets []string
+		if s, ok := c.carrier.(secretive); ok {
+			secrets = s.Secrets()
+		}
+		return Answer{}, a.Error.as(q, private, secrets)
 	}
 	return a, nil
 }
@@ -334,22 +341,22 @@ func (f *Failure) class() connector.Class {
 }
 
 // as makes an error of what the other side says, in its own words but for what
-// they tell of a person.
-func (f *Failure) as(q Call, private []connector.Account) *connector.Error {
+// they tell of a person or of our credentials.
+func (f *Failure) as(q Call, private []connector.Account, secrets []string) *connector.Error {
 	e := &connector.Error{Class: f.class(), Ambiguous: f.Ambiguous && q.writes(), Text: q.Op}
 	if f.After > 0 { // not for NaN
 		e.After = time.Duration(min(f.After, MaxAfter.Seconds()) * float64(time.Second))
 	}
-	if t := discreet(f.Text, q, private); t != "" {
+	if t := discreet(f.Text, q, private, secrets); t != "" {
 		e.Text += ": " + t
 	}
 	return e
 }
 
-// discreet is a text without values of the account that the call was about, in
-// letters of whatever case.
-func discreet(text string, q Call, private []connector.Account) string {
-	hide := []string{q.ID, q.ExternalID, q.UserName}
+// discreet is a text without values of the account that the call was about and
+// without secrets, in letters of whatever case.
+func discreet(text string, q Call, private []connector.Account, secrets []string) string {
+	hide := slices.Concat([]string{q.ID, q.ExternalID, q.UserName}, secrets)
 	for _, a := range private {
 		hide = append(hide, a.ExternalID, a.UserName)
 		for _, vs := range a.Attributes {

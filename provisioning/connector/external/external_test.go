@@ -1,6 +1,7 @@
 package external_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -315,15 +318,28 @@ func TestProgramThatMisbehavesIsEndedAndJudged(t *testing.T) {
 	}
 }
 
-// A shell starts a child and both hang: when time is up, neither is left.
+// A shell starts a child and both hang: when time is up, neither is left; nor is
+// the child that went into a session of its own.
 func TestWhatAProgramStartedEndsWithIt(t *testing.T) {
-	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("looks for processes under /proc")
 	}
+	for _, start := range []string{"", "setsid "} {
+		t.Run(start+"sleep", func(t *testing.T) {
+			t.Parallel()
+			if _, err := exec.LookPath(strings.TrimSpace(cmp.Or(start, "sh"))); err != nil {
+				t.Skip(err)
+			}
+			endsWithIt(t, start)
+		})
+	}
+}
+
+func endsWithIt(t *testing.T, start string) {
+	t.Helper()
 	dir := t.TempDir()
 	script, pid := filepath.Join(dir, "c"), filepath.Join(dir, "pid")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 600 >/dev/null 2>&1 </dev/null & echo $! >"+pid+"\nexec sleep 600\n"), 0o700); err != nil {
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"+start+"sleep 600 >/dev/null 2>&1 </dev/null & echo $! >"+pid+"\nexec sleep 600\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	e, err := external.NewExec(external.Exec{Program: script, Timeout: 5 * time.Minute}, 0)
@@ -361,9 +377,50 @@ func TestProgramHasAnEnvironmentOfItsOwn(t *testing.T) {
 	t.Setenv("GATEHOUSE_STORE_KEY", "must-not-be-seen")
 	c := external.New(run(t, external.Exec{Env: []string{"TOKEN=given"}}, "env"))
 	text := failure(t, c.Test(t.Context())).Text
-	if want := "test: PATH=" + external.Path + " LANG=C.UTF-8 TZ=UTC TOKEN=given"; text != want {
+	text = regexp.MustCompile(external.Mark+`=\w{26} `).ReplaceAllString(text, external.Mark+"=one ")
+	if want := "test: PATH=" + external.Path + " LANG=C.UTF-8 TZ=UTC " + external.Mark + "=one TOKEN=…"; text != want {
 		t.Errorf("its environment is %q, want %q", text, want)
 	}
+}
+
+// B12: what the other side says of a call tells our credentials to nobody, in
+// whatever form they went out, also where a transport added them.
+func TestB12_AnswersTellNoCredentialOfOurs(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		text := fmt.Sprint("do not know ", r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"), " of ", user, " with ", password)
+		_ = json.NewEncoder(w).Encode(external.Answer{Error: &external.Failure{Class: "auth", Text: text}})
+	}))
+	t.Cleanup(s.Close)
+	for name, c := range map[string]struct {
+		auth func(*http.Request)
+		tr   http.RoundTripper
+		want string
+	}{
+		"nothing":   {nil, http.DefaultTransport, "test: do not know  of  with "},
+		"bearer":    {func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+secret) }, http.DefaultTransport, "test: do not know … of  with "},
+		"basic":     {func(r *http.Request) { r.SetBasicAuth("gatehouse", secret) }, http.DefaultTransport, "test: do not know … of gatehouse with …"},
+		"key":       {func(r *http.Request) { r.Header.Set("x-api-key", secret) }, http.DefaultTransport, "test: do not know … of  with "},
+		"transport": {nil, adding{}, "test: do not know … of  with "},
+	} {
+		carrier, err := external.NewHTTP(s.URL, &http.Client{Transport: c.tr}, c.auth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := failure(t, external.New(carrier).Test(t.Context())); e.Class != connector.Auth || strings.TrimSpace(e.Text) != strings.TrimSpace(c.want) {
+			t.Errorf("%s: %q, want %q", name, e.Text, c.want)
+		}
+	}
+}
+
+// adding is a transport that adds credentials, as one of OAuth does.
+type adding struct{}
+
+func (adding) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+secret)
+	return http.DefaultTransport.RoundTrip(r)
 }
 
 // fixed is a carrier whose answer is always the same.

@@ -2,9 +2,14 @@ package external
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
+	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/post"
@@ -15,6 +20,7 @@ import (
 type HTTP struct {
 	client *post.Client
 	auth   func(*http.Request)
+	shown  atomic.Pointer[[]string] // the credentials of the last call, as they went out
 }
 
 // NewHTTP makes a Carrier to an address. c does the calls and bounds their time;
@@ -24,11 +30,49 @@ func NewHTTP(address string, c *http.Client, auth func(*http.Request)) (*HTTP, e
 	if err != nil {
 		return nil, fmt.Errorf("external connector: %w", err)
 	}
-	return &HTTP{p, auth}, nil
+	return &HTTP{client: p, auth: auth}, nil
+}
+
+// plain are the headers of a call in which no credential goes out.
+var plain = []string{"Host", "User-Agent", "Content-Length", "Content-Type", "Accept", "Accept-Encoding", "Transfer-Encoding"}
+
+// Secrets are our credentials, as no answer may tell them.
+func (h *HTTP) Secrets() []string {
+	if p := h.shown.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// noting notes what goes out with a call that may be a credential: also what a
+// transport adds, which is why the wire is listened to.
+func (h *HTTP) noting(ctx context.Context) context.Context {
+	var out []string
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaderField: func(name string, values []string) {
+			if slices.Contains(plain, http.CanonicalHeaderKey(name)) || strings.HasPrefix(name, ":") {
+				return
+			}
+			for _, v := range values {
+				_, word, _ := strings.Cut(v, " ")
+				out = append(out, v, word)
+				if pair, err := base64.StdEncoding.DecodeString(word); err == nil { // Basic
+					_, password, _ := strings.Cut(string(pair), ":")
+					out = append(out, password)
+				}
+			}
+		},
+		WroteHeaders: func() {
+			shown := out
+			out = nil
+			h.shown.Store(&shown)
+		},
+	})
 }
 
 // Carry posts the call.
 func (h *HTTP) Carry(ctx context.Context, call []byte) ([]byte, error) {
+	ctx = h.noting(ctx)
 	r, err := h.client.Post(ctx, call, func(req *http.Request) {
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Accept", "application/json")

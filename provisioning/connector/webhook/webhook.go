@@ -20,8 +20,8 @@
 //
 // Events are CloudEvents 1.0 in JSON, with the user in SCIM's shape, signed as
 // Standard Webhooks 1.0.0 says over the very bytes that are sent. Any answer but a
-// 2xx is a failure; 410 ends deliveries to this address until a Connector is made
-// anew. Redirects are not followed.
+// 2xx is a failure; 410 says that it is over, and outbox then leaves the address
+// alone until an administrator takes it up again. Redirects are not followed.
 package webhook
 
 import (
@@ -72,7 +72,7 @@ type Sender struct {
 	signers []signer
 	source  string
 	now     func() time.Time
-	gone    atomic.Bool // the receiver said 410
+	gone    atomic.Bool // the receiver said 410 to Send
 }
 
 // A Connector tells one address of users. Make one with New.
@@ -228,9 +228,6 @@ func (*Connector) Caps() connector.Caps {
 }
 
 func (w *Sender) send(ctx context.Context, e event) error {
-	if w.gone.Load() {
-		return errGone
-	}
 	e.SpecVersion, e.Source = "1.0", w.source
 	body, err := json.Marshal(e)
 	if err != nil {
@@ -249,7 +246,6 @@ func (w *Sender) send(ctx context.Context, e event) error {
 	case r.Status/100 == 2:
 		return nil // whatever it says besides
 	case r.Status == http.StatusGone:
-		w.gone.Store(true)
 		return errGone
 	case r.Status/100 == 3:
 		return &connector.Error{Class: connector.Route, Text: strconv.Itoa(r.Status) + " " + http.StatusText(r.Status) + ": redirects are not followed"}
@@ -257,11 +253,19 @@ func (w *Sender) send(ctx context.Context, e event) error {
 	return &connector.Error{After: r.After, Throttled: r.Status == http.StatusTooManyRequests, Text: strconv.Itoa(r.Status) + " " + http.StatusText(r.Status)}
 }
 
-var errGone = &connector.Error{Class: connector.Route, Text: "410 Gone: the receiver wants no more events, and gets none until the configuration is loaded again"}
+var errGone = &connector.Error{Class: connector.Route, Over: true, Text: "410 Gone: the receiver wants no more events"}
 
 // Send sends an event about a subject, with data as JSON. Its id makes the
 // receiver see that it is the same when it comes again. Errors are those of a
-// connector.Connector.
+// connector.Connector. Once the answer was 410, nothing more is sent until a
+// Sender is made anew.
 func (w *Sender) Send(ctx context.Context, id, kind, subject string, data any) error {
-	return w.send(ctx, event{ID: "msg_" + digest(w.source, id, kind), Type: kind, Subject: subject, DataContentType: "application/json", Data: data})
+	if w.gone.Load() {
+		return errGone
+	}
+	err := w.send(ctx, event{ID: "msg_" + digest(w.source, id, kind), Type: kind, Subject: subject, DataContentType: "application/json", Data: data})
+	if errors.Is(err, errGone) {
+		w.gone.Store(true)
+	}
+	return err
 }

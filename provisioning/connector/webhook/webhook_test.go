@@ -286,19 +286,17 @@ func TestRepeatedDeliveryIsTheSameMessage(t *testing.T) {
 	}
 }
 
-func TestGoneEndsDeliveries(t *testing.T) {
+func TestGoneSaysThatItIsOver(t *testing.T) {
 	t.Parallel()
 	w, _, a := open(t, Config{})
 	want := connector.Account{ExternalID: "0199-ana", UserName: "ana", Active: true}
 	a.Next(1, connectortest.Fail(410, ""))
-	for range 3 {
-		_, err := w.Sync(t.Context(), want, "")
-		if connector.ClassOf(err) != connector.Route || !errors.Is(err, errGone) {
-			t.Errorf("got %v", err)
-		}
+	_, err := w.Sync(t.Context(), want, "")
+	if e := (*connector.Error)(nil); !errors.As(err, &e) || e.Class != connector.Route || !e.Over {
+		t.Errorf("got %v", err)
 	}
-	if n := len(a.Seen()); n != 1 {
-		t.Errorf("it was asked %d times", n)
+	if _, err := w.Sync(t.Context(), want, ""); err != nil {
+		t.Errorf("when it is taken up again: %v", err)
 	}
 }
 
