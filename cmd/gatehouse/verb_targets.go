@@ -171,14 +171,17 @@ func decideCommand(answer, short, done string) *cobra.Command {
 }
 
 func operationsCommand() *cobra.Command {
-	cmd := pageFlags(adminVerb("operations", "What was tried at targets: of a user, at a target, or because of a support code", cobra.NoArgs,
-		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
+	cmd := pageFlags(adminVerb("operations [TARGET]", "What was tried at targets: of a user, at a target, or because of a support code", cobra.MaximumNArgs(1),
+		func(cmd *cobra.Command, a []string) (string, string, url.Values) {
 			q := page(cmd, url.Values{})
 			if u := q.Get("user"); u != "" {
 				q.Set("name", u)
 			}
 			for _, name := range []string{"target", "failed"} {
 				q.Set(name, cmd.Flags().Lookup(name).Value.String())
+			}
+			if len(a) == 1 {
+				q.Set("target", a[0])
 			}
 			return "GET", "operations", q
 		}, func(w io.Writer, list []outbox.Operation) {

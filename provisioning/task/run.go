@@ -19,6 +19,7 @@ type run struct {
 	kind, key, claim string
 	prepared         any
 
+	began     time.Time
 	ctx       context.Context // of the handler
 	cancel    context.CancelCauseFunc
 	concluded bool // what the handler says is stored
@@ -165,7 +166,7 @@ func (u *run) do(ctx context.Context) error {
 	ctx, u.cancel = context.WithCancelCause(ctx)
 	u.ctx = context.WithValue(ctx, runKey{}, u)
 	u.mu.Lock()
-	u.until = r.c.Now().Add(leaseTime)
+	u.began, u.until = time.Now(), r.c.Now().Add(leaseTime)
 	u.renewal = time.AfterFunc(leaseTime/3, u.renew)
 	u.mu.Unlock()
 	r.mu.Lock()
@@ -238,16 +239,16 @@ func (u *run) renew() {
 	u.renewal.Reset(leaseTime / 3)
 }
 
-// glanceAfter is how long after its row changed a run looks whether a person told
-// it to stop. Most runs are over by then, and what changed was their own doing.
+// glanceAfter is how old a run is before it looks whether a person told it to
+// stop. Most are over by then, and what changed in their rows was their own doing.
 const glanceAfter = 20 * time.Millisecond
 
-// glance has the row looked at soon. It does not wait.
+// glance has the row looked at, since it changed. It does not wait.
 func (u *run) glance() {
 	if !u.looking.CompareAndSwap(false, true) {
 		return
 	}
-	time.AfterFunc(glanceAfter, func() {
+	time.AfterFunc(glanceAfter-time.Since(u.began), func() {
 		u.looking.Store(false)
 		u.mu.Lock()
 		defer u.mu.Unlock()

@@ -65,7 +65,6 @@ func TestAPausedRunGoesOnBehindItsLastBucket(t *testing.T) {
 		add(t, s, "sync", "k", time.Now())
 		time.Sleep(10*time.Second + 500*time.Millisecond)
 		must(t, Pause(t.Context(), s, "sync", "k"))
-		time.Sleep(glanceAfter)
 		synctest.Wait()
 		got, _ := get(t, s, "sync", "k")
 		if got.State != Paused || got.Attempts != 0 || got.Progress == nil || got.Progress.Done != 10 || string(got.Progress.Cursor) != "10" {

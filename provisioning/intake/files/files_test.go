@@ -174,6 +174,25 @@ func TestWhoIsMissingInAFullFileIsDisabledAndComesBack(t *testing.T) {
 	}
 }
 
+// A full file that leaves out the number by which a person was known lists them
+// all the same, by their name, and they stay known by the number.
+func TestWhoIsListedWithoutTheirNumberIsNotMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, open(t))
+	head := "user_name,mail,external_id\n"
+	w.upload(head+"ana,a@x.test,1\nben,b@x.test,2\n", files.Upload{Content: files.Full})
+	preview := w.upload(head+"ana,a@x.test,\nben,b2@x.test,\n", files.Upload{Content: files.Full, Preview: true})
+	imp := w.upload(head+"ana,a@x.test,\nben,b2@x.test,\n", files.Upload{Content: files.Full})
+	if wanted := (files.Counts{Rows: 2, Unchanged: 1, Changed: 1}); preview.Would != wanted || imp.Would != wanted || imp.Did != wanted {
+		t.Errorf("preview %+v, would %+v, did %+v; want %+v", preview.Would, imp.Would, imp.Did, wanted)
+	}
+	imp = w.upload(head+"anna,a@x.test,1\n", files.Upload{Content: files.Full}) // the number is still hers
+	want(t, "people", w.people(), []string{"anna true a@x.test", "ben false b2@x.test"})
+	if wanted := (files.Counts{Rows: 1, Changed: 1, Disabled: 1, Missing: 1}); imp.Did != wanted || imp.Would != wanted {
+		t.Errorf("did %+v, would %+v; want %+v", imp.Did, imp.Would, wanted)
+	}
+}
+
 func TestARowThatCanNotBeUsedIsLeftOutAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, open(t))

@@ -159,6 +159,9 @@ func (f *Files) change(tx store.Tx, s *source, imp Import, columns []string, r r
 		out.Status = Changed
 	}
 	now := person{Source: s.ID, User: u.ID, Key: r.key(), Active: r.Active}
+	if r.ExternalID == "" && numbered(p.Key) {
+		now.Key = p.Key // a row without the number does not take it away
+	}
 	if leaves && !answer.Go() {
 		now.Gone = imp.ID
 	}

@@ -549,9 +549,10 @@ func (r *run) absent(ctx context.Context) iter.Seq2[absentee, error] {
 					if err != nil {
 						return err
 					}
-					if ok && u.Active {
-						page = append(page, absentee{p, r.c.Directory.FullName(u.Store, u.UserName)})
+					if !ok || !u.Active || numbered(p.Key) && listed[short(row{Store: u.Store, Name: u.UserName}.name())] {
+						continue // the last: the file has them without their number, as who finds them
 					}
+					page = append(page, absentee{p, r.c.Directory.FullName(u.Store, u.UserName)})
 				}
 				return nil
 			})
