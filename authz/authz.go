@@ -64,6 +64,9 @@ type Subject struct {
 	Proven map[string][]string
 	// Asserted is who said what: source ("idp:campus"), attribute, values.
 	Asserted map[string]map[string][]string
+	// Consents are what the person said, or was told, about what recipients learn:
+	// recipient, attribute, then Given, Refused or Told.
+	Consents map[string]map[string]string
 	Groups   []string // the directory's own groups, by name, nested ones included
 	Granted  []string // roles given to them by name, after a request
 	Roles    []string // filled by Policy.Roles; sorted

@@ -51,6 +51,7 @@ const (
 	WhyTransform = "transform failed"
 	WhyEmptied   = "transform left nothing"
 	WhyNoKey     = "there is no key for pairwise identifiers"
+	WhyNoConsent = "the person has not agreed to it"
 )
 
 // A ReleasePolicy says who learns what. The zero ReleasePolicy, and nil, release
@@ -211,6 +212,9 @@ func (r *releaseRule) values(p *ReleasePolicy, to string, s Subject, vars *expr.
 	have := distinct(p.attribute(r.Attribute, to, s))
 	if len(have) == 0 {
 		return nil, 0, WhyNone
+	}
+	if r.Basis == BasisConsent && s.Consents[to][r.Attribute] != Given {
+		return nil, len(have), WhyNoConsent
 	}
 	if r.when != nil {
 		switch ok, err := r.when.Holds(vars); {

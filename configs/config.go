@@ -474,6 +474,8 @@ type Service struct {
 	Headers Headers `yaml:"headers"`
 	// Release is what the service may learn about people. Left out: nothing.
 	Release []Release `yaml:"release"`
+	// Notice shows people what the service learns about them before they use it for the first time, and again when it is more. What has `basis: consent` is asked for in any case.
+	Notice bool `yaml:"notice"`
 	// Pairwise names people to this service by an ID that no other service knows.
 	Pairwise bool `yaml:"pairwise"`
 	// KeepAuthorization passes the request's Authorization header on; otherwise it is removed.

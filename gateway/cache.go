@@ -94,6 +94,7 @@ type forService struct {
 	headers []Header
 	block   []byte         // the same, as they go over the wire
 	claims  map[string]any // of the token, without times
+	unsaid  bool           // see Config.Unsaid
 	token   atomic.Pointer[token]
 	signing atomic.Bool
 
@@ -154,6 +155,7 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 			}
 		}
 		f.claims = tokenClaims(g, s, p, rel)
+		f.unsaid = g.c.Unsaid != nil && g.c.Unsaid(*p.subject, s.ID)
 		for _, sent := range rel.Sent {
 			told = append(told, sent.Attribute)
 		}

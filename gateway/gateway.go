@@ -72,7 +72,10 @@ type Config struct {
 	Pace           *Pace                      // of those who are not signed in; nil: nobody is slowed, which is for tests
 	// SignedIn is told of each answer of an identity provider, with the reason
 	// code if it was refused, and how long it was worked on. nil: nobody is.
-	SignedIn   func(provider, reason string, took time.Duration)
+	SignedIn func(provider, reason string, took time.Duration)
+	// Unsaid reports whether somebody is to be asked or told something before they
+	// use a service, at ConsentPath on the gateway's own host. nil: never.
+	Unsaid     func(s authz.Subject, service string) bool
 	Now        func() time.Time
 	Contact    string // whom to ask where a service names nobody
 	ContactURL string
@@ -353,7 +356,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch d.Outcome {
 	case authz.Allow:
 		switch {
-		case v.held() || v.arriving():
+		case v.held() || v.arriving() || v.unsaid():
 		case v.proxy != nil:
 			v.approve()
 		default:

@@ -20,7 +20,7 @@ func alwaysMulti(attr string) bool {
 // reserved are names that mean something else than an attribute.
 func reserved(attr string) bool {
 	switch attr {
-	case "acr", "active", "external_id", "granted", "id", "identity_provider", "pairwise_id", "roles", "store",
+	case "acr", "active", "consents", "external_id", "granted", "id", "identity_provider", "pairwise_id", "roles", "store",
 		"user_name", "user_store":
 		return true
 	}
@@ -88,6 +88,7 @@ func (u User) Says(by Source, attr string) []string {
 // Clone is a copy that shares nothing.
 func (u User) Clone() User {
 	u.Grants = slices.Clone(u.Grants)
+	u.Consents = slices.Clone(u.Consents)
 	u.Attributes = maps.Clone(u.Attributes)
 	for attr, claims := range u.Attributes {
 		claims = slices.Clone(claims)

@@ -25,6 +25,9 @@ func Diff(old, new User, by Source) Delta {
 	if !sameGrants(old.Grants, new.Grants) {
 		d.Fields = append(d.Fields, Field{Name: "granted", Old: roles(old.Grants), New: roles(new.Grants)})
 	}
+	if !slices.Equal(old.Consents, new.Consents) {
+		d.Fields = append(d.Fields, Field{Name: "consents", Old: said(old.Consents), New: said(new.Consents)})
+	}
 	for attr := range union(old.Attributes, new.Attributes) {
 		a, b := Effective(old, attr), Effective(new, attr)
 		if !slices.Equal(a, b) || !sameClaims(old.Attributes[attr], new.Attributes[attr]) {

@@ -325,6 +325,9 @@ func (d *Directory) check(before, after User, by Source) error {
 	if text := badGrants(after.Grants); text != "" {
 		return &Invalid{"granted", text}
 	}
+	if text := badConsents(after.Consents); text != "" {
+		return &Invalid{"consents", text}
+	}
 	if atMost(after) > MaxUser {
 		b, err := json.Marshal(rowOf(after))
 		if err != nil {
@@ -350,6 +353,9 @@ func atMost(u User) int {
 			}
 		}
 	}
+	for _, c := range u.Consents {
+		text, around = text+len(c.To)+len(c.Attribute)+len(c.Said), around+128
+	}
 	for _, g := range u.Grants {
 		text, around = text+len(g.Role)+len(g.By)+len(g.Request), around+256
 	}
@@ -364,6 +370,9 @@ func owned(before, after User, by Source) error {
 	}
 	if by != Access && !sameGrants(before.Grants, after.Grants) {
 		return &Invalid{"granted", fmt.Sprintf("can not be changed by %s", by)}
+	}
+	if by != Self && !slices.Equal(before.Consents, after.Consents) {
+		return &Invalid{"consents", fmt.Sprintf("can not be changed by %s", by)}
 	}
 	for attr := range union(before.Attributes, after.Attributes) {
 		others := func(u User) []Claim {

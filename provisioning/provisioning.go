@@ -48,6 +48,7 @@ type User struct {
 	Active     bool
 	Attributes map[string][]Claim // by our attribute name, ordered by precedence of their sources
 	Grants     []Grant            // roles by name, one each, in the order of their roles
+	Consents   []Consent          // by recipient and attribute, in their order
 	Created    time.Time
 	Modified   time.Time
 }

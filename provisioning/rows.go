@@ -38,6 +38,7 @@ type userRow struct {
 	Active     bool               `json:"active"`
 	Attributes map[string][]Claim `json:"attributes,omitempty"`
 	Grants     []Grant            `json:"grants,omitempty"`
+	Consents   []Consent          `json:"consents,omitempty"`
 	Created    time.Time          `json:"created"`
 	Modified   time.Time          `json:"modified"`
 }

@@ -26,6 +26,15 @@ func (d *Directory) SubjectOf(u User, groups []string) authz.Subject {
 			s.Granted = append(s.Granted, g.Role)
 		}
 	}
+	for _, c := range u.Consents {
+		if s.Consents == nil {
+			s.Consents = make(map[string]map[string]string)
+		}
+		if s.Consents[c.To] == nil {
+			s.Consents[c.To] = make(map[string]string)
+		}
+		s.Consents[c.To][c.Attribute] = c.Said
+	}
 	for attr, claims := range u.Attributes {
 		s.Attributes[attr] = Effective(u, attr)
 		if u.Says(Self, attr) != nil && !slices.Contains(d.TrustSelf, attr) {

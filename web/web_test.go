@@ -402,6 +402,9 @@ func TestO23_TooMuchTextIsCutAndControlCharactersGo(t *testing.T) {
 		case web.Confirm:
 			c.Fields = nil
 			page = c
+		case web.Consent:
+			c.Fields = nil
+			page = c
 		case web.Welcome:
 			c.Fields = nil
 			page = c

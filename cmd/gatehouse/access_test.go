@@ -15,8 +15,12 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 )
 
-// has reports whether the target has an account with this name that is active.
-func (l *lab) hasAccount(userName string) bool {
+// hasAccount reports whether the target has an account with this name that is active.
+func (l *lab) hasAccount(userName string) bool { return l.account(userName) != "" }
+
+// account is what the target says of the active account with this name; empty:
+// there is none.
+func (l *lab) account(userName string) string {
 	l.t.Helper()
 	r, err := http.NewRequest(http.MethodGet, l.target+"/scim/v2/Users?"+url.Values{"filter": {`userName eq "` + userName + `" and active eq true`}}.Encode(), nil)
 	if err != nil {
@@ -32,7 +36,10 @@ func (l *lab) hasAccount(userName string) bool {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		l.t.Fatal(resp.Status, err, string(raw))
 	}
-	return strings.Contains(string(raw), `"`+userName+`"`)
+	if !strings.Contains(string(raw), `"`+userName+`"`) {
+		return ""
+	}
+	return string(raw)
 }
 
 // A role that was given by name counts at the next click, without another

@@ -29,6 +29,7 @@ func routesOf(p *process, s *site, people bool) *api {
 	a.sessionRoutes()
 	a.accessRoutes()
 	a.askRoutes()
+	a.consentRoutes()
 	a.explainRoutes()
 	a.targetRoutes()
 	a.taskRoutes()

@@ -21,11 +21,12 @@ import (
 // process. Whoever is signed in may open them; what they may see and do there
 // follows from their duties.
 const (
-	portalID = "gatehouse:portal"
-	adminID  = "gatehouse:admin"
-	apiID    = "gatehouse:api"
-	freshID  = "gatehouse:fresh"
-	askID    = "gatehouse:requests"
+	portalID  = "gatehouse:portal"
+	adminID   = "gatehouse:admin"
+	apiID     = "gatehouse:api"
+	freshID   = "gatehouse:fresh"
+	askID     = "gatehouse:requests"
+	consentID = "gatehouse:consent"
 )
 
 // freshPath leads through a fresh sign-in to the address in its query.
@@ -33,7 +34,7 @@ const freshPath = "/.gatehouse/fresh"
 
 // ownRules are the access rules of pages of ours.
 func ownRules() (list []authz.ServiceRules) {
-	for _, id := range []string{portalID, adminID, apiID, freshID, askID} {
+	for _, id := range []string{portalID, adminID, apiID, freshID, askID, consentID} {
 		m := &authz.Match{SignedIn: true}
 		if id == freshID {
 			m.MaxAge = freshSignIn
@@ -71,6 +72,7 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 			API: common.API, Pages: pages, Has: s.has, Provider: common.Provider, FreshURL: common.FreshURL,
 		})),
 		own(askID, "Requests", portal.RequestsPath, mine),
+		own(consentID, "Consent", gateway.ConsentPath, mine),
 	}
 	home := s.cfg.Server.PublicURL.Hostname()
 	if !slices.ContainsFunc(s.cfg.Services, func(c configs.Service) bool { return c.Host == home && (c.Path == "/" || c.Path == "") }) {

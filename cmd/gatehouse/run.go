@@ -361,7 +361,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
-		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
 		Own: map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})

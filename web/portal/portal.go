@@ -51,6 +51,7 @@ func New(c Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", c.page)
 	c.requestRoutes(mux)
+	c.consentRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.Pages.Render(w, r, http.StatusNotFound, web.Failed{Code: "path.unknown", HomeURL: "/", At: c.Now()})
 	})

@@ -31,6 +31,7 @@ func (c Config) requestRoutes(mux *http.ServeMux) {
 func (c Config) around(r *http.Request, here string) web.Desk {
 	places := []web.Place{
 		{Key: "requests", URL: RequestsPath, Here: here == "requests"},
+		{Key: "consent", URL: ConsentPath, Here: here == "consent"},
 	}
 	if waiting := c.waiting(r); waiting.Decides {
 		places = append(places, web.Place{Key: "deciding", URL: RequestsPath + "/open", Here: here == "deciding", Count: waiting.Count})
