@@ -118,7 +118,7 @@ func TestA05A07_EachDutyMayWhatTheTableSays(t *testing.T) {
 	// it is about that person alone. Here the whole list, so that none gets in unseen.
 	everybody := map[string]string{
 		"POST /v1/request/{answer}": everyone,
-		"POST /v1/me/request":       self, "DELETE /v1/me/request": self,
+		"POST /v1/me/request":       self, "DELETE /v1/me/request": self, "POST /v1/me/consents": self,
 	}
 	a := routesOf(l.p, l.p.site.Load(), true)
 	as := func(name string, age time.Duration, method string) *http.Request {
