@@ -30,6 +30,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/loop"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -62,7 +63,7 @@ type front struct {
 	addr     string
 	port     string
 	tls      *tls.Config // of clients; nil: plain
-	server   *http.Server
+	server   *loop.Server
 	offset   atomic.Int64          // of the clock
 	signed   atomic.Int64          // tokens
 	target   atomic.Pointer[error] // what the tasks of the target crm say
