@@ -124,9 +124,11 @@ func TestARequestWithABodyIsNeverSentAgain(t *testing.T) {
 		})
 		f := serves(t, upstream.Config{Retries: 2, Timeouts: upstream.Timeouts{Silence: silence}}, urls...)
 		f.refused(f.ask(nil, "POST", "open", "/", "Content-Length: 3\r\n\r\npay"), 502, ReasonUpstream)
+		mu.Lock()
 		if bodies != 1 {
 			t.Errorf("silence %v: the body arrived %d times", silence, bodies)
 		}
+		mu.Unlock()
 	}
 	// A GET that breaks off is, at each of the others.
 	var mu sync.Mutex
@@ -139,6 +141,8 @@ func TestARequestWithABodyIsNeverSentAgain(t *testing.T) {
 	})
 	f := serves(t, upstream.Config{Retries: 2}, urls...)
 	f.refused(f.ask(nil, "GET", "open", "/"), 502, ReasonUpstream)
+	mu.Lock()
+	defer mu.Unlock()
 	if asked != 3 {
 		t.Errorf("the GET arrived %d times", asked)
 	}

@@ -38,7 +38,8 @@ import (
 
 // A Server is an http.Server whose Serve takes the usual requests itself. Of its
 // fields those about limits and timeouts hold for both, as do Shutdown and Close.
-// BaseContext, ConnContext and ConnState are only asked by net/http's half.
+// BaseContext and ConnContext are only asked by net/http's half; ConnState is told
+// here when a connection begins and ends.
 type Server struct {
 	http.Server
 
@@ -47,7 +48,8 @@ type Server struct {
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
-	lns     map[*listener]struct{}
+	stops   []func() error // close listeners
+	odd     *listener
 	ticking bool
 	closed  bool
 }
@@ -64,108 +66,123 @@ func (s *Server) Serve(ln net.Listener) error {
 	if !supported {
 		return s.Server.Serve(ln)
 	}
-	l := &listener{Listener: ln, s: s, odd: make(chan net.Conn), failed: make(chan error), stop: sync.OnceValue(ln.Close), done: make(chan struct{})}
-	s.mu.Lock()
-	if s.lns == nil {
-		s.lns, s.conns = map[*listener]struct{}{}, map[*conn]struct{}{}
+	stop := sync.OnceValue(ln.Close)
+	defer func() { _ = stop() }()
+	if !s.begin(stop) {
+		return http.ErrServerClosed
 	}
-	s.lns[l] = struct{}{}
-	s.mu.Unlock()
-	var wg sync.WaitGroup
-	wg.Go(l.run)
-	err := s.Server.Serve(l)
-	_ = l.Close()
-	wg.Wait()
-	return err
+	for wait := time.Duration(0); ; {
+		nc, err := ln.Accept()
+		switch {
+		case s.closing.Load():
+			if err == nil {
+				_ = nc.Close()
+			}
+			return http.ErrServerClosed
+		case err == nil:
+			wait = 0
+			s.take(nc)
+		default:
+			if t, ok := err.(net.Error); !ok || !t.Temporary() { //nolint:errorlint,staticcheck // as net/http has it: too many files, mostly
+				return err
+			}
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			time.Sleep(wait)
+		}
+	}
+}
+
+// begin starts net/http's half, which goes on when Serve returns: what it is given
+// comes from connections that were accepted before.
+func (s *Server) begin(stop func() error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	if s.conns == nil {
+		s.conns = map[*conn]struct{}{}
+		s.odd = &listener{conns: make(chan net.Conn), done: make(chan struct{})}
+		go func() { _ = s.Server.Serve(s.odd) }() // ends with Shutdown or Close
+	}
+	s.stops = append(s.stops, stop)
+	return true
+}
+
+// take begins to serve a connection.
+func (s *Server) take(nc net.Conn) {
+	c := &conn{s: s, nc: nc}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn()
+	}
+	if c.raw == nil { // nothing that can be looked at
+		go s.odd.give(nc)
+	} else if s.add(c) {
+		go c.serve()
+	} else {
+		_ = nc.Close()
+	}
 }
 
 // A listener is where net/http's half gets its connections from.
 type listener struct {
-	net.Listener
-	s      *Server
-	odd    chan net.Conn
-	failed chan error
-	stop   func() error // accepting
-	once   sync.Once
-	done   chan struct{}
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
 }
 
-// run accepts connections for the loop, at the pace at which net/http would: it
-// waits after an error.
-func (l *listener) run() {
-	for {
-		nc, err := l.Listener.Accept()
-		if err != nil {
-			if l.s.closing.Load() {
-				return
-			}
-			select {
-			case l.failed <- err:
-				continue
-			case <-l.done:
-				return
-			}
-		}
-		c := &conn{s: l.s, l: l, nc: nc}
-		if sc, ok := nc.(syscall.Conn); ok {
-			c.raw, _ = sc.SyscallConn()
-		}
-		if c.raw == nil { // not a socket that can be looked at
-			go l.give(nc)
-			continue
-		}
-		if l.s.add(c) {
-			go c.serve()
-		} else {
-			_ = nc.Close()
-		}
+// give gives a connection to net/http.
+func (l *listener) give(nc net.Conn) {
+	select {
+	case l.conns <- nc:
+	case <-l.done:
+		_ = nc.Close()
 	}
 }
 
 // Accept is for net/http.
 func (l *listener) Accept() (net.Conn, error) {
 	select {
-	case nc := <-l.odd:
+	case nc := <-l.conns:
 		return nc, nil
-	case err := <-l.failed:
-		return nil, err
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
 }
 
-// give gives a connection to net/http.
-func (l *listener) give(nc net.Conn) {
-	select {
-	case l.odd <- nc:
-	case <-l.done:
-		_ = nc.Close()
-	}
-}
-
-// Close ends both halves' listening.
+// Close ends it.
 func (l *listener) Close() error {
 	l.once.Do(func() { close(l.done) })
-	return l.stop()
+	return nil
 }
+
+// Addr is nowhere.
+func (l *listener) Addr() net.Addr { return &net.UnixAddr{} }
 
 // Shutdown lets what is under way end, as http.Server.Shutdown does: first here,
 // since a request that is here may still turn out to be net/http's.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.closing.Store(true)
-	s.mu.Lock()
-	for l := range s.lns {
-		_ = l.stop() // what it says, net/http is told, too
-	}
-	s.mu.Unlock()
+	err := s.end()
+	s.SetKeepAlivesEnabled(false) // of net/http's half
 	for poll := time.Millisecond; !s.quiet(); poll = min(2*poll, 100*time.Millisecond) {
 		select {
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), s.Server.Shutdown(ctx))
+			return errors.Join(err, s.Server.Shutdown(ctx))
 		case <-time.After(poll):
 		}
 	}
-	return s.Server.Shutdown(ctx)
+	return errors.Join(err, s.Server.Shutdown(ctx))
+}
+
+// end lets nobody in any more.
+func (s *Server) end() (err error) {
+	s.closing.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stop := range s.stops {
+		err = errors.Join(err, stop())
+	}
+	return err
 }
 
 // quiet ends connections that wait for a request, and reports whether there are
@@ -183,14 +200,14 @@ func (s *Server) quiet() bool {
 
 // Close ends everything at once.
 func (s *Server) Close() error {
-	s.closing.Store(true)
+	err := s.end()
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {
 		_ = c.nc.Close()
 	}
 	s.mu.Unlock()
-	return s.Server.Close()
+	return errors.Join(err, s.Server.Close())
 }
 
 func (s *Server) add(c *conn) bool {
@@ -201,6 +218,7 @@ func (s *Server) add(c *conn) bool {
 	}
 	c.since.Store(s.tick.Load())
 	s.conns[c] = struct{}{}
+	s.told(c.nc, http.StateNew)
 	if !s.ticking {
 		s.ticking = true
 		go s.clock()
@@ -212,6 +230,13 @@ func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.told(c.nc, http.StateClosed) // or net/http's, and then a new one there
+}
+
+func (s *Server) told(nc net.Conn, st http.ConnState) {
+	if s.ConnState != nil {
+		s.ConnState(nc, st)
+	}
 }
 
 // age is how long a connection has been in its state.
@@ -268,7 +293,6 @@ const (
 // A conn is one connection, served by one goroutine.
 type conn struct {
 	s  *Server
-	l  *listener
 	nc net.Conn
 	// raw is the socket, to look at it.
 	raw   syscall.RawConn
@@ -366,7 +390,7 @@ func (c *conn) rest() (what verdict) {
 
 // giveAway leaves the connection to net/http, with what has been read of it.
 func (c *conn) giveAway() {
-	c.l.give(&given{c.nc, c.buf[:c.n]})
+	c.s.odd.give(&given{c.nc, c.buf[:c.n]})
 }
 
 // one serves a request, and reports whether the connection goes on.
@@ -375,6 +399,10 @@ func (c *conn) one(r *http.Request, ctx *requestContext) (on bool) {
 	w := &response{c: c, r: r, header: http.Header{}, length: -1}
 	c.mu.Lock()
 	c.ctx, c.writeBy = ctx, time.Time{}
+	if c.late {
+		c.late = false
+		_ = c.nc.SetWriteDeadline(time.Time{}) // else the next write says what is wrong
+	}
 	c.mu.Unlock()
 	var b *body
 	if c.head.body > 0 {

@@ -61,19 +61,24 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	var frozen http.Header
+	_, typed := w.header["Content-Type"]
+	if !typed || w.header["Content-Length"] == nil {
+		frozen = w.header.Clone()
+	}
 	if said := first(w.header, "Content-Length"); said != "" {
 		n, err := strconv.ParseInt(said, 10, 64)
 		if err == nil && n >= 0 {
 			w.length = n
 		} else {
+			frozen = w.header.Clone()
 			w.header.Del("Content-Length")
 		}
 	}
-	if _, typed := w.header["Content-Type"]; typed && w.length >= 0 {
+	if frozen == nil {
 		w.head(w.header, nil, false)
-		return
 	}
-	w.frozen = w.header.Clone()
+	w.frozen = frozen
 }
 
 // first is the first value of a field whose name is canonical.
@@ -271,7 +276,7 @@ func (w *response) head(h http.Header, body []byte, done bool) {
 	w.fields(h, func(name string) bool {
 		switch name {
 		case "Content-Length":
-			return allowed && !w.chunked
+			return allowed && !w.chunked && (coding == "" || coding == "identity")
 		case "Content-Type":
 			return w.status != http.StatusNotModified
 		case "Transfer-Encoding":
