@@ -30,8 +30,6 @@ var floors = map[string]int{
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
 	"gateway/lean": 0, "gateway/loop": 0, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
 	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4, "provisioning/notice": 4,
-	"gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
-	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
 
