@@ -163,7 +163,7 @@ func (d *Directory) aside(ctx context.Context, change, id string, m Move) (n int
 						}
 						continue
 					}
-					is, err := isIn(tx, id, userID)
+					_, is, err := inSince(tx, id, userID)
 					if err != nil {
 						return err
 					}
@@ -218,16 +218,6 @@ func shiftOf(tx store.Tx, groupID, userID string) (shiftRow, bool, error) {
 		return shiftRow{}, false, err
 	}
 	return shifts.Get(tx, pair(f.Change, userID))
-}
-
-// isIn reports whether a user is directly in a group.
-func isIn(tx store.Tx, groupID, userID string) (bool, error) {
-	s, ok, err := shiftOf(tx, groupID, userID)
-	if err != nil || ok {
-		return s.In, err
-	}
-	_, in, err := members.Get(tx, pair(groupID, userID))
-	return in, err
 }
 
 // inGroup yields the IDs of users directly in a group, those after a given one,

@@ -39,7 +39,7 @@ func (s *site) takeIn(p *process) (in inbound, err error) {
 	in.v2, err = scim.New(scim.Config{
 		Attributes: declared(s.cfg), Passages: passages, Store: p.store, PassKey: p.passing, Audit: p.audit.Append,
 		Base: ours + "v2", Directory: s.directory, Clients: s.clients, Key: p.cursors, Log: p.log, Refused: refused,
-		EndSessions: s.endSessions, Settle: s.settle(p),
+		EndSessions: s.endSessions, Settle: s.settle(p), Guard: s.guard,
 		Now:       p.now,
 		Rewritten: func(client string, made []dialect.Rewrite) { p.dialects.Add(client, p.now(), made) },
 	})

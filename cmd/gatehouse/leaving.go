@@ -9,6 +9,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
+	"github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
@@ -41,6 +42,9 @@ func (p *process) newGuard(s *site) *guard.Guard {
 			}
 			if mine, err := s.directories.Resume(tx, it); mine || err != nil {
 				return err
+			}
+			if c := s.clients.Of(sourceOf(it.Act.Scope)); c != nil && c.Mode == client.PushOnly {
+				return nil // nothing is kept by which to do it: the client asks again
 			}
 			return s.lifecycle.Resume(tx, it)
 		},
@@ -79,14 +83,22 @@ func limitsOver(l guard.Limits, c configs.GuardLimits) guard.Limits {
 	return l
 }
 
+// sourceOf is the source that a scope is of.
+func sourceOf(scope string) provisioning.Source {
+	return provisioning.Source(strings.TrimPrefix(scope, guard.Source("")))
+}
+
 // population is how many people or accounts a scope has.
 func (s *site) population(tx store.Tx, scope string) (n int, err error) {
 	if target, ok := strings.CutPrefix(scope, guard.Target("")); ok {
 		return outbox.CountTx(tx, target)
 	}
 	stores := storeIDs(s.cfg)
-	by := provisioning.Source(strings.TrimPrefix(scope, guard.Source("")))
+	by := sourceOf(scope)
 	if c := s.clients.Of(by); c != nil {
+		if c.Mode == client.PushOnly {
+			return scim.CountPassing(tx, c.ID)
+		}
 		stores = c.UserStores
 	}
 	for _, src := range s.cfg.Sources {

@@ -312,6 +312,67 @@ func (g *Guard) AskTx(tx store.Tx, a Act) (Answer, error) {
 	return g.hold(tx, &c, a, now)
 }
 
+// AskAll answers acts of one scope and kind that are carried out together or not at
+// all, each before any: if they all fit into the limit they are counted and the Answer
+// is Go; if not, each of them is kept as an item of the case. It takes transactions of
+// its own, so that there may be any number of acts.
+func (g *Guard) AskAll(ctx context.Context, acts []Act) (ans Answer, err error) {
+	if len(acts) == 0 {
+		return Answer{Verdict: Go}, nil
+	}
+	fresh := 0
+	err = g.c.Store.View(ctx, func(tx store.Tx) error {
+		fresh, ans = 0, Answer{Verdict: Go}
+		now, lim := g.now(), g.Limits(acts[0].Scope)
+		for _, a := range acts {
+			it, known, err := items.Get(tx, itemKey(a))
+			if err != nil {
+				return err
+			}
+			var was Answer
+			settled := false
+			if known {
+				if was, settled, err = g.settled(tx, it, a, lim, now); err != nil {
+					return err
+				}
+			}
+			switch {
+			case settled && !was.Go():
+				ans = was
+			case !settled && (a.Since.IsZero() || now.Sub(a.Since) >= window):
+				fresh++
+			}
+		}
+		return nil
+	})
+	if err == nil && ans.Verdict != Go && ans.Verdict != Held {
+		return ans, nil
+	}
+	if err == nil && ans.Go() && fresh > 0 {
+		_, err = g.Foresee(ctx, acts[0].Scope, acts[0].Cycle, acts[0].Kind, fresh) // opens the case if they are too many
+	}
+	for len(acts) > 0 && err == nil {
+		some := acts[:min(page, len(acts))]
+		acts = acts[len(some):]
+		err = g.c.Store.Update(ctx, func(tx store.Tx) error {
+			for _, a := range some {
+				was, err := g.AskTx(tx, a)
+				if err != nil {
+					return err
+				}
+				if ans.Go() {
+					ans = was
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask guard: %w", err)
+	}
+	return ans, nil
+}
+
 // settled is the answer to an act that was asked before, if that still holds.
 func (g *Guard) settled(tx store.Tx, it Item, a Act, lim Limits, now time.Time) (ans Answer, yes bool, err error) {
 	age := now.Sub(it.At)

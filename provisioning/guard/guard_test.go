@@ -527,3 +527,78 @@ func TestStoredForm(t *testing.T) {
 		t.Errorf("stored\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// B09: what is done together is let through together, or not at all.
+func TestB09_ActsThatGoTogetherAreHeldTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	many := func(from, n int) (acts []guard.Act) {
+		for i := range n {
+			acts = append(acts, removal(fmt.Sprintf("u%05d", from+i)))
+		}
+		return acts
+	}
+	ask := func(acts []guard.Act) guard.Verdict {
+		t.Helper()
+		ans, err := w.guard.AskAll(t.Context(), acts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ans.Verdict
+	}
+	if v := ask(nil); v != guard.Go {
+		t.Errorf("nothing at all is %v", v)
+	}
+	if v := ask(many(0, 7)); v != guard.Go {
+		t.Errorf("7 of 10 are %v", v)
+	}
+	if v := ask(many(0, 10)); v != guard.Go { // seven of them are counted already
+		t.Errorf("the same 7 and 3 more are %v", v)
+	}
+	fresh := many(100, 8)
+	for i := range fresh {
+		fresh[i].Since = w.now // of a minute ago
+	}
+	if v := ask(fresh); v != guard.Go {
+		t.Errorf("what was just made is %v", v)
+	}
+	// Not even the first of those that would pass the limit together.
+	for range 2 {
+		if v := ask(many(200, 20)); v != guard.Held || w.open().Held != 20 {
+			t.Fatalf("%v, and %d wait", v, w.open().Held)
+		}
+	}
+	if v := ask(many(219, 2)); v != guard.Held || w.open().Held != 21 {
+		t.Errorf("one that waits and one more: %v, and %d wait", v, w.open().Held)
+	}
+	id := w.open().ID
+	if err := w.guard.Approve(t.Context(), id, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if v := ask(many(200, 20)); v != guard.Go {
+		t.Errorf("what a person approved is %v", v)
+	}
+	w.run(id)
+	if v := ask(many(200, 21)); v != guard.Go {
+		t.Errorf("later it is %v", v)
+	}
+	// One that was rejected stops the others, which are not counted.
+	if v := ask(many(300, 20)); v != guard.Held {
+		t.Fatal(v)
+	}
+	id = w.open().ID
+	if err := w.guard.Reject(t.Context(), id, "admin", "u00300"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.guard.Approve(t.Context(), id, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	w.run(id)
+	w.now = w.now.Add(2 * time.Hour)
+	if v := ask(append(many(300, 1), many(400, 9)...)); v != guard.Rejected {
+		t.Error(v)
+	}
+	if v := ask(many(400, 10)); v != guard.Go {
+		t.Errorf("what was stopped was counted: %v", v)
+	}
+}

@@ -141,19 +141,35 @@ const TaskApproved = "lifecycle.approved"
 
 // Resume is the guard.Config.Resume of what a source would take away.
 func (l *Lifecycle) Resume(tx store.Tx, it guard.Item) error {
-	return task.AddFirst(tx, TaskApproved, it.Act.Scope+"/"+it.Act.Subject, l.now())
+	key := it.Act.Scope + "/" + it.Act.Subject
+	if it.Act.Kind == guard.Membership {
+		key += "/" + it.Act.Object
+	}
+	return task.AddFirst(tx, TaskApproved, key, l.now())
 }
 
 // HandleApproved is the task.Handler of TaskApproved.
 func (l *Lifecycle) HandleApproved(ctx context.Context, key string) error {
-	scope, userID, _ := strings.Cut(key, "/")
+	scope, rest, _ := strings.Cut(key, "/")
+	userID, groupID, membership := strings.Cut(rest, "/")
 	by, _ := strings.CutPrefix(scope, guard.Source(""))
+	a := guard.Act{Scope: scope, Kind: guard.Removal, Subject: userID}
+	if membership {
+		a.Kind, a.Object = guard.Membership, groupID
+	}
 	var it guard.Item
 	err := l.c.Store.View(ctx, func(tx store.Tx) (err error) {
-		it, _, err = l.c.Guard.LookTx(tx, guard.Act{Scope: scope, Kind: guard.Removal, Subject: userID})
+		it, _, err = l.c.Guard.LookTx(tx, a)
 		return err
 	})
 	if err != nil || it.State != guard.ItemApproved {
+		return err
+	}
+	if membership {
+		_, _, err := l.c.Directory.RemoveMember(ctx, groupID, userID, provisioning.Source(by))
+		if errors.Is(err, provisioning.ErrNotFound) {
+			return nil
+		}
 		return err
 	}
 	if err := l.outcome(ctx, userID, provisioning.Source(by), it.Act.How+"d"); err != nil {

@@ -129,7 +129,7 @@ func (s groups) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, err
 	if g, err = s.Directory.CreateGroup(ctx, g, c.Source(), m); err != nil {
 		return nil, answer(err, "")
 	}
-	if err := s.label(ctx, g.ID, r.List("members")); err != nil {
+	if err := s.relabelAll(ctx, g.ID, r.List("members"), nil); err != nil {
 		return nil, err
 	}
 	return s.whole(ctx, g)
@@ -202,7 +202,7 @@ func (s groups) change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resour
 	if err != nil {
 		return nil, err
 	}
-	if err := s.label(ctx, id, named(cur, next)); err != nil {
+	if err := s.mayLeave(ctx, id, m); err != nil {
 		return nil, err
 	}
 	g, err := s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
@@ -217,7 +217,7 @@ func (s groups) change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resour
 	if err != nil {
 		return nil, answer(err, id)
 	}
-	if err := s.unlabel(ctx, id, m.Leave); err != nil {
+	if err := s.relabelAll(ctx, id, named(cur, next), m.Leave); err != nil {
 		return nil, err
 	}
 	return s.whole(ctx, g)
@@ -226,8 +226,21 @@ func (s groups) change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resour
 // ChangeMembers lets fn edit a group without reading its members, and moves some.
 func (s groups) ChangeMembers(ctx context.Context, id string, fn rfc.Edit, ms rfc.Members) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	if _, err := s.group(ctx, id); err != nil { // before it is said who else is there
+	g, err := s.group(ctx, id)
+	if err != nil { // before it is said who else is there
 		return nil, err
+	}
+	edit := func(g *provisioning.Group) error {
+		cur := s.with(ctx, *g, nil)
+		next, err := fn(cur)
+		if err != nil {
+			return err
+		}
+		return s.edit(c, g, cur, next)
+	}
+	tried := g
+	if err := edit(&tried); err != nil { // before anybody is asked whether somebody may leave
+		return nil, answer(err, id)
 	}
 	var add []string
 	var come []any
@@ -238,24 +251,19 @@ func (s groups) ChangeMembers(ctx context.Context, id string, fn rfc.Edit, ms rf
 	if err != nil {
 		return nil, err
 	}
-	if err := s.label(ctx, id, come); err != nil {
+	if err := s.mayLeave(ctx, id, m); err != nil {
 		return nil, err
 	}
-	g, err := s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
+	g, err = s.Directory.Move(ctx, id, c.Source(), m, func(g *provisioning.Group) error {
 		if !c.Manages(*g) {
 			return provisioning.ErrNotFound
 		}
-		cur := s.with(ctx, *g, nil)
-		next, err := fn(cur)
-		if err != nil {
-			return err
-		}
-		return s.edit(c, g, cur, next)
+		return edit(g)
 	})
 	if err != nil {
 		return nil, answer(err, id)
 	}
-	if err := s.unlabel(ctx, id, m.Leave); err != nil {
+	if err := s.relabelAll(ctx, id, come, m.Leave); err != nil {
 		return nil, err
 	}
 	return s.bare(ctx, g)
@@ -264,6 +272,16 @@ func (s groups) ChangeMembers(ctx context.Context, id string, fn rfc.Edit, ms rf
 // Delete removes a group for ever; its members stay.
 func (s groups) Delete(ctx context.Context, id string, check func(*rfc.Resource) error) error {
 	c := client.From(ctx)
+	g, err := s.group(ctx, id)
+	if err == nil {
+		err = check(s.with(ctx, g, nil))
+	}
+	if err == nil {
+		err = s.mayGo(ctx, id)
+	}
+	if err != nil {
+		return err
+	}
 	return answer(s.Directory.DeleteGroup(ctx, id, c.Source(), func(g provisioning.Group) error {
 		if !c.Manages(g) {
 			return provisioning.ErrNotFound

@@ -9,6 +9,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	rfc "github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
 // labels is the attribute in which a client's claim holds what it calls a user
@@ -29,10 +30,11 @@ func labelled(u *provisioning.User, by provisioning.Source, groupID string) stri
 	return ""
 }
 
-// label keeps what the client calls those who come into a group. Who is named
-// no display keeps what there is.
-func (s groups) label(ctx context.Context, groupID string, come []any) error {
-	for _, v := range come {
+// relabelAll keeps what the client calls those who came into a group, and forgets what
+// it called those who left. It is done when they are in and out: a group that did not
+// change has nothing to say of its members. Who is named no display keeps what there is.
+func (s groups) relabelAll(ctx context.Context, groupID string, came []any, left []string) error {
+	for _, v := range came {
 		el, _ := v.(*rfc.Object)
 		if display := el.String("display"); display != "" {
 			if err := s.relabel(ctx, groupID, el.String("value"), display); err != nil {
@@ -40,12 +42,7 @@ func (s groups) label(ctx context.Context, groupID string, come []any) error {
 			}
 		}
 	}
-	return nil
-}
-
-// unlabel forgets what the client called those who leave a group.
-func (s groups) unlabel(ctx context.Context, groupID string, leave []string) error {
-	for _, id := range leave {
+	for _, id := range left {
 		if err := s.relabel(ctx, groupID, id, ""); err != nil {
 			return err
 		}
@@ -53,6 +50,8 @@ func (s groups) unlabel(ctx context.Context, groupID string, leave []string) err
 	return nil
 }
 
+// relabel writes one label; empty: none. One that does not fit beside all that is known
+// of the user is left out: then the user's name stands there.
 func (s groups) relabel(ctx context.Context, groupID, id, display string) error {
 	c := client.From(ctx)
 	u, err := s.Directory.Peek(ctx, id)
@@ -75,7 +74,8 @@ func (s groups) relabel(ctx context.Context, groupID, id, display string) error 
 		u.Say(c.Source(), labels, all[max(0, len(all)-maxLabels):]...)
 		return nil
 	})
-	if errors.Is(err, provisioning.ErrNotFound) {
+	var full *provisioning.Invalid
+	if errors.Is(err, provisioning.ErrNotFound) || errors.As(err, &full) && full.Field == "attributes" || errors.Is(err, store.ErrLimit) {
 		return nil
 	}
 	return answer(err, id)

@@ -442,6 +442,11 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	if err := s.Directory.CheckName(is.Store, is.UserName); err != nil {
 		return nil, answer(err, id)
 	}
+	if was.Active && !is.Active {
+		if err := s.mayTake(ctx, p, "disable"); err != nil {
+			return nil, err
+		}
+	}
 	before := p
 	p.Name = s.nameHash(c, is.Store, is.UserName)
 	if h := s.externalHash(c, is.ExternalID); h != "" {
@@ -478,6 +483,9 @@ func (s passages) Delete(ctx context.Context, id string, check func(*rfc.Resourc
 		return errMayNotCreate
 	}
 	if err := check(s.stamped(&rfc.Resource{}, p)); err != nil {
+		return err
+	}
+	if err := s.mayTake(ctx, p, "delete"); err != nil {
 		return err
 	}
 	failed := map[string]error{}

@@ -57,6 +57,9 @@ type Config struct {
 	// Refused is told of requests of nobody: a reason code, and from where. It
 	// must not block. nil: nobody is told.
 	Refused func(code, from string)
+	// Guard is asked before a client takes many people out of groups, or many passing
+	// users away. nil: nobody is asked.
+	Guard *guard.Guard
 	// Settle brings the targets that a client pushes to up to date with a user, until
 	// ctx ends, and says how far each is. It is asked where a client prefers to wait
 	// (RFC 7240). nil: nobody waits.

@@ -48,6 +48,7 @@ type world struct {
 	deltas []provisioning.Delta
 	from   string // where requests come from
 	quiet  bool   // nothing of what happens is written down
+	config intake.Config
 
 	mu      sync.Mutex
 	refused []string
@@ -103,6 +104,7 @@ func newWorld(t testing.TB, more ...client.Client) *world {
 // serve answers by a Config, filled in with what every one of the tests has.
 func (w *world) serve(c intake.Config) {
 	w.t.Helper()
+	w.config = c
 	c.Base, c.Directory, c.Clients, c.Log = base, w.dir, w.reg, slog.New(slog.DiscardHandler)
 	c.Refused = func(code, from string) { w.refused = append(w.refused, code+" "+from) }
 	c.EndSessions = func(_ context.Context, id string) error {
