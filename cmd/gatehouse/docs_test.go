@@ -828,6 +828,7 @@ var tableText = map[string]string{
 	"unique":           "Who has a value of an attribute that only one user may have. The key is the tuple (attribute, hash of the folded value).",
 	"passing":          "All that is kept of a user of a push-only client: our ID, the IDs of the accounts, and keyed hashes of the names by which the client finds the user. The key is our ID.",
 	"client_assertion": "Assertions by which clients got access tokens, until they are too old to be used again. The key is SHA-256 over client and `jti`.",
+	"client":           "The clients of the configuration in force, and since when each is one without a break: what was given to one before it under the same name is no good.",
 	"client_token":     "Bearer tokens that were made for clients. The key is the token's first part, which is no secret; of the token itself only the hash is kept.",
 }
 

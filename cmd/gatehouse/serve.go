@@ -127,6 +127,9 @@ func (s *server) renew(cfg *configs.Config, r rules) error {
 		return err
 	}
 	next, err := s.p.newSite(s.ctx, cfg, r)
+	if err == nil {
+		err = s.p.takeForce(s.ctx, next)
+	}
 	if err != nil {
 		return err
 	}
@@ -191,6 +194,9 @@ func serve(ctx context.Context, l launch) (err error) {
 		p.runner = p.newRunner(false) // the older process ends what its last requests wait for
 	}
 	first, err := p.newSite(ctx, cfg, rules)
+	if err == nil {
+		err = p.takeForce(ctx, first)
+	}
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func openAdmin(ctx context.Context, file string) (*admin, error) {
 	}
 	r, _ := compile(cfg) // loadAll found no mistakes in it
 	s, err := p.newSite(ctx, cfg, r)
+	if err == nil {
+		err = s.clients.Admit(ctx) // a token may be made of one that is new
+	}
 	if err != nil {
 		return nil, errors.Join(err, p.store.Close())
 	}

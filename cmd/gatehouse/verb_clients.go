@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -75,7 +76,7 @@ func (a *api) makeToken(r *http.Request) (any, error) {
 			return nil, errNo(err.Error())
 		}
 	}
-	t, text, err := a.s.clients.Make(r.Context(), r.FormValue("client"), life, a.tokenEvent("client.token_made", a.actor(r)))
+	t, text, err := a.s.clients.Make(r.Context(), r.FormValue("client"), life, tokenEvent(a.p, "client.token_made", a.actor(r)))
 	if errors.Is(err, client.ErrNotFound) {
 		err = errNone(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", r.FormValue("client")))
 	}
@@ -83,17 +84,22 @@ func (a *api) makeToken(r *http.Request) (any, error) {
 }
 
 func (a *api) revokeToken(r *http.Request) (any, error) {
-	t, err := a.s.clients.Revoke(r.Context(), r.FormValue("id"), a.tokenEvent("client.token_revoked", a.actor(r)))
+	t, err := a.s.clients.Revoke(r.Context(), r.FormValue("id"), tokenEvent(a.p, "client.token_revoked", a.actor(r)))
 	if errors.Is(err, client.ErrNotFound) {
 		err = errNone(fmt.Sprintf("there is no token %q — `gatehouse clients token list` shows those there are", r.FormValue("id")))
 	}
 	return t, err
 }
 
+// takeForce ends what clients have that are not in a site's configuration any more.
+func (p *process) takeForce(ctx context.Context, s *site) error {
+	return s.clients.TakeForce(ctx, tokenEvent(p, "client.token_revoked", "configuration"))
+}
+
 // tokenEvent records who may use a token, and which; never the token.
-func (a *api) tokenEvent(kind, by string) func(store.Tx, client.Token) error {
+func tokenEvent(p *process, kind, by string) func(store.Tx, client.Token) error {
 	return func(tx store.Tx, t client.Token) error {
-		return a.p.audit.Append(tx, audit.Event{Kind: kind, By: by, Text: "token " + t.ID + " of client " + t.Client})
+		return p.audit.Append(tx, audit.Event{Kind: kind, By: by, Text: "token " + t.ID + " of client " + t.Client})
 	}
 }
 

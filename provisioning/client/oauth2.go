@@ -119,7 +119,7 @@ func (r *Registry) access(text string) *Client {
 	}
 	for _, k := range r.known {
 		if k.mark == t.Mark && k.client.ID == t.Client && k.alive(r.Now()) {
-			return k.client
+			return r.of(t.Client, time.Unix(t.Until, 0).Add(-accessLife))
 		}
 	}
 	return nil

@@ -89,6 +89,7 @@ type Registry struct {
 	basic bool
 	byID  map[string]*Client
 	order []*Client
+	since map[string]time.Time // when clients came; see TakeForce
 }
 
 // known is a credential of a client.

@@ -147,5 +147,5 @@ func (r *Registry) made(ctx context.Context, text string) (*Client, error) {
 			return nil, fmt.Errorf("note that a token was used: %w", err)
 		}
 	}
-	return r.byID[row.Client], nil
+	return r.of(row.Client, row.Created), nil
 }

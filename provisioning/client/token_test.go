@@ -145,16 +145,88 @@ func TestC26_TokenIsShownOnceAndKeptAsAHash(t *testing.T) {
 	d.is(t, second, "")
 }
 
-// A client that is configured no more has no tokens, though they are kept.
-func TestC26_TokensOfAClientThatIsGoneAreNobodys(t *testing.T) {
+// A client that is configured no more has no tokens, and does not get them back by
+// being configured again.
+func TestC26_WhatAClientHadEndsWithItForEver(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	add(t, d.Registry, Client{ID: "hr", UserStores: []string{"primary"}})
-	_, text := d.make(t, "hr", 0)
-	d.is(t, text, "hr")
-	if c, err := d.again(t, func(r *Registry) { add(t, r, Client{ID: "uni", UserStores: []string{"primary"}}) }).Authenticate(ask("Bearer " + text)); !errors.Is(err, ErrUnauthorized) {
-		t.Errorf("%v, %v", c, err)
+	hr := func(r *Registry) {
+		add(t, r, Client{ID: "hr", UserStores: []string{"primary"}}, Credential{Secret: "the same"})
 	}
+	uni := func(r *Registry) { add(t, r, Client{ID: "uni", UserStores: []string{"primary"}}) }
+	hr(d.Registry)
+	uni(d.Registry)
+	var texts []string
+	for range 25 { // more than end in one transaction
+		_, text := d.make(t, "hr", 0)
+		texts = append(texts, text)
+	}
+	_, other := d.make(t, "uni", 0)
+	access := d.grant(d.known[0])
+	var ended []string
+	force := func(fill ...func(*Registry)) *desk {
+		t.Helper()
+		next := &desk{Registry: d.again(t, func(r *Registry) {
+			for _, fn := range fill {
+				fn(r)
+			}
+		})}
+		if err := next.TakeForce(t.Context(), func(_ store.Tx, tok Token) error {
+			ended = append(ended, tok.Client)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	// The first configuration that says who is there takes nothing from anybody, and
+	// neither does another with the same clients.
+	for range 2 {
+		same := force(hr, uni)
+		for _, text := range append(texts, other, access) {
+			if c, err := same.Authenticate(ask("Bearer " + text)); err != nil || c == nil {
+				t.Fatal(c, err)
+			}
+		}
+	}
+	d.now = d.now.Add(time.Minute)
+	force(uni).is(t, texts[0], "")
+	if len(ended) != len(texts) {
+		t.Errorf("%d tokens have ended", len(ended))
+	}
+	d.now = d.now.Add(time.Minute)
+	back := force(hr, uni)
+	for _, text := range []string{texts[0], texts[24], access} {
+		back.is(t, text, "")
+	}
+	back.is(t, other, "uni")
+	back.is(t, back.grant(back.known[0]), "hr") // the configuration says its secret again
+	_, text := back.make(t, "hr", 0)
+	back.is(t, text, "hr")
+	force(hr, uni).is(t, text, "hr")
+	if list, err := back.Tokens(t.Context(), ""); err != nil || len(list) != 2 {
+		t.Errorf("%d tokens are kept, %v", len(list), err)
+	}
+}
+
+// What was made for a client while no gateway ran is good when one runs.
+func TestATokenMayBeMadeBeforeItsClientIsInForce(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	add(t, d.Registry, Client{ID: "uni", UserStores: []string{"primary"}})
+	if err := d.TakeForce(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	add(t, d.Registry, Client{ID: "hr", UserStores: []string{"primary"}})
+	if err := d.Admit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, text := d.make(t, "hr", 0)
+	d.now = d.now.Add(time.Hour)
+	if err := d.TakeForce(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	d.is(t, text, "hr")
 }
 
 func TestBearerOfTheConfigurationEnds(t *testing.T) {
