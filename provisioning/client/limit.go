@@ -1,6 +1,7 @@
 package client
 
 import (
+	"container/list"
 	"math"
 	"sync"
 	"time"
@@ -21,56 +22,72 @@ const (
 	guessEvery = 6 * time.Second
 )
 
-// maxPails bounds how many are remembered; then those that are full go, and if
-// that is not enough, any.
+// maxPails bounds how many are remembered; then the one that was used longest ago goes.
 const maxPails = 50_000
 
 // NewLimits makes Limits that have seen nobody.
 func NewLimits() *Limits { return &Limits{} }
 
-// pails are token buckets by key. A pail that is not there is full.
+// pails are token buckets by key. A pail that is not there is full. What one request
+// costs does not depend on how many there are.
 type pails struct {
-	mu sync.Mutex
-	m  map[string]pail
+	mu  sync.Mutex
+	m   map[string]*list.Element // of pail
+	use list.List                // the one used longest ago first
 }
 
 type pail struct {
+	key  string
 	left float64
 	at   time.Time
+	full time.Time // when it is again
 }
 
 // level is what is in a pail that fills with rate a second, up to burst.
 func (p *pails) level(key string, rate, burst float64, now time.Time) float64 {
-	l, ok := p.m[key]
-	if !ok {
+	e := p.m[key]
+	if e == nil {
 		return burst
 	}
+	l := e.Value.(pail)
 	return min(burst, l.left+rate*max(0, now.Sub(l.at).Seconds()))
 }
 
-func (p *pails) set(key string, left float64, now time.Time, full func(string) bool) {
+// set notes what is left in a pail. For each that it adds it forgets up to two that
+// are full again, and one more if there are too many.
+func (p *pails) set(key string, left, rate, burst float64, now time.Time) {
+	l := pail{key, left, now, now.Add(time.Duration((burst - left) / rate * float64(time.Second)))}
+	if e := p.m[key]; e != nil {
+		e.Value = l
+		p.use.MoveToBack(e)
+		return
+	}
 	if p.m == nil {
-		p.m = map[string]pail{}
+		p.m = map[string]*list.Element{}
 	}
-	if _, known := p.m[key]; !known && len(p.m) >= maxPails {
-		for k := range p.m {
-			if full(k) {
-				delete(p.m, k)
-			}
-		}
-		for k := range p.m {
-			if len(p.m) < maxPails {
-				break
-			}
-			delete(p.m, k)
+	for range 2 {
+		if e := p.use.Front(); e != nil && !now.Before(e.Value.(pail).full) {
+			p.forget(e)
 		}
 	}
-	p.m[key] = pail{left, now}
+	if len(p.m) >= maxPails {
+		p.forget(p.use.Front())
+	}
+	p.m[key] = p.use.PushBack(l)
+}
+
+func (p *pails) forget(e *list.Element) {
+	delete(p.m, e.Value.(pail).key)
+	p.use.Remove(e)
 }
 
 const guessRate = float64(time.Second) / float64(guessEvery)
 
-func wait(missing, rate float64) error {
+// wait says when to come again to a pail that is empty. Who keeps coming is not forgotten.
+func (p *pails) wait(key string, missing, rate float64) error {
+	if e := p.m[key]; e != nil {
+		p.use.MoveToBack(e)
+	}
 	return &Throttled{time.Duration(math.Ceil(missing/rate)) * time.Second}
 }
 
@@ -78,8 +95,9 @@ func wait(missing, rate float64) error {
 func (p *pails) full(from, claimed string, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if left := p.level(guess(from, claimed), guessRate, guessBurst, now); left < 1 {
-		return wait(1-left, guessRate)
+	key := guess(from, claimed)
+	if left := p.level(key, guessRate, guessBurst, now); left < 1 {
+		return p.wait(key, 1-left, guessRate)
 	}
 	return nil
 }
@@ -91,9 +109,9 @@ func (p *pails) take(from, claimed string, now time.Time) error {
 	key := guess(from, claimed)
 	left := p.level(key, guessRate, guessBurst, now)
 	if left < 1 {
-		return wait(1-left, guessRate)
+		return p.wait(key, 1-left, guessRate)
 	}
-	p.set(key, left-1, now, func(k string) bool { return p.level(k, guessRate, guessBurst, now) >= guessBurst })
+	p.set(key, left-1, guessRate, guessBurst, now)
 	return nil
 }
 
@@ -109,8 +127,8 @@ func (p *pails) spend(client string, rate float64, now time.Time) error {
 	burst := max(2*rate, 1)
 	left := p.level(client, rate, burst, now)
 	if left < 1 {
-		return wait(1-left, rate)
+		return p.wait(client, 1-left, rate)
 	}
-	p.set(client, left-1, now, func(string) bool { return false })
+	p.set(client, left-1, rate, burst, now)
 	return nil
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -353,10 +354,30 @@ func TestWhatIsRememberedOfGuessesIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(p.m) > maxPails {
+	if len(p.m) != maxPails || p.use.Len() != maxPails {
 		t.Errorf("%d are remembered", len(p.m))
 	}
-	if err := p.take("new", "admin", noon.Add(time.Hour)); err != nil || len(p.m) != 1 {
-		t.Errorf("%v, and %d of whom nothing is left to know", err, len(p.m))
+	// Who guessed last is remembered longest: nobody is forgotten by guessing on.
+	for range guessBurst - 1 {
+		_ = p.take("busy", "admin", noon)
+	}
+	for i := range 2 * maxPails {
+		_ = p.take(fmt.Sprint(i)+"y", "admin", noon)
+		_ = p.take("busy", "admin", noon)
+	}
+	var slow *Throttled
+	if err := p.take("busy", "admin", noon); !errors.As(err, &slow) {
+		t.Errorf("a guesser among many is forgotten: %v", err)
+	}
+	// Of whom nothing is left to know is forgotten two at a time, however many there are.
+	later := noon.Add(time.Hour)
+	if err := p.take("new", "admin", later); err != nil || len(p.m) != maxPails-1 {
+		t.Errorf("%v, and %d are remembered", err, len(p.m))
+	}
+	for i := range maxPails/2 + 10 {
+		_ = p.take(string(rune(i))+"z", "admin", later)
+	}
+	if len(p.m) > maxPails || p.m[guess("busy", "admin")] != nil || p.m[guess("new", "admin")] == nil {
+		t.Errorf("%d are remembered", len(p.m))
 	}
 }
