@@ -35,6 +35,13 @@
 // Where a Match also names identity providers, its groups and attributes are only
 // what that provider asserts: "admins" of a partner is not our "admins".
 //
+// # Programs
+//
+// A program with a credential of its own is a subject with a Caller. It is no
+// person who signed in: it has no roles, and of an allow that is not for anyone
+// only Callers let it pass. A deny counts for it as for everybody, and what it
+// has no value of is not known.
+//
 // # Methods and paths
 //
 // GET stands for HEAD too, no other method for another. A path is "/reports" for
@@ -75,6 +82,10 @@ type Subject struct {
 	// them, but a deny counts them.
 	Unsure  []string
 	Version uint64 // of the user
+
+	// Caller is what a program is called that has a credential of its own:
+	// "token:NAME" or the ID of a caller; empty: a person.
+	Caller string
 
 	// Of the sign-in; empty where there is none, as for targets.
 	Provider string

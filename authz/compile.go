@@ -73,6 +73,7 @@ const (
 	amr
 	maxAge
 	networks
+	callers
 	when
 )
 
@@ -151,7 +152,7 @@ func (c *compiler) role(r Role) role {
 			name  string
 		}{
 			{m.Anyone, "anyone"}, {len(m.Roles) > 0, "roles"}, {len(m.ACR) > 0, "acr"}, {len(m.AMR) > 0, "amr"},
-			{m.MaxAge != 0, "max_age"}, {len(m.Networks) > 0, "networks"},
+			{m.MaxAge != 0, "max_age"}, {len(m.Networks) > 0, "networks"}, {m.Callers != nil, "callers"},
 		} {
 			if no.given {
 				c.wrong(r.Pos, "write it in the rule of the service", "%s: %s can not make a role, which is the same wherever the person comes from", where, no.name)
@@ -211,7 +212,7 @@ func (c *compiler) rule(service string, r Rule) rule {
 		return out
 	case r.Allow != nil:
 		out.effect, m = Allow, *r.Allow
-		if !m.Anyone && !m.SignedIn && !m.empty() {
+		if !m.Anyone && !m.SignedIn && m.Callers == nil && !m.empty() {
 			m.SignedIn = true
 		}
 	case r.Deny != nil:
@@ -227,7 +228,7 @@ func (c *compiler) rule(service string, r Rule) rule {
 
 func (m Match) empty() bool {
 	return !m.Anyone && !m.SignedIn && m.Roles == nil && m.Groups == nil && m.Users == nil && m.IdentityProviders == nil &&
-		m.UserStores == nil && m.Attributes == nil && m.ACR == nil && m.AMR == nil && m.MaxAge == 0 && m.Networks == nil && m.When == ""
+		m.UserStores == nil && m.Attributes == nil && m.ACR == nil && m.AMR == nil && m.MaxAge == 0 && m.Networks == nil && m.Callers == nil && m.When == ""
 }
 
 // match compiles the clauses in a fixed order: who, how, from where, and last
@@ -247,6 +248,10 @@ func (c *compiler) match(pos Pos, where string, m Match) match {
 	if m.SignedIn {
 		out.clauses = append(out.clauses, clause{Clause: Clause{Kind: "signed_in"}, kind: signedIn})
 	}
+	if m.Callers != nil {
+		c.callers(pos, where, m)
+	}
+	add(callers, request, "callers", m.Callers)
 	add(providers, person, "identity_provider", m.IdentityProviders)
 	add(stores, person, "user_store", m.UserStores)
 	add(roles, person, "roles", m.Roles)
@@ -293,6 +298,21 @@ func (c *compiler) match(pos Pos, where string, m Match) match {
 		c.wrong(pos, "leave out user_store", "%s can never match: none of the users is of these user stores", where)
 	}
 	return out
+}
+
+// callers checks that a match is not about people and programs at once.
+func (c *compiler) callers(pos Pos, where string, m Match) {
+	for _, no := range []struct {
+		given bool
+		name  string
+	}{
+		{m.Anyone, "anyone"}, {m.SignedIn, "signed_in"}, {m.Roles != nil, "roles"}, {m.Groups != nil, "groups"}, {m.Users != nil, "users"}, {m.IdentityProviders != nil, "identity_provider"},
+		{m.UserStores != nil, "user_store"}, {m.ACR != nil, "acr"}, {m.AMR != nil, "amr"}, {m.MaxAge != 0, "max_age"},
+	} {
+		if no.given {
+			c.wrong(pos, "make two rules, one for each", "%s has callers, which are programs, and %s, which is about people", where, no.name)
+		}
+	}
 }
 
 // list checks that a list that was given has something in it, and nothing that

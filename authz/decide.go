@@ -18,7 +18,7 @@ const clockSkew = 5 * time.Minute
 // not count, so it may be asked again after a change of the policy.
 func (p *Policy) Roles(s Subject) Subject {
 	s.Roles, s.Unsure = nil, nil
-	if p == nil || s.ID == "" {
+	if p == nil || s.ID == "" || s.Caller != "" {
 		return s
 	}
 	f := facts{Request: Request{Subject: s}, policy: p}
@@ -241,7 +241,9 @@ func (c *clause) holds(f *facts) (truth, error) {
 	}
 	switch c.kind {
 	case signedIn:
-		return yes, nil
+		return is(s.Caller == ""), nil
+	case callers:
+		return is(s.Caller != "" && slices.ContainsFunc(c.Want, func(want string) bool { return expr.Glob(s.Caller, want) })), nil
 	case roles:
 		if t := is(common(c.Want, s.Roles)); t == yes || !common(c.Want, s.Unsure) {
 			return t, nil

@@ -65,6 +65,7 @@ type match struct {
 	ACR               []string            `yaml:"acr"`
 	AMR               []string            `yaml:"amr"`
 	MaxAge            time.Duration       `yaml:"max_age"`
+	Callers           []string            `yaml:"callers"`
 	Networks          []netip.Prefix      `yaml:"networks"`
 	When              string              `yaml:"when"`
 }

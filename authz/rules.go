@@ -3,6 +3,8 @@ package authz
 import (
 	"net/netip"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz/expr"
 )
 
 // Pos is where something was written: file:line:col.
@@ -26,8 +28,11 @@ type Match struct {
 	Attributes        map[string][]string // any of the values, byte for byte
 	ACR, AMR          []string
 	MaxAge            time.Duration // signed in at most this long ago
-	Networks          []netip.Prefix
-	When              string // a condition of package expr
+	// Callers are programs: "token:ci", the ID of a caller, or either with * for
+	// any text. Who names them describes no people.
+	Callers  []string
+	Networks []netip.Prefix
+	When     string // a condition of package expr
 }
 
 // A Rule allows or denies whom it describes; exactly one of Allow and Deny is
@@ -66,6 +71,10 @@ type Known struct {
 	// UserStores; user names of the first have no prefix. If there is none, that is "primary".
 	UserStores []string
 }
+
+// Like reports whether all of text fits a pattern in which * stands for any run
+// of characters, as in the lists of a Match.
+func Like(text, pattern string) bool { return expr.Glob(text, pattern) }
 
 // A Mistake in what was to be compiled, and how to mend it.
 type Mistake struct{ Pos, Text, Cure string }

@@ -503,7 +503,7 @@ func (k *checker) role(at where, r Role) {
 	for i, m := range r.From {
 		p := at.key("from").index(i)
 		k.match(p, m)
-		for _, key := range []string{"anyone", "roles", "acr", "amr", "max_age", "networks"} {
+		for _, key := range []string{"anyone", "roles", "acr", "amr", "max_age", "networks", "callers"} {
 			if k.has(p.key(key)) {
 				k.say(p.key(key), key+" can not make a role: a role belongs to a user, not to one sign-in or request", "say it in the rule of the service")
 			}
@@ -537,10 +537,15 @@ func (k *checker) match(at where, m Match) {
 		return
 	}
 	if m.Anyone {
-		for _, key := range []string{"signed_in", "roles", "groups", "users", "identity_provider", "user_store", "attributes", "acr", "amr", "max_age"} {
+		for _, key := range []string{"signed_in", "roles", "groups", "users", "identity_provider", "user_store", "attributes", "acr", "amr", "max_age", "callers"} {
 			if k.has(at.key(key)) {
 				k.say(at.key(key), "anyone and "+key+" contradict each other", "remove one of them")
 			}
+		}
+	}
+	if len(m.Callers) > 0 && !m.Anyone {
+		for _, key := range k.among(at, []string{"signed_in", "roles", "groups", "users", "identity_provider", "user_store", "acr", "amr", "max_age"}) {
+			k.say(at.key(key), "callers are programs, and "+key+" is about people", "make two rules, one for each")
 		}
 	}
 	k.refers(at.key("roles"), "role", m.Roles, k.roles, "roles")
@@ -609,6 +614,7 @@ func (k *checker) path(at where, p string, pattern bool) {
 
 func (k *checker) service(at where, s Service) {
 	k.upstreams(at, s)
+	k.callers(at, s)
 	unique(k, at.key("access"), s.Access, func(r Rule) string { return r.ID })
 	for i, r := range s.Access {
 		k.rule(at.key("access").index(i), r)

@@ -420,6 +420,8 @@ type Match struct {
 	AMR Some[string] `yaml:"amr"`
 	// MaxAge of the sign-in; an older one is renewed first.
 	MaxAge time.Duration `yaml:"max_age"`
+	// Callers are programs, which are no people: `token:NAME` for service tokens of that name, or the ID of a caller of the service, either with `*` for any text. A rule is about people or about programs.
+	Callers Some[string] `yaml:"callers"`
 	// Networks the request comes from.
 	Networks Some[netip.Prefix] `yaml:"networks"`
 	// When is an expression over `user`, `login` and `request`.
@@ -488,8 +490,36 @@ type Service struct {
 	ProvisionedWithin time.Duration `yaml:"provisioned_within" jsonschema:"default=5s"`
 	// IdentityProviders that people may sign in at for this service. Left out: all.
 	IdentityProviders Some[string] `yaml:"identity_provider"`
+	// Tokens takes service tokens, made with `gatehouse tokens create`, from programs that a rule names in `callers`.
+	Tokens bool `yaml:"tokens"`
+	// Callers are programs that show a JWT of an issuer of their own, and that a rule names in `callers`.
+	Callers []Caller `yaml:"callers"`
 	// Websocket lets WebSocket connections through.
 	Websocket bool `yaml:"websocket" jsonschema:"default=true"`
+}
+
+// Caller is a program, or some of one kind, that shows a JWT in the Authorization header. Issuer, audience, subject and an end are always checked.
+type Caller struct {
+	// ID, as rules name it in `callers`; the service is told `caller:ID/SUBJECT`.
+	ID string `yaml:"id" jsonschema:"required"`
+	// Issuer as the JWTs spell it. Its keys are found by its discovery document.
+	Issuer *url.URL `yaml:"issuer" jsonschema:"required"`
+	// Audience that a JWT must be for, any one of these.
+	Audience Some[string] `yaml:"audience" jsonschema:"required"`
+	// Subjects that are let in, exact or with `*` for any text.
+	Subjects Some[string] `yaml:"subjects" jsonschema:"required"`
+	// Algorithms that may sign. Left out: RS256, PS256, ES256, EdDSA.
+	Algorithms []string `yaml:"algorithms" jsonschema:"enum=RS256,enum=RS384,enum=RS512,enum=PS256,enum=PS384,enum=PS512,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA"`
+	// Keys is the address of the issuer's keys (a JWK set), if it has no discovery document.
+	Keys *url.URL `yaml:"keys"`
+	// Attributes of ours, each from a claim of the JWT; rules can read them, and the service gets them if they are released.
+	Attributes map[string]string `yaml:"attributes"`
+	// Longest is how long a JWT may live.
+	Longest time.Duration `yaml:"longest" jsonschema:"default=24h"`
+	// Skew is how far the issuer's clock may be off, at most 5m.
+	Skew time.Duration `yaml:"skew" jsonschema:"default=1m"`
+	// InsecureHTTP allows an http issuer that is not on loopback.
+	InsecureHTTP bool `yaml:"insecure_http"`
 }
 
 // Health is how an upstream is asked whether it is well. The first answer counts at once.

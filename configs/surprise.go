@@ -113,6 +113,15 @@ func (s *surprises) service(at where, svc Service) {
 	case len(svc.Release) == 0:
 		s.say(at, fmt.Sprintf("%s learns nothing about people", svc.ID), "add release, if it needs to know who they are")
 	}
+	named := slices.ContainsFunc(svc.Access, func(r Rule) bool { return r.Allow != nil && (len(r.Allow.Callers) > 0 || r.Allow.Anyone) })
+	if (svc.Tokens || len(svc.Callers) > 0) && !named {
+		s.say(at, fmt.Sprintf("%s takes programs, and no rule lets one in", svc.ID), "add a rule with allow: { callers: [ … ] }")
+	}
+	for _, c := range svc.Callers {
+		if c.InsecureHTTP {
+			s.say(at.key("callers"), "keys of "+c.ID+" come by http: whoever is on the way can be any program", "give the issuer https")
+		}
+	}
 	for name, h := range svc.Headers.Own {
 		named := slices.ContainsFunc(svc.Release, func(r Release) bool { return r.Attribute == h.Attribute })
 		if !named && h.Attribute != "jwt" {
@@ -180,7 +189,7 @@ func covers(a, b Rule) bool {
 // wider reports whether a describes everybody whom b describes.
 func wider(a, b Match) bool {
 	asked := len(a.Roles) + len(a.Groups) + len(a.Users) + len(a.IdentityProviders) + len(a.UserStores) + len(a.Attributes) +
-		len(a.ACR) + len(a.AMR) + len(a.Networks)
+		len(a.ACR) + len(a.AMR) + len(a.Networks) + len(a.Callers)
 	if asked > 0 || a.MaxAge != 0 || a.When != "" {
 		return false
 	}

@@ -146,7 +146,7 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 	}
 	f = &forService{decisions: map[authz.Key]authz.Decision{}}
 	var told []string
-	if p.session != nil {
+	if p.subject.ID != "" {
 		rel := g.c.Release.Release("service:"+s.ID, *p.subject)
 		f.headers = Outgoing(s.Headers, rel)
 		for _, h := range f.headers {
@@ -258,15 +258,18 @@ func (g *Gateway) sign(f *forService, now time.Time) (string, error) {
 }
 
 // reserved claims are ours to set, whatever a release calls an attribute.
-var reserved = map[string]bool{"iss": true, "aud": true, "sub": true, "iat": true, "nbf": true, "exp": true, "jti": true, "acr": true, "amr": true, "auth_time": true, "sid": true, "azp": true, "cnf": true}
+var reserved = map[string]bool{"iss": true, "aud": true, "sub": true, "iat": true, "nbf": true, "exp": true, "jti": true, "acr": true, "amr": true, "auth_time": true, "sid": true, "azp": true, "cnf": true, "caller": true}
 
 // tokenClaims says in a token what the release says in headers: names as
 // released, several values as a list. sub is ours, or the pairwise one where
 // the service gets that instead of ours.
 func tokenClaims(g *Gateway, s *service, p *prepared, rel authz.Release) map[string]any {
 	c := map[string]any{"iss": g.c.Public.String(), "aud": s.ID, "sub": p.subject.ID}
-	if !p.session.AuthTime.IsZero() {
-		c["auth_time"] = p.session.AuthTime.Unix()
+	if p.subject.Caller != "" {
+		c["caller"] = p.subject.Caller
+	}
+	if !p.subject.AuthTime.IsZero() {
+		c["auth_time"] = p.subject.AuthTime.Unix()
 	}
 	for _, v := range rel.Sent {
 		if v.Attribute == "pairwise_id" {

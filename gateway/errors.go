@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/web"
@@ -143,6 +144,12 @@ var statuses = map[string]int{
 	federation.ReasonTooLarge:     http.StatusRequestEntityTooLarge,
 	federation.ReasonUnavailable:  http.StatusServiceUnavailable,
 	authz.ReasonLogin:             http.StatusUnauthorized,
+
+	bearer.ReasonUnknown:   http.StatusUnauthorized,
+	bearer.ReasonJWT:       http.StatusUnauthorized,
+	bearer.ReasonScope:     http.StatusForbidden,
+	bearer.ReasonKeys:      http.StatusServiceUnavailable,
+	bearer.ReasonThrottled: http.StatusTooManyRequests,
 
 	// What somebody said about a person, or what the person may.
 	"login": http.StatusForbidden, "oidc": http.StatusForbidden, "saml": http.StatusForbidden,
@@ -310,6 +317,9 @@ func (v *visit) noteAt(provider, kind, code string, err error) {
 	if v.session != nil {
 		e.UserID, e.Provider = v.session.UserID, v.session.Provider
 	}
+	if v.bears != nil {
+		e.By = v.bears.Subject.ID
+	}
 	v.g.c.Log.InfoContext(v.r.Context(), kind, "code", code, "support", e.Flow, "service", e.Service, "provider", e.Provider, "host", v.host, "method", v.r.Method, "from", e.From, "error", e.Text)
 	v.g.c.Record(e)
 }
@@ -397,6 +407,9 @@ func (v *visit) answer(st int, code string, page web.Page) {
 		if st == http.StatusUnauthorized {
 			h.Set("WWW-Authenticate", `Cookie realm="Gatehouse", form-action="`+v.g.c.Public.String()+`/.gatehouse/login", cookie-name="`+v.g.c.Cookie.Name("")+`"`)
 			p.LoginURL = v.g.loginURL(v.here(), "")
+			if v.service != nil && v.service.callers {
+				h.Add("WWW-Authenticate", challenge(code))
+			}
 		}
 		h.Set("Content-Type", "application/problem+json")
 		h.Set("X-Content-Type-Options", "nosniff")

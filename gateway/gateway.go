@@ -36,6 +36,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
@@ -66,6 +67,7 @@ type Config struct {
 	Proxies        []Proxy           // who may ask about requests that they serve themselves; trusted as TrustedProxies are
 	Transport      http.RoundTripper // to services
 	Lean           *lean.Transport   // to services over plain HTTP, in the usual case; nil: Transport in every case, unless that is nil too
+	Callers        *bearer.Callers   // programs that services take; nil: none
 	Log            *slog.Logger
 	Access         *slog.Logger               // gets a line for each request; nil: none is written
 	Meter          func(service string) Meter // of a service, or of OwnMeter; nil: nobody counts
@@ -173,6 +175,7 @@ type service struct {
 	authority string        // host and port, as browsers have them
 	upstreams *upstream.Set // nil: Handler serves it
 	prefix    []string      // of paths, that the service does not see; nil: none
+	callers   bool          // it takes programs
 	tokens    []string      // the headers that bear the token
 	meter     Meter
 }
@@ -184,6 +187,7 @@ func newService(s Service, g *Gateway) *service {
 			sv.tokens = append(sv.tokens, name)
 		}
 	}
+	sv.callers = g.c.Callers.Takes(s.ID)
 	if sv.upstreams = s.Upstreams; s.Upstream != nil {
 		sv.upstreams = upstream.One(s.Upstream, g.c.Transport, g.c.Lean, g.c.Now)
 	}
@@ -298,13 +302,14 @@ type visit struct {
 	service *service
 	trip    upstream.Trip
 	session *session.Session
-	who     *prepared // the person, ready to be decided about; nobody to begin with
-	support string    // the code on the page and in the log; made when needed
-	began   time.Time // by the clock of the machine: it is only measured with
-	broke   bool      // off, because nobody waits for an answer any more, or half of one was sent
-	proxy   *Proxy    // that asks whether this request may pass
-	form    bool      // it is a form of a page of ours, whose answer leads on
-	page    bool      // and wants what the person is to see who may not
+	bears   *bearer.Caller // the program that asks, where it is none of a person
+	who     *prepared      // the person, ready to be decided about; nobody to begin with
+	support string         // the code on the page and in the log; made when needed
+	began   time.Time      // by the clock of the machine: it is only measured with
+	broke   bool           // off, because nobody waits for an answer any more, or half of one was sent
+	proxy   *Proxy         // that asks whether this request may pass
+	form    bool           // it is a form of a page of ours, whose answer leads on
+	page    bool           // and wants what the person is to see who may not
 }
 
 // ServeHTTP takes one request from the top to the bottom.
@@ -347,6 +352,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := v.recall(); err != nil {
 		v.refuse(err)
 		return
+	}
+	if v.service.callers {
+		if err := v.bear(); err != nil {
+			v.refuse(err)
+			return
+		}
 	}
 	if v.paced() {
 		return

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -32,7 +33,8 @@ type Streams struct {
 
 // A stream is one request being served.
 type stream struct {
-	session, user string // empty: nobody's
+	session, user string         // empty: nobody's
+	bears         *bearer.Caller // the program whose it is
 	service       string
 	method, path  string
 	from          netip.Addr
@@ -105,6 +107,7 @@ func (v *visit) newStream() *stream {
 	if v.session != nil {
 		st.session, st.user = v.session.ID, v.session.UserID
 	}
+	st.bears = v.bears
 	v.w.stream = st
 	return st
 }
@@ -217,6 +220,12 @@ func (g *Gateway) over(s *stream) string {
 			return ReasonStore
 		}
 		who = g.prepared.of(g, row, user)
+	}
+	if s.bears != nil {
+		if err := g.c.Callers.Still(s.bears, service.ID, s.path); err != nil {
+			return reasonOf(err)
+		}
+		who = g.prepared.program(s.bears)
 	}
 	if d := g.decideFor(who, service, s.method, s.path, s.from); d.Outcome != authz.Allow {
 		return cmp.Or(d.Code, ReasonRevoked)

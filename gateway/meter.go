@@ -71,6 +71,9 @@ func (v *visit) logAccess(status int, took time.Duration) {
 	if v.session != nil {
 		attrs = append(attrs, slog.String("user", v.session.UserID), slog.String("provider", v.session.Provider))
 	}
+	if v.bears != nil {
+		attrs = append(attrs, slog.String("caller", v.bears.Subject.ID))
+	}
 	if v.support != "" {
 		attrs = append(attrs, slog.String("support", v.support))
 	}

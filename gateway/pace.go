@@ -96,7 +96,7 @@ func (p *Pace) take(by string, known *otter.Cache[string, *rate.Limiter], key st
 // paced refuses who is not signed in and sends too much. It reports whether the
 // visit is over.
 func (v *visit) paced() bool {
-	if v.session != nil {
+	if v.session != nil || v.bears != nil {
 		return false
 	}
 	err := v.g.c.Pace.fromAddress(v.from)

@@ -55,7 +55,7 @@ func (v *visit) pass() {
 	}
 	ready := v.who.in(v.g, s)
 	var jwt string
-	if v.session != nil {
+	if v.who.subject.ID != "" {
 		var err error
 		if jwt, err = v.g.jwt(ready); err != nil {
 			v.refuse(err)

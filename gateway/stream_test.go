@@ -56,12 +56,18 @@ var lasting = map[string]struct {
 // gateway cuts it.
 func (f *front) stays(p *guest, host, what string) (cut chan string) {
 	f.t.Helper()
+	return f.open(p.cookie(host), host, what)
+}
+
+// open does that with a line of the head.
+func (f *front) open(line, host, what string) (cut chan string) {
+	f.t.Helper()
 	before := len(f.streams.of(everything))
 	c := f.dial(host)
 	f.t.Cleanup(func() { _ = c.Close() })
 	request, _, _ := strings.Cut(lasting[what].request, "\r\n")
 	_, rest, _ := strings.Cut(lasting[what].request, "\r\n")
-	_, _ = io.WriteString(c, request+"\r\nHost: "+f.at(host)+"\r\n"+p.cookie(host)+rest+"\r\n")
+	_, _ = io.WriteString(c, request+"\r\nHost: "+f.at(host)+"\r\n"+line+rest+"\r\n")
 	if what == "upload" {
 		_, _ = io.WriteString(c, "some of it")
 	}

@@ -202,7 +202,7 @@ func (v *visit) approve() {
 	for _, rule := range s.Headers {
 		h[http.CanonicalHeaderKey(rule.Name)] = nothing
 	}
-	if v.session != nil {
+	if v.who.subject.ID != "" {
 		jwt, err := v.g.jwt(ready)
 		if err != nil {
 			v.refuse(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
@@ -38,6 +39,7 @@ var reasonTables = []struct {
 	{"SAML", saml.Reasons},
 	{"directory", provisioning.Reasons},
 	{"roles", access.Reasons},
+	{"credentials of programs", bearer.Reasons},
 }
 
 // TestEveryReasonHasAStatusAndAText: a refusal must neither be a 500 because
