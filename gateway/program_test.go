@@ -255,7 +255,9 @@ func TestAProxyIsToldOfPrograms(t *testing.T) {
 // wrong credentials have a measure of their own.
 func TestGuessesOfCredentialsAreLimited(t *testing.T) {
 	t.Parallel()
-	p := newPrograms(t, func(f *front, c *Config) { c.Pace = NewPace(PaceConfig{PerAddress: 1, PerPerson: 1, Now: func() time.Time { return time.Unix(1, 0) }}) })
+	p := newPrograms(t, func(f *front, c *Config) {
+		c.Pace = NewPace(PaceConfig{PerAddress: 1, PerPerson: 1, Now: func() time.Time { return time.Unix(1, 0) }})
+	})
 	_, ci := p.token("ci", "/api")
 	for range 30 {
 		p.passed(p.ask(nil, "GET", "wiki", "/api", ci))
