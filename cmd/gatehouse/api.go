@@ -35,6 +35,7 @@ func routesOf(p *process, s *site, people bool) *api {
 	a.taskRoutes()
 	a.sourceRoutes()
 	a.clientRoutes()
+	a.tokenRoutes()
 	a.auditRoutes()
 	a.storeRoutes()
 	a.keyRoutes()

@@ -205,7 +205,7 @@ func match(m configs.Match) authz.Match {
 	out := authz.Match{
 		Anyone: m.Anyone, SignedIn: m.SignedIn, Roles: m.Roles, Groups: m.Groups, Users: m.Users,
 		IdentityProviders: m.IdentityProviders, UserStores: m.UserStores, ACR: m.ACR, AMR: m.AMR,
-		MaxAge: m.MaxAge, Networks: m.Networks, When: m.When,
+		MaxAge: m.MaxAge, Networks: m.Networks, Callers: m.Callers, When: m.When,
 	}
 	for name, vals := range m.Attributes {
 		if out.Attributes == nil {

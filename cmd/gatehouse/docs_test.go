@@ -804,6 +804,7 @@ var tableText = map[string]string{
 	"csv_count":      "How many changes a target that reads CSV files had. The key is the target.",
 	"progress":       "How far long work is, and how far it came when it is done. The key is that of its task. `cursor` is the handler's own.",
 	"request":        "Who asked for a role, why and until when, and who decided what. The key begins with the time of asking, so that rows are in that order.",
+	"service_token":  "Tokens by which programs are known, as keyed hashes. The key is the first part of the token, which is no secret.",
 	"roll":           "How often it changed who is in a group. The key is the group's ID.",
 	"reconcile_seen": "An account that a reconciliation under way has read. The key is the tuple (task's key, the target's ID). Gone when it ends.",
 	"reconciliation": "What the last reconciliation of a target found, and what came of it. The key is `TARGET/MODE`.",

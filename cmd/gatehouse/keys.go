@@ -37,6 +37,7 @@ var keyPurposes = []keyPurpose{
 	{"pairwise", "makes pairwise identifiers: another would make everybody another person to the services", 0, 0, nil},
 	{"passing", "keys the hashes of users who pass through: another would find nobody", 0, 0, nil},
 	{"cursor", "seals cursors of SCIM", 0, 0, nil},
+	{"tokens", "keys the hashes of service tokens: another would know none of them", 0, 0, nil},
 	{"sticky", "marks who stays at which upstream", 0, 0, nil},
 }
 
@@ -61,7 +62,7 @@ func (p *process) readKeys(ctx context.Context) error {
 	for _, k := range ring {
 		p.access = append(p.access, k.Plain)
 	}
-	for purpose, key := range map[string]*[]byte{"cursor": &p.cursors, "passing": &p.passing, "sticky": &p.sticky} {
+	for purpose, key := range map[string]*[]byte{"cursor": &p.cursors, "passing": &p.passing, "sticky": &p.sticky, "tokens": &p.hashes} {
 		if *key, err = gateway.Secret(ctx, p.store, p.sealer, purpose, p.now(), random32); err != nil {
 			return err
 		}

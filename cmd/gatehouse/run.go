@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
 	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/gateway/metrics"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
@@ -75,6 +76,10 @@ type process struct {
 	cursors   []byte   // seals cursors of SCIM
 	passing   []byte   // keys what is kept of users who pass through
 	sticky    []byte   // keys the cookies that keep browsers at an upstream
+	hashes    []byte   // keys what is kept of service tokens
+	tokens    *bearer.Tokens
+	issuers   *bearer.Keys   // of JWTs of programs
+	guesses   *bearer.Limits // of credentials of programs
 	resealing sync.Mutex
 	older     func() bool // reports whether a process from before an upgrade still serves; nil: none does
 	runner    *task.Runner
@@ -103,6 +108,7 @@ type site struct {
 	inbound     inbound
 	providers   []gateway.Provider
 	upstreams   map[string]*upstream.Set // by service
+	callers     *bearer.Callers
 	gateway     *gateway.Gateway
 	prober      *prober
 }
@@ -136,6 +142,9 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 		return nil, errors.Join(err, st.Close())
 	}
 	if err := p.readKeys(ctx); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	if err := p.loadTokens(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	p.recorder = newRecorder(st, p.audit, log, now)
@@ -354,6 +363,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if s.inbound, err = s.takeIn(p); err != nil {
 		return nil, err
 	}
+	s.callers = p.callers(cfg)
 	if s.upstreams, err = p.upstreams(cfg); err != nil {
 		return nil, err
 	}
@@ -362,7 +372,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
 		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
-		Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
+		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
 		Own: map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})
 	return s, err

@@ -224,6 +224,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	s.place(first)
 	p.config.note(true)
 	s.wg.Go(func() { p.recorder.run(background) })
+	s.wg.Go(func() { p.tokens.Run(background) })
 	s.startWork()
 	others := make(chan struct{})
 	s.wg.Go(func() { p.watchKeys(background, others) })

@@ -108,20 +108,20 @@ var base32ID = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 
 // LoadTokens reads what was made before.
 func LoadTokens(ctx context.Context, c TokensConfig) (*Tokens, error) {
-	t := &Tokens{TokensConfig: c, m: map[string]known{}, used: map[string]time.Time{}}
+	t := &Tokens{TokensConfig: c, used: map[string]time.Time{}}
 	return t, t.load(ctx)
 }
 
 // load reads all of them again.
 func (t *Tokens) load(ctx context.Context) error {
-	all := map[string]known{}
+	var rows []tokenRow
 	err := t.Store.View(ctx, func(tx store.Tx) error {
-		clear(all)
+		rows = nil
 		for row, err := range tokens.All(tx, "", 0) {
 			if err != nil {
 				return err
 			}
-			all[row.ID] = knownOf(row)
+			rows = append(rows, row)
 		}
 		return nil
 	})
@@ -129,13 +129,28 @@ func (t *Tokens) load(ctx context.Context) error {
 		return fmt.Errorf("read tokens: %w", err)
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	before, all := t.m, make(map[string]known, len(rows))
+	for _, row := range rows {
+		all[row.ID] = before[row.ID].with(row)
+	}
 	t.m = all
+	t.mu.Unlock()
+	for id := range before {
+		if _, ok := all[id]; !ok && t.Ended != nil {
+			t.Ended()
+			break
+		}
+	}
 	return nil
 }
 
-// knownOf makes a row ready. The program is called by its token's name.
-func knownOf(row tokenRow) known {
+// with is a row made ready; the program is called by its token's name. A row that
+// only says when it was used leaves the caller as it was, with everything that is
+// remembered under it.
+func (k known) with(row tokenRow) known {
+	if k.caller != nil && k.row.Until.Equal(row.Until) && slices.Equal(k.row.Uses, row.Uses) {
+		return known{row, k.caller}
+	}
 	name := subjects + "token"
 	return known{row, &Caller{
 		Subject: authz.Subject{ID: name + "/" + row.Name, Store: name, UserName: row.Name, Active: true, Caller: tokenCaller + row.Name},
@@ -193,19 +208,16 @@ func (t *Tokens) look(ctx context.Context, id string) {
 	t.put(id, row, ok)
 }
 
-// put takes over what the store says of one. What only says when it was used
-// leaves the caller as it is, with everything that is remembered under it.
+// put takes over what the store says of one.
 func (t *Tokens) put(id string, row tokenRow, ok bool) {
 	t.mu.Lock()
 	was, had := t.m[id]
-	switch fresh := knownOf(row); {
-	case t.m == nil:
+	switch {
+	case t.m == nil: // all are read again
 	case !ok:
 		delete(t.m, id)
-	case had && was.row.Until.Equal(row.Until) && slices.Equal(was.row.Uses, row.Uses):
-		t.m[id] = known{row, was.caller}
 	default:
-		t.m[id] = fresh
+		t.m[id] = was.with(row)
 	}
 	t.mu.Unlock()
 	if had && !ok && t.Ended != nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
@@ -133,6 +134,12 @@ type ClientView struct {
 // A MadeToken is the only answer that ever holds a token.
 type MadeToken struct {
 	client.Token
+	Text string `json:"token"`
+}
+
+// A MadeServiceToken is the only answer that ever holds a service token.
+type MadeServiceToken struct {
+	bearer.Token
 	Text string `json:"token"`
 }
 
