@@ -14,7 +14,6 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
-	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
 // What takes people and accounts away, and what keeps it from taking too many.
@@ -37,8 +36,8 @@ func (p *process) newGuard(s *site) *guard.Guard {
 			if it.Act.Object == reconcile.Stray {
 				return s.reconcile.Resume(tx, it)
 			}
-			if target, ok := strings.CutPrefix(it.Act.Scope, guard.Target("")); ok {
-				return task.AddFirst(tx, outbox.Kind, outbox.Key(target, it.Act.Subject), p.now())
+			if strings.HasPrefix(it.Act.Scope, guard.Target("")) {
+				return s.outbox.ResumeTx(tx, it)
 			}
 			if mine, err := s.directories.Resume(tx, it); mine || err != nil {
 				return err

@@ -82,8 +82,12 @@ func (s *site) target(t configs.Target) (outbox.Target, error) {
 		}
 	}
 	for _, r := range t.Release {
-		if path := names.place(r.Attribute, r.As); r.Reference && path != "" {
+		path := names.place(r.Attribute, r.As)
+		if r.Reference && path != "" {
 			made.References = append(made.References, path)
+		}
+		if path != "" && slices.Contains(s.cfg.Guard.SensitiveAttributes, r.Attribute) {
+			made.Sensitive = append(made.Sensitive, path)
 		}
 	}
 	return made, nil

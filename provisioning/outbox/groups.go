@@ -3,12 +3,14 @@ package outbox
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
@@ -49,7 +51,9 @@ type membership struct {
 	UserID  string `json:"user"`
 	Remote  string `json:"remote"`            // the account's ID at the target
 	Todo    todo   `json:"todo,omitempty"`    // empty: it is so
-	Refused string `json:"refused,omitempty"` // why the target does not take it, until something changes
+	Refused string `json:"refused,omitempty"` // why it is not done, until something changes
+	Held    bool   `json:"held,omitempty"`    // it is Refused because a person has to say yes
+	Asked   bool   `json:"asked,omitempty"`   // a person takes them out
 }
 
 type todo string
@@ -293,6 +297,10 @@ func (r *groupRun) members(ctx context.Context) error {
 // send sends one piece. What the target refuses for good is found by halves, and
 // does not keep the others out.
 func (r *groupRun) send(ctx context.Context, page []membership) error {
+	page, err := r.allowed(ctx, page)
+	if err != nil || len(page) == 0 {
+		return err
+	}
 	var add, remove []string
 	for _, m := range page {
 		if m.Todo == todoAdd {
@@ -301,7 +309,7 @@ func (r *groupRun) send(ctx context.Context, page []membership) error {
 			remove = append(remove, m.Remote)
 		}
 	}
-	err := r.t.call(ctx, func(ctx context.Context) error { return r.c.ChangeMembers(ctx, r.link.RemoteID, add, remove) })
+	err = r.t.call(ctx, func(ctx context.Context) error { return r.c.ChangeMembers(ctx, r.link.RemoteID, add, remove) })
 	switch {
 	case is(err, connector.Invalid) && len(page) > 1:
 		if err := r.send(ctx, page[:len(page)/2]); err != nil {
@@ -314,6 +322,75 @@ func (r *groupRun) send(ctx context.Context, page []membership) error {
 		return err
 	}
 	return r.settle(ctx, page, "")
+}
+
+// asks is how many members the guard is asked about in one transaction: 16 keys
+// each, and the row.
+const asks = 5
+
+// allowed are those of a piece that may be done. Whom the guard holds is set aside
+// until a person has said something. A group that is none of the target's any more
+// is left by all, and nobody is asked.
+func (r *groupRun) allowed(ctx context.Context, page []membership) (may []membership, err error) {
+	if r.o.c.Guard == nil || r.g.ID == "" {
+		return page, nil
+	}
+	var leaving []membership
+	for _, m := range page {
+		if m.Todo == todoRemove {
+			leaving = append(leaving, m)
+		} else {
+			may = append(may, m)
+		}
+	}
+	for some := range slices.Chunk(leaving, asks) {
+		var let []membership
+		err := r.o.c.Store.Update(ctx, func(tx store.Tx) error {
+			let = let[:0]
+			for _, m := range some {
+				a, err := r.o.c.Guard.AskTx(tx, leaves(m))
+				if err != nil {
+					return err
+				}
+				if a.Go() {
+					let = append(let, m)
+					continue
+				}
+				m.Refused, m.Held = a.Code()+": "+a.Text, true
+				if err := memberships.Put(tx, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		may = append(may, let...)
+	}
+	return may, nil
+}
+
+// leaves is that somebody is taken out of a group.
+func leaves(m membership) guard.Act {
+	return guard.Act{Scope: guard.Target(m.Target), Kind: guard.Membership, Subject: m.UserID, Object: m.Group, How: "remove", Reason: "the user is not in the group any more", Asked: m.Asked}
+}
+
+// ResumeTx carries on with what the guard held, once a person has said something.
+func (o *Outbox) ResumeTx(tx store.Tx, it guard.Item) error {
+	target := strings.TrimPrefix(it.Act.Scope, guard.Target(""))
+	if it.Act.Kind != guard.Membership {
+		return task.AddFirst(tx, Kind, Key(target, it.Act.Subject), o.c.Now())
+	}
+	m, ok, err := memberships.Get(tx, string(store.Key(target, it.Act.Object, it.Act.Subject)))
+	if err != nil || !ok || !m.Held {
+		return err
+	}
+	m.Refused, m.Held = "", false
+	if err := memberships.Put(tx, m); err != nil {
+		return err
+	}
+	return task.Add(tx, KindGroup, Key(target, it.Act.Object), o.c.Now())
 }
 
 // settle notes that a piece is done, or why it is refused. What was changed
@@ -362,7 +439,7 @@ func (r *groupRun) everybody(ctx context.Context) error {
 		if m.Todo == todoRemove {
 			return memberships.Delete(tx, memberships.Key(m))
 		}
-		m.Todo, m.Refused = todoAdd, ""
+		m.Todo, m.Refused, m.Held, m.Asked = todoAdd, "", false, false
 		return memberships.Put(tx, m)
 	})
 }
@@ -384,7 +461,7 @@ func (r *groupRun) end(ctx context.Context) error {
 	}
 	if !r.link.Made {
 		err := r.pages(ctx, func(tx store.Tx, m membership) error {
-			m.Todo, m.Refused = todoRemove, ""
+			m.Todo, m.Refused, m.Held = todoRemove, "", false
 			return memberships.Put(tx, m)
 		})
 		if err == nil {

@@ -29,9 +29,13 @@ type Link struct {
 	Left     time.Time `json:"left,omitzero"`       // since when the user should have none
 	Asked    bool      `json:"asked,omitempty"`     // a person took the user's access away
 	Held     bool      `json:"held,omitempty"`      // the account is to be taken away, and a person has to say yes
+	HeldDoor bool      `json:"held_door,omitempty"` // an attribute that opens doors is to change, and a person has to say yes
+	Meant    bool      `json:"meant,omitempty"`     // a person changed the user since the account was last sent
 	Case     bool      `json:"case,omitempty"`      // a Case waits for an answer
 	Answer   Answer    `json:"answer,omitempty"`    // of a person to a Case, until it is carried out; AnswerIgnore stays
 	Runs     int       `json:"runs,omitempty"`      // counted
+	// Doors stands for the values of those attributes that open doors, as last sent.
+	Doors map[string]string `json:"doors,omitempty"`
 }
 
 // begun: there is an account, or there may be one.

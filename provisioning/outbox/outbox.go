@@ -96,8 +96,11 @@ type Target struct {
 	// References are those attributes of Account whose values are IDs or names of
 	// our users, and stand at the target for its own IDs of their accounts.
 	References []string
-	Timeout    time.Duration // of one call; 0: 10 s
-	Rate       int           // calls a second; 0: no limit
+	// Sensitive are those attributes of Account that open doors: the Guard is asked
+	// before they change.
+	Sensitive []string
+	Timeout   time.Duration // of one call; 0: 10 s
+	Rate      int           // calls a second; 0: no limit
 	// Schedule is how long after each run that failed for a time the next is made;
 	// after the last, a person or a change is needed. nil: growing delays.
 	Schedule []time.Duration
@@ -125,7 +128,8 @@ type Config struct {
 	Skip func(by provisioning.Source, target string) bool
 	// Audit, if not nil, records in the transaction that notes an outcome.
 	Audit func(tx store.Tx, e audit.Event) error
-	// Guard says whether an account may be taken away. nil: any may.
+	// Guard says whether an account may be taken away, a membership ended, or an
+	// attribute changed that opens doors. nil: any may.
 	Guard *guard.Guard
 	// Run runs one task now: task.Runner.Now.
 	Run func(ctx context.Context, kind, key string) error
@@ -218,11 +222,19 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 			}
 		case !busy && !link.Disabled && o.c.Skip != nil && o.c.Skip(d.By, t.ID):
 			continue
+		case len(t.Sensitive) > 0 && byPerson(d.By) && link.begun() && !link.Meant:
+			link.Meant = true
+			if err := links.Put(tx, link); err != nil {
+				return err
+			}
 		}
 		if err := add(tx, Kind, key, d.At); err != nil {
 			return err
 		}
 		if t.Groups != nil && (d.Deleted || len(d.Joined)+len(d.Left)+len(d.Regrouped) > 0) {
+			if err := o.askedToLeave(tx, t.ID, d); err != nil {
+				return err
+			}
 			if err := task.Add(tx, KindRefs, key, d.At); err != nil {
 				return err
 			}
@@ -233,11 +245,37 @@ func (o *Outbox) Follow(tx store.Tx, _, after provisioning.User, d provisioning.
 
 // asked notes that a person takes the user's access away: that is not held back.
 func (o *Outbox) asked(tx store.Tx, l Link, d provisioning.Delta) error {
-	if d.By != provisioning.Admin && d.By != provisioning.Self || !l.begun() || l.Asked {
+	if !byPerson(d.By) || !l.begun() || l.Asked {
 		return nil
 	}
 	l.Asked = true
 	return links.Put(tx, l)
+}
+
+// byPerson: somebody did it by hand, and knows what they do.
+func byPerson(by provisioning.Source) bool {
+	return by == provisioning.Admin || by == provisioning.Self
+}
+
+// askedToLeave notes that a person takes the user out of groups.
+func (o *Outbox) askedToLeave(tx store.Tx, target string, d provisioning.Delta) error {
+	if !byPerson(d.By) {
+		return nil
+	}
+	for _, group := range d.Left[:min(len(d.Left), maxRefs)] {
+		m, ok, err := memberships.Get(tx, string(store.Key(target, group, d.UserID)))
+		if err != nil {
+			return err
+		}
+		if !ok || m.Asked {
+			continue
+		}
+		m.Asked = true
+		if err := memberships.Put(tx, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *Outbox) subject(tx store.Tx, u provisioning.User) (authz.Subject, error) {

@@ -46,8 +46,8 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 	errors.As(err, &dispute)
 	op := r.operation(err)
 	op.Slot, l.Runs = l.Runs%slots, (l.Runs+1)%slots
-	was, held := l.Case, l.Held
-	l.Held = held && err != nil
+	was, held, heldDoor := l.Case, l.Held, l.HeldDoor
+	l.Held, l.HeldDoor = held && err != nil, heldDoor && err != nil
 	l.Case = dispute != nil || was && err != nil
 	switch {
 	case err == nil:
@@ -84,6 +84,13 @@ func (o *Outbox) write(ctx context.Context, r *run, err error) error {
 				return err
 			}
 		}
+		if heldDoor && !l.HeldDoor && r.o.c.Guard != nil { // it is as it was
+			for _, name := range r.t.Sensitive {
+				if err := r.o.c.Guard.WithdrawTx(tx, r.sensitive(name)); err != nil {
+					return err
+				}
+			}
+		}
 		if err := r.next(tx, l); err != nil {
 			return err
 		}
@@ -106,6 +113,7 @@ func (r *run) keep(tx store.Tx, l Link) error {
 		return err
 	}
 	l.Asked = l.Asked || now.Asked && !r.asked
+	l.Meant = l.Meant || now.Meant && !r.meant
 	switch bare := !l.begun() && l.Error == "" && l.Answer == ""; {
 	case bare && there:
 		return links.Drop(tx, now)

@@ -123,8 +123,8 @@ func (r *run) keepRefs(tx store.Tx) error {
 }
 
 // pageOfRefs is how many rows of the second lane are written in one transaction:
-// each is up to six keys with its task.
-const pageOfRefs = 12
+// each is up to six keys with its task, and three of what the guard forgets.
+const pageOfRefs = 10
 
 // HandleRefs is the task.Handler of KindRefs: whoever names the user is sent
 // again, and the groups that the user is in, or was, get tasks.
@@ -234,13 +234,19 @@ func (o *Outbox) enrol(tx store.Tx, t *target, userID string) (more bool, err er
 			next.Todo = todoRemove
 		}
 		delete(should, m.Group)
-		next.Refused = ""
+		next.Refused, next.Asked = "", m.Asked && next.Todo == todoRemove
 		changed = append(changed, next)
 	}
 	for group := range should {
 		changed = append(changed, membership{Target: t.ID, Group: group, UserID: userID, Remote: l.RemoteID, Todo: todoAdd})
 	}
 	for _, m := range changed[:min(len(changed), pageOfRefs)] {
+		if m.Held && o.c.Guard != nil { // they are back, or gone altogether
+			if err := o.c.Guard.WithdrawTx(tx, leaves(m)); err != nil {
+				return false, err
+			}
+		}
+		m.Held = false
 		if m.Todo == todoForget {
 			if err := memberships.Delete(tx, memberships.Key(m)); err != nil {
 				return false, err

@@ -30,6 +30,7 @@ type run struct {
 	link   Link
 	had    string // the account's ID when the run began
 	asked  bool   // the link was Asked then
+	meant  bool   // and Meant
 	did    string // "created", "adopted", "updated", "disabled", "deleted"; empty: nothing
 	steps  []Step
 	refs   []reference // of the account that was wanted
@@ -131,7 +132,7 @@ func (r *run) loadTx(tx store.Tx) error {
 	if r.link = link; !ok {
 		r.link = Link{Target: r.t.ID, UserID: r.userID}
 	}
-	r.had, r.asked = r.link.RemoteID, r.link.Asked
+	r.had, r.asked, r.meant = r.link.RemoteID, r.link.Asked, r.link.Meant
 	u, ok, err := r.o.c.Directory.UserTx(tx, r.userID)
 	if err != nil || !ok {
 		return err
@@ -191,6 +192,9 @@ func (r *run) agree(ctx context.Context) error {
 	}
 	if r.link.RemoteID == "" {
 		return r.find(ctx)
+	}
+	if err := r.opens(ctx); err != nil {
+		return err
 	}
 	err := r.sync(ctx, "updated")
 	if !is(err, connector.Gone) {
@@ -368,7 +372,7 @@ func (r *run) note(ctx context.Context, did string) error {
 func (r *run) done(did string) {
 	r.did, r.link.Intent, r.link.Disabled, r.link.UserName, r.link.Sent = did, time.Time{}, !r.acct.Active, r.acct.UserName, nil
 	r.link.Answer, r.link.Left, r.link.Digest = "", time.Time{}, digest(r.acct)
-	r.link.Asked = r.link.Asked && !r.acct.Active
+	r.link.Asked, r.link.Meant, r.link.Doors = r.link.Asked && !r.acct.Active, false, r.doors()
 	for name, values := range r.acct.Attributes {
 		if len(values) > 0 {
 			r.link.Sent = append(r.link.Sent, name)
@@ -389,15 +393,53 @@ func (r *run) allowed(ctx context.Context, how, reason string) error {
 	if r.o.c.Guard == nil {
 		return nil
 	}
-	a, err := r.o.c.Guard.Ask(ctx, r.removal(how, reason))
+	return r.ask(ctx, r.removal(how, reason), &r.link.Held)
+}
+
+// ask asks about an act, and notes whether it is held.
+func (r *run) ask(ctx context.Context, act guard.Act, held *bool) error {
+	a, err := r.o.c.Guard.Ask(ctx, act)
 	if err != nil {
 		return err
 	}
-	if r.link.Held = !a.Go(); r.link.Held {
+	if *held = !a.Go(); *held {
 		r.step(StepChange, false, "%s: %s", a.Code(), a.Text)
 		return &task.Park{Reason: a.Code() + ": " + a.Text}
 	}
 	return nil
+}
+
+// doors stands for the values of the attributes that open doors, as they are wanted.
+func (r *run) doors() map[string]string {
+	if len(r.t.Sensitive) == 0 {
+		return nil
+	}
+	m := map[string]string{}
+	for _, name := range r.t.Sensitive {
+		m[name] = digest(connector.Account{Attributes: map[string][]string{name: slices.Sorted(slices.Values(r.acct.Attributes[name]))}})
+	}
+	return m
+}
+
+// opens asks whether the account may have other values of attributes that open
+// doors than it has. Of what was never sent nothing can be said.
+func (r *run) opens(ctx context.Context) error {
+	if r.o.c.Guard == nil {
+		return nil
+	}
+	for name, now := range r.doors() {
+		if was, known := r.link.Doors[name]; !known || was == now {
+			continue
+		}
+		if err := r.ask(ctx, r.sensitive(name), &r.link.HeldDoor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) sensitive(name string) guard.Act {
+	return guard.Act{Scope: guard.Target(r.t.ID), Kind: guard.Sensitive, Subject: r.userID, Object: name, How: "change", Reason: "the attribute " + name + " changes", Since: r.link.Since, Asked: r.link.Meant}
 }
 
 func (r *run) removal(how, reason string) guard.Act {

@@ -262,13 +262,14 @@ func makeWorld(t testing.TB, st, background store.Store, workers, perLane int, t
 	return w
 }
 
-// guarded puts a guard before what a target would lose, that lets n accounts go.
+// guarded puts a guard before what a target would lose, that lets n accounts,
+// memberships and sensitive changes go.
 func (w *world) guarded(n int) {
 	w.guard = guard.New(guard.Config{
-		Store: w.st, Limits: func(string) guard.Limits { return guard.Limits{Removal: guard.Limit{Count: n}} },
-		Resume: func(tx store.Tx, it guard.Item) error {
-			return task.AddFirst(tx, outbox.Kind, outbox.Key("crm", it.Act.Subject), time.Now())
+		Store: w.st, Limits: func(string) guard.Limits {
+			return guard.Limits{Removal: guard.Limit{Count: n}, Membership: guard.Limit{Count: n}, Sensitive: guard.Limit{Count: n}}
 		},
+		Resume: func(tx store.Tx, it guard.Item) error { return w.box.ResumeTx(tx, it) },
 	})
 	w.config.Guard = w.guard
 	w.box = outbox.New(w.config)
