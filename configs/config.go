@@ -142,8 +142,20 @@ type Session struct {
 type Branding struct {
 	// Name of the organisation, in titles and headings.
 	Name string `yaml:"name" jsonschema:"default=Gatehouse"`
-	// Logo is an SVG, PNG, JPEG or WebP file.
+	// Logo is an SVG, PNG, JPEG or WebP file of at most 512 KiB.
 	Logo File `yaml:"logo"`
+	// Colors of links and buttons. Left out: ours.
+	Colors Colors `yaml:"colors"`
+	// Texts is a folder with files such as `de.json`, of which each text takes the place of ours, in the form of `web/translations`. A language that is not built in needs all of them.
+	Texts Folder `yaml:"texts"`
+}
+
+// Colors are accents, as `#0f6b6b`. One that could not be read is refused (WCAG 2.2, contrast of 4.5:1).
+type Colors struct {
+	// Light is that of the light theme, and of buttons in both.
+	Light string `yaml:"light"`
+	// Dark is that of the dark theme.
+	Dark string `yaml:"dark"`
 }
 
 // Help is whom people can ask.

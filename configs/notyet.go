@@ -8,9 +8,6 @@ import "regexp"
 var notYet = []struct{ path, what, cure string }{
 	{"identity_providers[].scopes", "scopes of attribute values, and from-metadata, are not built yet", "remove the line; drop foreign values with an expression in attributes"},
 	{"identity_providers[].saml.metadata.mdq", "metadata by query (MDQ) is not built yet", "write url or file with one identity provider's metadata"},
-	{"branding.logo", "images of one's own on the pages are not built yet", "remove the line"},
-	{"identity_providers[].icon", "images of one's own on the pages are not built yet", "remove the line"},
-	{"services[].logo", "images of one's own on the pages are not built yet", "remove the line"},
 	{"targets[].spml", "the connector spml is not built yet", "use scim2"},
 	{"targets[].soap", "the connector soap is not built yet", "use scim2"},
 	{"targets[].google", "the connector google is not built yet", "use scim2 with profile: google"},

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"path"
 	"strconv"
@@ -29,6 +30,23 @@ var assetTypes = map[string]string{
 type asset struct {
 	kind       string
 	plain, zip []byte
+	picture    bool // of somebody else, with styles of its own inside
+}
+
+// newAsset compresses once.
+func newAsset(kind string, data []byte) (asset, error) {
+	var zip bytes.Buffer
+	w, err := gzip.NewWriterLevel(&zip, gzip.BestCompression)
+	if err != nil {
+		return asset{}, fmt.Errorf("compress asset: %w", err)
+	}
+	if _, err := w.Write(data); err != nil {
+		return asset{}, fmt.Errorf("compress asset: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return asset{}, fmt.Errorf("compress asset: %w", err)
+	}
+	return asset{kind: kind, plain: data, zip: zip.Bytes()}, nil
 }
 
 // assets are the files that pages need, under names that contain a hash of
@@ -50,25 +68,40 @@ var loadAssets = sync.OnceValues(func() (*assets, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read asset: %w", err)
 		}
-		var zip bytes.Buffer
-		w, err := gzip.NewWriterLevel(&zip, gzip.BestCompression)
-		if err != nil {
-			return nil, fmt.Errorf("compress asset: %w", err)
+		if err := a.add(e.Name(), data); err != nil {
+			return nil, err
 		}
-		if _, err := w.Write(data); err != nil {
-			return nil, fmt.Errorf("compress asset: %w", err)
-		}
-		if err := w.Close(); err != nil {
-			return nil, fmt.Errorf("compress asset: %w", err)
-		}
-		ext := path.Ext(e.Name())
-		sum := sha256.Sum256(data)
-		name := strings.TrimSuffix(e.Name(), ext) + "-" + hex.EncodeToString(sum[:8]) + ext
-		a.urls[e.Name()] = AssetsPath + name
-		a.files[name] = asset{kind: assetTypes[ext], plain: data, zip: zip.Bytes()}
 	}
 	return a, nil
 })
+
+func (a *assets) add(file string, data []byte) error {
+	ext := path.Ext(file)
+	f, err := newAsset(assetTypes[ext], data)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	name := strings.TrimSuffix(file, ext) + "-" + hex.EncodeToString(sum[:8]) + ext
+	a.urls[file], a.files[name] = AssetsPath+name, f
+	return nil
+}
+
+// of are the assets of a brand too.
+func (a *assets) of(b Brand) (*assets, error) {
+	all := &assets{urls: maps.Clone(a.urls), files: maps.Clone(a.files)}
+	for _, i := range b.Images {
+		all.files[i.name] = i.file
+	}
+	css, err := b.Colours.css()
+	if err != nil {
+		return nil, err
+	}
+	if css != "" {
+		err = all.add("brand.css", []byte(css))
+	}
+	return all, err
+}
 
 // Assets serves the files that pages refer to. It is mounted at AssetsPath
 // and needs no session.
@@ -90,6 +123,9 @@ func (p *Pages) Assets() http.Handler {
 			return
 		}
 		h.Set("Content-Type", f.kind)
+		if f.picture {
+			h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox")
+		}
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 		h.Set("Vary", "Accept-Encoding")
 		body := f.plain

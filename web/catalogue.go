@@ -103,25 +103,27 @@ func (t text) form(f plural.Form) string {
 	return s
 }
 
-// loadCatalogues reads the built-in languages and those of more, which may
-// replace one. English comes first: it is what the others are measured by.
+// loadCatalogues reads the built-in languages, and those of more over them.
+// English comes first: it is what the others are measured by.
 func loadCatalogues(more fs.FS) ([]*catalogue, error) {
 	byTag := map[language.Tag]*catalogue{}
-	for _, dir := range []fs.FS{translations, more} {
-		if dir == nil {
+	for _, from := range []struct {
+		files   fs.FS
+		pattern string
+		over    bool
+	}{{translations, "translations/*.json", false}, {more, "*.json", true}} {
+		if from.files == nil {
 			continue
 		}
-		names, err := fs.Glob(dir, "translations/*.json")
+		names, err := fs.Glob(from.files, from.pattern)
 		if err != nil {
 			return nil, fmt.Errorf("list translations: %w", err)
 		}
-		found := map[language.Tag]*catalogue{}
 		for _, name := range names {
-			if err := read(dir, name, found); err != nil {
+			if err := read(from.files, name, from.over, byTag); err != nil {
 				return nil, fmt.Errorf("read %s: %w", name, err)
 			}
 		}
-		maps.Copy(byTag, found)
 	}
 	all := slices.SortedFunc(maps.Values(byTag), func(a, b *catalogue) int {
 		if a.tag == language.English || b.tag == language.English {
@@ -136,8 +138,9 @@ func loadCatalogues(more fs.FS) ([]*catalogue, error) {
 	return all, errors.Join(errs...)
 }
 
-// read adds a file to the catalogue of its language.
-func read(dir fs.FS, name string, found map[language.Tag]*catalogue) error {
+// read adds a file to the catalogue of its language; over what is said there
+// already, or else it is an error to say something twice.
+func read(dir fs.FS, name string, over bool, found map[language.Tag]*catalogue) error {
 	base := strings.TrimSuffix(path.Base(name), ".json")
 	tag, err := language.Parse(base[strings.LastIndexByte(base, '.')+1:])
 	if err != nil {
@@ -159,13 +162,12 @@ func read(dir fs.FS, name string, found map[language.Tag]*catalogue) error {
 	if part.Name != "" {
 		whole.Name = part.Name
 	}
-	return errors.Join(merge(whole.Texts, part.Texts), merge(whole.Reasons, part.Reasons))
+	return errors.Join(merge(whole.Texts, part.Texts, over), merge(whole.Reasons, part.Reasons, over))
 }
 
-// merge adds what no other file has said.
-func merge[T any](whole, part map[string]T) error {
+func merge[T any](whole, part map[string]T, over bool) error {
 	for key, v := range part {
-		if _, twice := whole[key]; twice {
+		if _, twice := whole[key]; twice && !over {
 			return fmt.Errorf("%q is said in another file too", key)
 		}
 		whole[key] = v

@@ -41,7 +41,9 @@ import (
 type Brand struct {
 	Name    string // shown at the top; empty: Gatehouse
 	LogoURL string
-	HomeURL string // where Name leads, usually the portal; empty: nowhere
+	Colours Colours
+	Images  []Image // served with the assets
+	HomeURL string  // where Name leads, usually the portal; empty: nowhere
 	// HelpText and HelpURL stand in the same place of each page.
 	HelpText, HelpURL string
 	// Languages are offered in this order; the first is spoken to who asks for
@@ -49,8 +51,9 @@ type Brand struct {
 	Languages []string
 	// LanguageURL is where Language is mounted; empty: no switch is shown.
 	LanguageURL string
-	// Translations adds languages, or replaces one: translations/TAG.json in
-	// the form of the built-in ones.
+	// Translations adds languages, and says single texts otherwise: TAG.json in the
+	// form of the built-in ones, which holds all texts of a language that is not
+	// built in, and of others those that differ.
 	Translations fs.FS
 }
 
@@ -87,6 +90,9 @@ func New(b Brand) (*Pages, error) {
 	}
 	a, err := loadAssets()
 	if err != nil {
+		return nil, err
+	}
+	if a, err = a.of(b); err != nil {
 		return nil, err
 	}
 	p := &Pages{brand: b, assets: a}

@@ -23,6 +23,7 @@ type rules struct {
 	// scopes decide who has an account at a target, by target.
 	scopes map[string]func(authz.Subject) bool
 	jit    map[string]provisioning.JIT // by identity provider
+	look   look
 	// directories are the sources that are LDAP directories, but for their connections.
 	directories map[string]intakeldap.Source
 	// protected says who is never taken away by itself.
@@ -147,6 +148,9 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		out = append(out, errs...)
 		r.jit[p.ID] = jit
 	}
+	looks, errs := compileLook(cfg)
+	out = append(out, errs...)
+	r.look = looks
 	directories, errs := compileDirectories(cfg)
 	r.directories = directories
 	return r, append(out, errs...)

@@ -338,10 +338,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 			}
 		},
 	})
-	pages, err := web.New(web.Brand{
-		Name: cfg.Branding.Name, HomeURL: cfg.Server.PublicURL.String() + "/", HelpText: cfg.Help.Contact, HelpURL: address(cfg.Help.URL),
-		Languages: cfg.Languages, LanguageURL: "/.gatehouse/language",
-	})
+	pages, err := web.New(r.look.brand)
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +353,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		if err != nil {
 			return nil, fmt.Errorf("identity provider %s: %w", idp.ID, err)
 		}
-		made.JIT = r.jit[idp.ID]
+		made.JIT, made.LogoURL = r.jit[idp.ID], r.look.providers[idp.ID]
 		s.providers = append(s.providers, made)
 	}
 	s.prober = newProber(cfg, r.policy, p.log, p.recorder.Record)
@@ -425,7 +422,7 @@ func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
 		if port := public.Port(); port != "" {
 			at.Host = net.JoinHostPort(c.Host, port)
 		}
-		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, URL: at.String(), Path: c.Path})
+		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, LogoURL: s.rules.look.services[c.ID], URL: at.String(), Path: c.Path})
 	}
 	return append(list, s.ownPages(p, pages, tiles)...)
 }

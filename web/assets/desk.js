@@ -20,3 +20,15 @@ document.addEventListener("htmx:afterSettle", function () {
   var first = document.querySelector("[autofocus], .problem") || document.getElementById("main");
   if (first) first.focus();
 });
+// Times are told in the reader's zone, which only the browser knows; what stood
+// there, in UTC, is in the title.
+function localTimes() {
+  document.querySelectorAll("time[datetime]").forEach(function (e) {
+    var at = new Date(e.getAttribute("datetime"));
+    if (e.title || isNaN(at)) return;
+    e.title = e.textContent;
+    e.textContent = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "long" }).format(at);
+  });
+}
+localTimes();
+document.addEventListener("htmx:afterSettle", localTimes);

@@ -16,5 +16,5 @@ func Backwards() (fs.FS, error) {
 		return nil, err
 	}
 	arabic := strings.Replace(string(english), `"language": "English"`, `"language": "العربية"`, 1)
-	return fstest.MapFS{"translations/ar.json": {Data: []byte(arabic)}}, nil
+	return fstest.MapFS{"ar.json": {Data: []byte(arabic)}}, nil
 }
