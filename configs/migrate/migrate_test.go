@@ -1,0 +1,105 @@
+package migrate_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatehouse-sso/gatehouse/configs/migrate"
+)
+
+var update = flag.Bool("update", false, "write the drafts of testdata anew")
+
+// Each file of testdata becomes the draft beside it, with what is to be filled in
+// and what was left out as comments at its end. That such drafts are configurations,
+// and let in nobody more, the program's own tests see.
+func TestDraftsAreThese(t *testing.T) {
+	t.Parallel()
+	formats := map[string]string{
+		"oauth2-proxy.cfg": "oauth2-proxy", "oauth2-proxy-narrowed.env": "oauth2-proxy", "oauth2-proxy-alpha.yaml": "oauth2-proxy",
+		"authelia.yml": "authelia", "mod_auth_openidc.conf": "mod_auth_openidc",
+	}
+	for name, format := range formats {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := migrate.Formats[format](migrate.Source{Name: name, Text: string(text)})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var b strings.Builder
+		b.WriteString(d.YAML)
+		for _, n := range d.Fill {
+			fmt.Fprintf(&b, "# fill in: %s\n", n)
+		}
+		for _, n := range d.Left {
+			fmt.Fprintf(&b, "# left out: %s\n", n)
+		}
+		golden := filepath.Join("testdata", name+".draft")
+		if *update {
+			if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), b.String()); diff != "" {
+			t.Errorf("%s (run with -update):\n%s", name, diff)
+		}
+		for _, secret := range []string{"b2YgdGhl", "OQINaROshtE9", "c2VjcmV0", "of-the-directory", "unsecure_session", "of the web server", "of-the-cookies"} {
+			if strings.Contains(b.String(), secret) {
+				t.Errorf("%s: the draft says the secret %s…", name, secret)
+			}
+		}
+	}
+}
+
+// What can not be read is an error with its place, and what protects nothing is no draft.
+func TestWhatIsNoConfigurationIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ format, text, want string }{
+		{"oauth2-proxy", "provider", "f:1: there is no ="},
+		{"oauth2-proxy", "x = 1\nupstreams = [ \"a\"", "f:2: the list does not end"},
+		{"oauth2-proxy", `upstreams = "http://a`, "f:1: the quotes"},
+		{"oauth2-proxy", `provider = "oidc"`, "nothing in it is protected"},
+		{"authelia", "a: [", "f: "},
+		{"authelia", "", "there is nothing in it"},
+		{"authelia", "theme: dark", "nothing in it is protected"},
+		{"mod_auth_openidc", `ServerName "x`, "f:1: the quotes"},
+		{"mod_auth_openidc", "ServerName x", "nothing in it is protected"},
+	} {
+		if d, err := migrate.Formats[c.format](migrate.Source{Name: "f", Text: c.text}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s of %q: %v, want %q\n%s", c.format, c.text, err, c.want, d.YAML)
+		}
+	}
+}
+
+// No text makes a reader panic.
+func FuzzFormats(f *testing.F) {
+	files, err := filepath.Glob("testdata/*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, read := range migrate.Formats {
+			_, _ = read(migrate.Source{Name: "f", Text: text})
+			_, _ = read(migrate.Source{Name: "f.yaml", Text: text})
+		}
+	})
+}
