@@ -77,7 +77,9 @@ type Config struct {
 	SignedIn func(provider, reason string, took time.Duration)
 	// Unsaid reports whether somebody is to be asked or told something before they
 	// use a service, at ConsentPath on the gateway's own host. nil: never.
-	Unsaid     func(s authz.Subject, service string) bool
+	Unsaid func(s authz.Subject, service string) bool
+	// Tried is told what came of a Trial. nil: nobody is.
+	Tried      func(t Trial, id federation.Identity, err error)
 	Now        func() time.Time
 	Contact    string // whom to ask where a service names nobody
 	ContactURL string
@@ -308,6 +310,7 @@ type visit struct {
 	began   time.Time      // by the clock of the machine: it is only measured with
 	broke   bool           // off, because nobody waits for an answer any more, or half of one was sent
 	proxy   *Proxy         // that asks whether this request may pass
+	trial   *Trial         // that this sign-in is
 	form    bool           // it is a form of a page of ours, whose answer leads on
 	page    bool           // and wants what the person is to see who may not
 }

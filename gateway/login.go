@@ -48,6 +48,8 @@ type flow struct {
 	// Before is the session in whose place the one of this sign-in comes: with
 	// an answer posted from another site its cookie does not.
 	Before string `json:"o,omitempty"`
+	// Trial: nobody is let in by this sign-in.
+	Trial *Trial `json:"y,omitempty"`
 }
 
 const (
@@ -232,6 +234,10 @@ func (v *visit) login() {
 		v.refuse(err)
 		return
 	}
+	if q.Has("try") {
+		v.try(q.Get("try"))
+		return
+	}
 	var hint string
 	if q.Has("iss") {
 		var err error
@@ -370,7 +376,7 @@ func (v *visit) begin(p *Provider, dest destination, bind string, want federatio
 		v.refuse(fmt.Errorf("begin sign-in at %s: %w", p.ID, withProvider(err, p, v.g.loginURL(dest.url, ""))))
 		return
 	}
-	f := flow{Provider: p.ID, Pending: pending, Return: dest.url, Bind: bind, Support: v.code()}
+	f := flow{Provider: p.ID, Pending: pending, Return: dest.url, Bind: bind, Support: v.code(), Trial: v.trial}
 	if v.session != nil {
 		f.Before = v.session.ID
 	}
@@ -523,6 +529,10 @@ func (v *visit) finish(p *Provider) {
 	f, id, err := v.identify(p)
 	if errors.Is(err, errOldTab) {
 		v.redirect(v.g.destination(f.Return).url)
+		return
+	}
+	if f.Trial != nil {
+		v.tried(p, f, id, err)
 		return
 	}
 	if err == nil {

@@ -97,6 +97,26 @@ func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, fl
 	return out.u, out.d, nil
 }
 
+// Rehearse says whom Login would let in, and whether as a new user. It is Login in
+// a transaction that is undone, so it finds what Login would, and nothing of it
+// stays. What the sign-in used up is not looked at.
+func (d *Directory) Rehearse(ctx context.Context, id federation.Identity, j JIT) (u User, fresh bool, err error) {
+	newID := d.newID()
+	undone := errors.New("a rehearsal")
+	err = d.Store.Update(ctx, func(tx store.Tx) error {
+		r, err := d.login(tx, id, j, newID, Delta{By: SourceIDP(id.Provider)})
+		if err != nil {
+			return refusal(err)
+		}
+		u = r.u.Clone()
+		return undone
+	})
+	if errors.Is(err, undone) {
+		return u, u.ID == newID, nil
+	}
+	return User{}, false, fmt.Errorf("rehearse a login at %s: %w", id.Provider, err)
+}
+
 func (d *Directory) login(tx store.Tx, id federation.Identity, j JIT, newID string, dl Delta) (result, error) {
 	u, ok, err := d.linked(tx, id.Ref)
 	if err != nil {

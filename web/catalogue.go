@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -320,6 +321,19 @@ func (c *catalogue) word(kind, name string) string {
 	return clean(name)
 }
 
+// say says a Text.
+func (c *catalogue) say(s Text) string {
+	found, ok := c.Texts["admin."+s.Key]
+	if !ok {
+		return clean(cmp.Or(s.Else, s.Key))
+	}
+	args := make([]any, len(s.With))
+	for i, w := range s.With {
+		args[i] = w
+	}
+	return c.fill(found.Other, args, c.isolate)
+}
+
 // time writes a time in UTC, to the second.
 func (c *catalogue) time(t time.Time) (string, error) {
 	t = t.UTC()
@@ -340,17 +354,28 @@ func clean(s string) string {
 	if len(s) > 4*longest {
 		s = s[:4*longest]
 	}
-	s = strings.Map(func(r rune) rune {
+	s = strings.NewReplacer("\n", " ", "\t", " ").Replace(cleaned(s))
+	if runes := []rune(s); len(runes) > longest {
+		s = string(runes[:longest]) + "…"
+	}
+	return s
+}
+
+// longestArea bounds what is shown to be read or changed in lines, in bytes.
+const longestArea = 16 << 10
+
+// cleaned is clean for text in lines.
+func cleaned(s string) string {
+	if len(s) > longestArea {
+		s = s[:longestArea]
+	}
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n', r == '\t':
-			return ' '
+			return r
 		case r < ' ', r >= 0x7f && r < 0xa0, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, r == 0x061c:
 			return -1
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\ufffd"))
-	if runes := []rune(s); len(runes) > longest {
-		s = string(runes[:longest]) + "…"
-	}
-	return s
 }

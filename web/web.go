@@ -221,6 +221,8 @@ func (p *Pages) funcs(c *catalogue) template.FuncMap {
 		"when":      c.time,
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"clean":     clean,
+		"cleaned":   cleaned,
+		"say":       c.say,
 		"link":      link,
 		"mailto":    mailto,
 		"asset":     func(name string) string { return p.assets.urls[name] },

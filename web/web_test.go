@@ -248,7 +248,7 @@ func TestPagesWithNothingInThemAreSound(t *testing.T) {
 	p := pages(t, web.Brand{})
 	for _, page := range []web.Page{
 		web.Chooser{}, web.Denied{}, web.MissingAttribute{}, web.Preparing{}, web.Failed{}, web.SignedOut{},
-		web.Portal{}, web.GoOn{}, web.ReturnByGet{}, web.People{}, web.Welcome{Action: "/"},
+		web.Portal{}, web.GoOn{}, web.ReturnByGet{}, web.Board{Blocks: []web.Block{{Table: &web.Table{}, Chart: &web.Chart{}, Facts: make([]web.Fact, 1), Forms: make([]web.Form, 1)}}}, web.Welcome{Action: "/"},
 		web.Portal{Services: make([]web.Tile, 1)}, web.Chooser{Search: true, Choices: make([]web.Choice, 1)},
 	} {
 		w := render(p, "en", http.StatusOK, page)

@@ -70,6 +70,7 @@ func (a *api) accessRoutes() {
 		"state:pending|approved|denied|withdrawn|lapsed|all in this state; pending where nothing is said", takesAfter, takesLimit)
 	a.route("POST /v1/request/{answer}", a.decideRequest, everyone).doc("Approves or denies a request.", webapi.Request{}, // who decides depends on the role
 		"answer:approve|deny! which", "id! of the request", takesUntil, "text for the person")
+	a.route("GET /v1/roles", a.roles, "helpdesk", "auditors", "approvers").doc("Roles of the configuration.", []webapi.Role{})
 	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors").doc("Who was given roles by name, and until when.", []grantView{}, "role this one; any where none is named", takesAfter, takesLimit)
 	a.route("POST /v1/grant", a.grant).doc("Gives a user a role; it takes the place of an earlier grant of it.", []grantView{}, takesName, takesRole, takesUntil)
 	a.route("DELETE /v1/grant", a.revoke).doc("Takes a granted role away.", []grantView{}, takesName, takesRole)
@@ -210,4 +211,14 @@ func (a *api) revoke(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return append([]grantView{}, a.grantsOf(r.Context(), u, "")...), nil
+}
+
+func (a *api) roles(*http.Request) (any, error) {
+	list := []webapi.Role{}
+	for _, c := range a.s.cfg.Roles {
+		if role, ok := a.s.access.Role(c.ID); ok {
+			list = append(list, webapi.Role{ID: role.ID, Title: role.Title, Latest: role.Latest(a.p.now())})
+		}
+	}
+	return list, nil
 }

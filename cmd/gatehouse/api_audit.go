@@ -1,38 +1,118 @@
 package main
 
 import (
+	"cmp"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
+	"io"
+	"iter"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/sheet"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // auditRoutes are what the API can do about the record of what happened.
 func (a *api) auditRoutes() {
 	a.route("GET /v1/audit", a.events, "auditors").doc("Events, the newest first.", []audit.Event{}, append(takesEvents, takesLimit)...)
+	a.raw("GET /v1/audit/export", a.export, "auditors").doc("All of these events, to keep elsewhere: as lines of JSON, or as CSV that is safe to open in a spreadsheet.", nil, append(takesEvents, "format:jsonl|csv! how")...).file("application/jsonl")
+	a.route("GET /v1/flow", a.flow, "helpdesk", "auditors").doc("All that a support code leads to, without values of attributes.", webapi.Flow{}, "code! the support code on a page")
 	a.route("GET /v1/audit/verify", a.verify, "auditors").doc("Follows the chain of hashes from its end to its beginning.", map[string]bool{})
 }
 
 // takesEvents says which events are wanted.
 var takesEvents = []string{
 	"flow the support code of a page", "user ID of a user", "kind login, login.refused, denied, user.changed, session.ended, …",
+	"service about this service", "provider about this identity provider", "target about this target",
 	"before:integer only events with a lower number",
 }
 
-func (a *api) events(r *http.Request) (any, error) {
-	q := audit.Query{Flow: r.FormValue("flow"), UserID: r.FormValue("user"), Kind: r.FormValue("kind"), Limit: limitOf(r)}
+// wanted are the events that a request asks for, the newest first, at most limit
+// of them; 0: all.
+func (a *api) wanted(r *http.Request, limit int) iter.Seq2[audit.Event, error] {
+	q := audit.Query{Flow: r.FormValue("flow"), UserID: r.FormValue("user"), Kind: r.FormValue("kind")}
 	if n, err := strconv.ParseUint(r.FormValue("before"), 10, 64); err == nil {
 		q.Before = n
 	}
+	among := func(e audit.Event) bool {
+		return cmp.Or(r.FormValue("service"), e.Service) == e.Service && cmp.Or(r.FormValue("provider"), e.Provider) == e.Provider && cmp.Or(r.FormValue("target"), e.Target) == e.Target
+	}
+	return func(yield func(audit.Event, error) bool) {
+		got, looked := 0, 0
+		for e, err := range audit.Events(r.Context(), a.p.store, q) {
+			if looked++; limit > 0 && looked > mostLooked {
+				return
+			}
+			if err == nil && !among(e) {
+				continue
+			}
+			if got++; !yield(e, err) || err != nil || got == limit {
+				return
+			}
+		}
+	}
+}
+
+func (a *api) events(r *http.Request) (any, error) {
 	list := []audit.Event{}
-	for e, err := range audit.Events(r.Context(), a.p.store, q) {
+	for e, err := range a.wanted(r, limitOf(r)) {
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// export sends events as lines of JSON, or as CSV that a spreadsheet can open:
+// what it would take for a formula has an apostrophe before it.
+func (a *api) export(w http.ResponseWriter, r *http.Request) {
+	name := "audit-" + a.p.now().UTC().Format("20060102T150405Z")
+	if r.FormValue("format") == "csv" {
+		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+		w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.csv"`)
+	} else {
+		w.Header().Set("Content-Type", "application/jsonl")
+		w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.jsonl"`)
+	}
+	if err := a.exportTo(w, r); err != nil {
+		a.p.log.ErrorContext(r.Context(), "export of the audit log", "error", err)
+		panic(http.ErrAbortHandler) // half a record must not look whole
+	}
+}
+
+func (a *api) exportTo(w io.Writer, r *http.Request) error {
+	out := csv.NewWriter(w)
+	write := func(e audit.Event) error { return json.NewEncoder(w).Encode(e) }
+	if r.FormValue("format") == "csv" {
+		write = func(e audit.Event) error {
+			row := []string{
+				strconv.FormatUint(e.Seq, 10), e.At.Format(time.RFC3339), e.Kind, e.Code, e.Flow, e.UserID, e.By, e.Service, e.Provider, e.Target, e.From, e.Text, sheet.Join(e.Names), e.Prev, e.Hash,
+			}
+			for i, cell := range row {
+				row[i] = sheet.Harmless(cell)
+			}
+			return out.Write(row)
+		}
+		if err := out.Write(strings.Split("seq,at,kind,code,flow,user,by,service,provider,target,from,text,names,prev,hash", ",")); err != nil {
+			return err
+		}
+	}
+	for e, err := range a.wanted(r, 0) {
+		if err != nil {
+			return err
+		}
+		if err := write(e); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
 }
 
 // verify follows the hash chain of the audit log from its beginning.

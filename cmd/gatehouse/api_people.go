@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
@@ -23,6 +24,19 @@ func (a *api) peopleRoutes() {
 		"q the beginning of a user name", "after goes on after this one: the ID of the last that was listed or, with q, its user name", takesLimit)
 	a.route("GET /v1/user", a.user, "helpdesk", "auditors").doc(
 		"One user: who said what and when, roles, groups, sign-ins, accounts at targets, evidence that they left.", webapi.User{}, takesName)
+	a.route("GET /v1/attributes", func(*http.Request) (any, error) {
+		list := []webapi.Attribute{}
+		for _, t := range a.s.cfg.AttributeTypes() {
+			list = append(list, webapi.Attribute{ID: t.ID, Title: t.Title, Multi: t.Multi})
+		}
+		return list, nil
+	}, "helpdesk", "auditors", "release_editors").doc("Attributes that people can have.", []webapi.Attribute{})
+	a.route("POST /v1/users", a.createUser).doc(
+		"Makes a user who can be linked, granted roles and put into groups before they ever sign in.", webapi.User{},
+		"name! the user name, with the prefix of the user store where it is not the first", takesAttributes)
+	a.route("POST /v1/user/attributes", a.setAttributes).doc(
+		"Says attributes of a user in the name of administrators, which comes before whatever others say; what is empty is not said any more.", webapi.User{},
+		takesName, takesAttributes)
 	a.route("POST /v1/user/active", a.setActive).doc(
 		"Lets a user in, or keeps them out and ends their sessions.", webapi.User{}, takesName, "active:boolean! whether they may be let in")
 	a.route("DELETE /v1/user", a.deleteUser).doc(
@@ -32,6 +46,8 @@ func (a *api) peopleRoutes() {
 	a.route("DELETE /v1/user/link", a.unlink).doc(
 		"Takes that back, and ends the user's sessions.", webapi.User{}, takesLink...)
 }
+
+const takesAttributes = "attribute[] an attribute, an equals sign and its value: mail=ada@uni.example; several of one for several values"
 
 var takesLink = []string{takesName, "provider! an identity provider of the configuration", "issuer! how it calls itself", "subject! how it calls the person, byte for byte"}
 
@@ -105,6 +121,61 @@ func notNil(s []string) []string { return append([]string{}, s...) }
 func (a *api) subject(ctx context.Context, id string) (authz.Subject, error) {
 	sub, err := a.s.directory.Subject(ctx, id)
 	return a.s.rules.policy.Roles(sub), err
+}
+
+// said reads attributes of a form: by name, the values.
+func (a *api) said(r *http.Request) (map[string][]string, error) {
+	known, m := multi(a.s.cfg), map[string][]string{}
+	for _, pair := range r.Form["attribute"] {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || !slices.ContainsFunc(a.s.cfg.AttributeTypes(), func(t configs.AttributeType) bool { return t.ID == name }) {
+			return nil, errBad(fmt.Sprintf("%q is no attribute, an equals sign and a value — the configuration lists the attributes", pair))
+		}
+		if value = strings.TrimSpace(value); value != "" || m[name] == nil {
+			m[name] = slices.DeleteFunc(append(m[name], value), func(s string) bool { return s == "" })
+		}
+		if len(m[name]) > 1 && !known[name] {
+			return nil, errBad(name + " has one value")
+		}
+	}
+	return m, nil
+}
+
+func (a *api) createUser(r *http.Request) (any, error) {
+	said, err := a.said(r)
+	if err != nil {
+		return nil, err
+	}
+	userStore, name := a.s.directory.SplitName(r.FormValue("name"))
+	u := provisioning.User{Store: userStore, UserName: name, Active: true}
+	for attr, values := range said {
+		u.Say(provisioning.Admin, attr, values...)
+	}
+	if u, _, err = a.s.directory.Create(r.Context(), u, provisioning.Admin); err != nil {
+		return nil, saysNo(err)
+	}
+	return a.view(u), nil
+}
+
+func (a *api) setAttributes(r *http.Request) (any, error) {
+	said, err := a.said(r)
+	if err != nil {
+		return nil, err
+	}
+	u, err := a.named(r)
+	if err != nil {
+		return nil, err
+	}
+	u, _, err = a.s.directory.Change(r.Context(), u.ID, provisioning.Admin, func(u *provisioning.User) error {
+		for attr, values := range said {
+			u.Say(provisioning.Admin, attr, values...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, saysNo(err)
+	}
+	return a.view(u), nil
 }
 
 func (a *api) setActive(r *http.Request) (any, error) {

@@ -52,6 +52,8 @@ var allowed = []struct{ from, to, why string }{
 	{"authz", "authz/expr", "authz compiles the conditions of its rules"},
 	{"provisioning/scim/v1", "provisioning/scim", "SCIM 1.1 is told in the words of 2.0, to the server and to the client"},
 	{"web/admin", "web/api", "its pages show what the API answers"},
+	{"web/admin", "web/desk", "its pages stand in a desk as those of the portal do"},
+	{"web/admin", "provisioning/reconcile", "reports are shown as they are kept"},
 	{"web/portal", "web/api", "its pages show what the API answers"},
 	{"web/portal", "web/desk", "what pages at which somebody works have in common"},
 	{"web/desk", "web/api", "it says what the API refused"},

@@ -297,6 +297,13 @@ func (t *taking) note(good bool) {
 	}
 }
 
+// last is whether the configuration that was read last was taken, and when one was.
+func (t *taking) last() (good bool, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.good, t.at
+}
+
 func (t *taking) levels() []metrics.Level {
 	t.mu.Lock()
 	defer t.mu.Unlock()

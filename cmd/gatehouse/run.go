@@ -10,12 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,6 +70,8 @@ type process struct {
 	bolt      atomic.Pointer[boltstore.Store] // behind that, while this process has the file
 	meters    *metrics.Metrics
 	config    taking
+	levels    *levels
+	trials    trials
 	pace      *gateway.Pace
 	draining  atomic.Bool
 	dialects  dialect.Tally
@@ -133,7 +137,8 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	p := &process{log: log, now: now, store: st, engine: engine, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
 	p.bolt.Store(bolt)
 	p.pace = gateway.NewPace(gateway.PaceConfig{PerAddress: cfg.Limits.RequestsPerAddress, PerPerson: cfg.Limits.SignInsPerPerson, Refused: meters.Limited, Now: now})
-	meters.Levels((&levels{p: p}).read)
+	p.levels = &levels{p: p}
+	meters.Levels(p.levels.read)
 	if err := provisioning.Build(ctx, st, func(rows int) {
 		if rows%10_000 < 1000 {
 			log.Info("building indexes of users, once", "done", rows)
@@ -300,7 +305,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		}},
 		SignedIn: []func(store.Tx, provisioning.User, federation.Identity, string) error{
 			func(tx store.Tx, u provisioning.User, id federation.Identity, flow string) error {
-				return p.audit.Append(tx, audit.Event{Kind: "login", UserID: u.ID, Provider: id.Provider, Flow: flow})
+				return p.audit.Append(tx, audit.Event{Kind: "login", UserID: u.ID, Provider: id.Provider, Flow: flow, Names: slices.Sorted(maps.Keys(id.Attributes))})
 			},
 			func(tx store.Tx, u provisioning.User, id federation.Identity, flow string) error {
 				return s.lifecycle.SignedIn(tx, u, id, flow)
@@ -368,7 +373,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
-		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
 		Own: map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token}, Aliases: map[string]string{"/scim2/": "scim/v2/"},
 	})
@@ -406,7 +411,6 @@ func (s *site) endSessions(ctx context.Context, userID string) error {
 // services are those of the configuration, and pages of ours on the gateway's own
 // host.
 func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
-	public := s.cfg.Server.PublicURL
 	var list []gateway.Service
 	var tiles []portal.Service
 	for _, c := range s.cfg.Services {
@@ -418,13 +422,19 @@ func (s *site) services(p *process, pages *web.Pages) []gateway.Service {
 			Headers: headers(c.Headers), IdentityProviders: c.IdentityProviders, Contact: c.Denied.Contact,
 			DeniedText: c.Denied.Text, KeepAuthorization: c.KeepAuthorization, NoWebSocket: !c.Websocket, ProvisionedBy: c.ProvisionedBy, ProvisionedWithin: c.ProvisionedWithin,
 		})
-		at := url.URL{Scheme: public.Scheme, Host: c.Host, Path: c.Path}
-		if port := public.Port(); port != "" {
-			at.Host = net.JoinHostPort(c.Host, port)
-		}
-		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, LogoURL: s.rules.look.services[c.ID], URL: at.String(), Path: c.Path})
+		tiles = append(tiles, portal.Service{ID: c.ID, Title: c.Title, Description: c.Description, LogoURL: s.rules.look.services[c.ID], URL: s.addressOf(c), Path: c.Path})
 	}
 	return append(list, s.ownPages(p, pages, tiles)...)
+}
+
+// addressOf is where browsers find a service.
+func (s *site) addressOf(c configs.Service) string {
+	public := s.cfg.Server.PublicURL
+	at := url.URL{Scheme: public.Scheme, Host: c.Host, Path: c.Path}
+	if port := public.Port(); port != "" {
+		at.Host = net.JoinHostPort(c.Host, port)
+	}
+	return at.String()
 }
 
 func providerTitle(cfg *configs.Config, id string) string {

@@ -26,7 +26,7 @@ func (a *api) clientRoutes() {
 	a.route("GET /v1/client/tokens", a.clientTokens).doc("Tokens that were made, without what proves.", []client.Token{}, "client of this one; of all where none is named")
 	a.route("POST /v1/client/tokens", a.makeToken).doc("Makes a bearer token; this answer is the only one that holds it.", webapi.MadeToken{}, "client! for this client", "expires after how long it ends, such as 90d; never where nothing is said")
 	a.route("DELETE /v1/client/tokens", a.revokeToken).doc("Ends a token at once.", client.Token{}, "id! its first part, as the list shows it")
-	a.route("GET /v1/client/dialect", a.dialect).doc("What was put right of a client's messages since the gateway started.", []webapi.Habit{}, "client! which")
+	a.route("GET /v1/client/dialect", a.dialect, "auditors").doc("What was put right of a client's messages since the gateway started.", []webapi.Habit{}, "client! which")
 }
 
 func (a *api) clients(r *http.Request) (any, error) {

@@ -97,3 +97,10 @@ func (k *kept[T]) safely(ctx context.Context) (val T, err error) {
 	}()
 	return k.fetch(ctx)
 }
+
+// state is what there is, without a fetch.
+func (k *kept[T]) state() (val T, got time.Time, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.val, k.got, k.err
+}

@@ -203,6 +203,14 @@ func (p *Provider) Refresh(ctx context.Context) error {
 	return p.from.status().Err
 }
 
+// Reread reads the metadata at once, also if it is not due.
+func (p *Provider) Reread(ctx context.Context) error {
+	p.from.reading.Lock()
+	defer p.from.reading.Unlock()
+	p.from.refresh(ctx)
+	return p.from.status().Err
+}
+
 // ErrorURL is where the identity provider wants people sent whom it could not
 // help (saml-metadata-2.0-os §2.4.1); "" if it does not say.
 func (p *Provider) ErrorURL() string {

@@ -47,9 +47,10 @@ const (
 // Status is how a provider's metadata stands, for administrators.
 type Status struct {
 	EntityID   string
-	Read       time.Time // when the document in use was read; zero: none is
-	ValidUntil time.Time // zero: it does not end
-	Err        error     // why the last attempt failed; nil if it did not
+	Read       time.Time          // when the document in use was read; zero: none is
+	ValidUntil time.Time          // zero: it does not end
+	Err        error              // why the last attempt failed; nil if it did not
+	Keys       []crypto.PublicKey // that it signs with
 }
 
 // A source gives the metadata in use and reads it again when it has aged. It
@@ -261,7 +262,7 @@ func (s *source) status() Status {
 	defer s.mu.Unlock()
 	st := Status{EntityID: s.entityID, Err: s.err}
 	if p != nil {
-		st.EntityID, st.Read, st.ValidUntil = p.entityID, s.read, p.validUntil
+		st.EntityID, st.Read, st.ValidUntil, st.Keys = p.entityID, s.read, p.validUntil, p.keys
 	}
 	return st
 }

@@ -1,23 +1,22 @@
 // Package admin is the desk of those who look after the gateway: pages over its
 // API.
 //
-//	GET   page ──▶ API, as the person ──▶ a struct of package web ──▶ Render
-//	POST  form ──▶ API, as the person ──▶ 303 to a page that says what was done
-//	                       └─ refused ──▶ the same page, with why
-//
 // The pages have no rights of their own: what a person may not do by the API,
 // they may not do here. A page's state is in its address, so that it can be
-// sent to a colleague.
+// sent to a colleague; what is done is posted to that same address, so that a
+// refusal is said where it was asked for.
 package admin
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/web"
 	"github.com/gatehouse-sso/gatehouse/web/api"
+	webdesk "github.com/gatehouse-sso/gatehouse/web/desk"
 )
 
 // Path is where New's handler is mounted.
@@ -43,7 +42,16 @@ type place struct {
 
 // places in the order of the menu.
 var places = []place{
+	{"overview", "/overview", []string{"helpdesk", "auditors"}},
 	{"people", "/people", []string{"helpdesk", "auditors"}},
+	{"groups", "/groups", []string{"helpdesk", "auditors"}},
+	{"services", "/services", []string{"helpdesk", "auditors", "release_editors"}},
+	{"targets", "/targets", []string{"helpdesk", "auditors"}},
+	{"tasks", "/tasks", []string{"helpdesk", "auditors"}},
+	{"providers", "/providers", []string{"helpdesk", "auditors"}},
+	{"clients", "/clients", []string{"auditors"}},
+	{"audit", "/audit", []string{"auditors"}},
+	{"settings", "/settings", []string{"auditors"}},
 }
 
 // maxForm bounds what a form may hold, in bytes.
@@ -51,18 +59,117 @@ const maxForm = 2 << 20
 
 // New makes the desk.
 func New(c Config) http.Handler {
-	d := &desk{c}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+Path+"/{$}", d.front)
-	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Path+"/", http.StatusSeeOther) })
-	d.peopleRoutes(mux)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	d := &desk{Config: c, mux: http.NewServeMux(), shared: webdesk.Desk{API: c.API, Pages: c.Pages, Provider: c.Provider, FreshURL: c.FreshURL, HomeURL: Path + "/"}}
+	d.mux.HandleFunc("GET "+Path+"/{$}", d.front)
+	d.mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Path+"/", http.StatusSeeOther) })
+	d.page("/overview", d.overview, nil)
+	d.peoplePages()
+	d.groupPages()
+	d.page("/services", d.services, nil)
+	d.page("/service", d.service, nil)
+	d.targetPages()
+	d.taskPages()
+	d.providerPages()
+	d.clientPages()
+	d.page("/audit", d.audit, nil)
+	d.page("/flow", d.flow, nil)
+	d.page("/settings", d.settings, nil)
+	d.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.Pages.Render(w, r, http.StatusNotFound, web.Failed{Code: "path.unknown", HomeURL: Path + "/"})
 	})
-	return http.MaxBytesHandler(mux, maxForm)
+	return http.MaxBytesHandler(d.mux, maxForm)
 }
 
-type desk struct{ Config }
+type desk struct {
+	Config
+	mux    *http.ServeMux
+	shared webdesk.Desk
+}
+
+// A view makes a page of what the API tells the person.
+type view func(r *http.Request) (web.Board, error)
+
+// An act is what a form of a page asks for: a route of the API, the fields that it
+// takes and what is always so.
+type act struct {
+	route  string
+	fields []string
+	always url.Values
+	done   string // text "done." of it
+	to     string // path of the page that it leads to; empty: the one that asked
+	// form, if not nil, makes what the API gets, in place of the above.
+	form func(r *http.Request) url.Values
+	// shows, if not nil, makes a page of the answer in place of leading on.
+	shows func(r *http.Request, answer []byte) (web.Page, error)
+}
+
+// page adds a page, and what its forms do, by the value of their field "do".
+func (d *desk) page(path string, v view, acts map[string]act) {
+	d.mux.HandleFunc("GET "+Path+path, func(w http.ResponseWriter, r *http.Request) {
+		b, err := v(r)
+		if err != nil {
+			d.shared.Refused(w, r, err, "", nil)
+			return
+		}
+		d.Pages.Render(w, r, http.StatusOK, b)
+	})
+	if acts == nil {
+		return
+	}
+	d.mux.HandleFunc("POST "+Path+path, func(w http.ResponseWriter, r *http.Request) {
+		a, known := acts[r.FormValue("do")]
+		if !known {
+			d.Pages.Render(w, r, http.StatusBadRequest, web.Failed{Code: "request.parameters", HomeURL: Path + "/"})
+			return
+		}
+		refused := func(err error) {
+			d.shared.Refused(w, r, err, r.URL.RequestURI(), func(p *web.Problem) web.Page {
+				b, err := v(r)
+				if err != nil {
+					return web.Failed{Code: p.Code, Text: p.Text, HomeURL: Path + "/"}
+				}
+				b.Problem = p
+				return b
+			})
+		}
+		var answer []byte
+		if err := d.API.Call(r.Context(), a.route, a.asks(r), &answer); err != nil {
+			refused(err)
+			return
+		}
+		if a.shows != nil {
+			p, err := a.shows(r, answer)
+			if err != nil {
+				refused(err)
+				return
+			}
+			d.Pages.Render(w, r, http.StatusOK, p)
+			return
+		}
+		to := r.URL.RequestURI()
+		if a.to != "" {
+			to = Path + a.to
+		}
+		webdesk.Done(w, r, to, a.done)
+	})
+}
+
+// asks is what the API gets.
+func (a act) asks(r *http.Request) url.Values {
+	if a.form != nil {
+		return a.form(r)
+	}
+	q := url.Values{}
+	for name, values := range a.always {
+		q[name] = values
+	}
+	for _, name := range a.fields {
+		if values := slices.DeleteFunc(slices.Clone(r.Form[name]), func(s string) bool { return s == "" }); len(values) > 0 {
+			q[name] = values
+		}
+	}
+	return q
+}
 
 // front leads to the first page that the person may see.
 func (d *desk) front(w http.ResponseWriter, r *http.Request) {
@@ -76,47 +183,113 @@ func (d *desk) front(w http.ResponseWriter, r *http.Request) {
 	d.Pages.Render(w, r, http.StatusForbidden, web.Failed{Code: authz.ReasonNoRule, HomeURL: "/"})
 }
 
-// around is the desk as the person sees it at one of its places.
-func (d *desk) around(r *http.Request, here string) web.Desk {
+// board begins a page at one of the places.
+func (d *desk) board(r *http.Request, here string, title web.Text, name string) web.Board {
 	s := authz.SubjectFrom(r.Context())
-	around := web.Desk{Who: web.Who{Name: s.DisplayName(), Provider: d.Provider(s.Provider)}, PortalURL: "/", LogoutURL: "/.gatehouse/logout"}
-	if r.Method == http.MethodGet {
-		around.Done = r.URL.Query().Get("done")
-	}
+	var around []web.Place
 	for _, p := range places {
 		if d.Has(s, p.duties...) {
-			around.Places = append(around.Places, web.Place{Key: p.key, URL: Path + p.path, Here: p.key == here})
+			around = append(around, web.Place{Key: p.key, URL: Path + p.path, Here: p.key == here})
 		}
 	}
-	return around
+	return web.Board{Desk: d.shared.Around(r, around), Title: title, Name: name}
 }
 
-// refused shows what the API said no to, on the page that asked if there is one.
-func (d *desk) refused(w http.ResponseWriter, r *http.Request, err error, page func(*web.Problem) web.Page) {
-	var e *api.Error
-	if !errors.As(err, &e) {
-		d.Pages.Render(w, r, http.StatusInternalServerError, web.Failed{Code: "internal", HomeURL: Path + "/"})
-		return
-	}
-	if page == nil || e.Status == http.StatusForbidden && e.Code != authz.ReasonStepUp {
-		d.Pages.Render(w, r, e.Status, web.Failed{Code: e.Code, Text: e.Text, HomeURL: Path + "/"})
-		return
-	}
-	p := &web.Problem{Code: e.Code, Text: e.Text}
-	if e.Code == authz.ReasonStepUp {
-		p.AgainURL = d.FreshURL(r.URL.RequestURI())
-	}
-	d.Pages.Render(w, r, e.Status, page(p))
+// may reports whether the person has one of some duties, or all of them.
+func (d *desk) may(r *http.Request, duties ...string) bool {
+	return d.Has(authz.SubjectFrom(r.Context()), duties...)
 }
 
-// done leads on after something was done.
-func done(w http.ResponseWriter, r *http.Request, to, what string) {
-	u, err := url.Parse(to)
-	if err != nil {
-		u = &url.URL{Path: Path + "/"}
+// ask asks the API, as the person, where names and values alternate.
+func (d *desk) ask(r *http.Request, route string, into any, form ...string) error {
+	q := url.Values{}
+	for i := 0; i+1 < len(form); i += 2 {
+		if form[i+1] != "" {
+			q.Add(form[i], form[i+1])
+		}
 	}
-	q := u.Query()
-	q.Set("done", what)
-	u.RawQuery = q.Encode()
-	http.Redirect(w, r, u.String(), http.StatusSeeOther)
+	return d.API.Call(r.Context(), route, q, into)
+}
+
+// say is a text of ours; word one of a kind, where there may be none.
+func say(key string, with ...string) web.Text    { return web.Text{Key: key, With: with} }
+func word(kind, name string) web.Text            { return web.Text{Key: kind + "." + name, Else: name} }
+func says(key string, with ...string) []web.Text { return []web.Text{say(key, with...)} }
+
+// at is the address of a page, where names and values alternate; what is empty is
+// left out.
+func at(path string, form ...string) string {
+	q := url.Values{}
+	for i := 0; i+1 < len(form); i += 2 {
+		if form[i+1] != "" {
+			q.Set(form[i], form[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return Path + path
+	}
+	return Path + path + "?" + q.Encode()
+}
+
+// marked is a state in words with its mark.
+func marked(kind, state string) web.Cell {
+	c := web.Cell{Text: word(kind, state), Mark: "wait"}
+	switch state {
+	case "working", "done", "allow", "ok", "active", "yes":
+		c.Mark = "good"
+	case "quarantine", "failed", "parked", "deny", "dead", "inactive", "no", "degraded":
+		c.Mark = "bad"
+	}
+	return c
+}
+
+// row makes a row of cells.
+func row(cells ...web.Cell) web.Row { return web.Row{Cells: cells} }
+
+// text is a cell of somebody else's words.
+func text(s string) web.Cell { return web.Cell{Value: s} }
+
+// heads are the headings of columns.
+func heads(keys ...string) (list []web.Text) {
+	for _, k := range keys {
+		list = append(list, say(k))
+	}
+	return list
+}
+
+// does is the hidden field that chooses an act, with other hidden ones.
+func does(what string, more ...string) []web.Field {
+	list := []web.Field{{Kind: "hidden", Name: "do", Value: what}}
+	for i := 0; i+1 < len(more); i += 2 {
+		list = append(list, web.Field{Kind: "hidden", Name: more[i], Value: more[i+1]})
+	}
+	return list
+}
+
+// button is a form of one button.
+func button(action, key, about string, fields []web.Field) web.Form {
+	return web.Form{Action: action, Fields: fields, Button: say(key), About: about, Quiet: true}
+}
+
+// input is a field to type into.
+func input(id, name, label, value string) web.Field {
+	return web.Field{ID: id, Name: name, Kind: "text", Label: say(label), Value: value}
+}
+
+// choice is a select of names.
+func choice(id, name, label, chosen string, options ...web.Option) web.Field {
+	for i := range options {
+		options[i].Chosen = options[i].Value == chosen
+	}
+	return web.Field{ID: id, Name: name, Kind: "select", Label: say(label), Options: options}
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	f, i := float64(n), 0
+	for ; f >= 1024 && i < len(units)-1; i++ {
+		f /= 1024
+	}
+	return strings.TrimSuffix(strings.TrimRight(ftoa(f), "0"), ".") + " " + units[i]
 }

@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/web"
+)
+
+// Every text that a page asks for is there, and every text that is there is asked
+// for: by its key, or by the kind of word that it is.
+func TestEveryTextOfThePagesIsThere(t *testing.T) {
+	t.Parallel()
+	raw, err := web.Translation("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Texts map[string]any `json:"texts"`
+	}
+	if err := json.Unmarshal(raw, &said); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, kinds := map[string]bool{}, map[string]bool{}
+	dotted := regexp.MustCompile(`"([a-z_]+(?:\.[a-z_]+)*)"`)
+	kind := regexp.MustCompile(`(?:word|marked)\("([a-z_]+)"|say\("([a-z_]+)\."\+`)
+	asked := regexp.MustCompile(`\bsays?\("([a-z_]+(?:\.[a-z_]+)*)"|\bbutton\([^,()]*, "([a-z_.]+)"`)
+	made := regexp.MustCompile(`done: +"([a-z_]+)"( \+ what)?`)
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range dotted.FindAllStringSubmatch(string(src), -1) {
+			keys[m[1]] = true
+		}
+		for _, m := range kind.FindAllStringSubmatch(string(src), -1) {
+			kinds[m[1]+m[2]] = true
+		}
+		for _, m := range asked.FindAllStringSubmatch(string(src), -1) {
+			if key := m[1] + m[2]; said.Texts["admin."+key] == nil && !strings.HasSuffix(key, ".") {
+				t.Errorf("%s asks for %q, and there is no such text", name, m[1]+m[2])
+			}
+		}
+		for _, m := range made.FindAllStringSubmatch(string(src), -1) {
+			if said.Texts["done."+m[1]] == nil && m[2] == "" {
+				t.Errorf("%s says that %q was done, and there is no such text", name, m[1])
+			}
+		}
+	}
+	for key := range said.Texts {
+		key, ours := strings.CutPrefix(key, "admin.")
+		family, _, _ := strings.Cut(key, ".")
+		if ours && !keys[key] && !kinds[family] && family != "audit" && family != "task" && family != "report" {
+			t.Errorf("the text %q is not used", key)
+		}
+	}
+	for _, p := range places {
+		if said.Texts["place."+p.key] == nil {
+			t.Errorf("the menu has no text for %q", p.key)
+		}
+	}
+}
