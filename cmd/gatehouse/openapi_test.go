@@ -82,9 +82,14 @@ func TestEachSafeRouteAnswersAsItsDocumentSays(t *testing.T) {
 	eventually(t, "the target is compared", func() bool {
 		return strings.Contains(carol.open(w.at("", "/.gatehouse/api/v1/reconciliation?target=directory&mode=preview")).body, `"ended"`)
 	})
-	values := map[string]string{"name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus"}
+	code := supportCode.FindString(bob.body)
+	eventually(t, "the denial is recorded", func() bool {
+		return carol.open(w.at("", "/.gatehouse/api/v1/audit?flow="+code)).body != "[]\n"
+	})
+	w.admin(http.MethodPost, "groups", url.Values{"name": {"crew"}}, nil)
+	values := map[string]string{"code": code, "format": "jsonl", "group": "crew", "key": "none", "name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus"}
 	elsewhere := map[string]string{ // that which the demo has none of
-		"/source/test": "directory", "/source/preview": "directory", "/source/held": "source", "/import": "import", "/import/result": "import", "/task": "task",
+		"/source/test": "directory", "/source/preview": "directory", "/source/held": "source", "/import": "import", "/import/result": "import", "/task": "task", "/provider/trial": "trial",
 	}
 	ids := map[string]string{"/target/held": "directory", "/target/preview": "directory", "/provider": "campus", "/service": "wiki"}
 	called := 0
