@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -124,7 +123,7 @@ func (a *api) settings(r *http.Request) (any, error) {
 	file, _, _ := strings.Cut(cfg.Pos("version"), ":")
 	v := webapi.Settings{
 		Version: version, File: filepath.Base(file), PublicURL: cfg.Server.PublicURL.String(), Listen: string(cfg.Server.Listen), Languages: append([]string{}, cfg.Languages...),
-		Store: string(cfg.Store), Keys: a.ownKeys(), Duties: []webapi.Duty{dutyOf(administrator, configs.People{Roles: cfg.Admins.Roles, Groups: cfg.Admins.Groups, Users: cfg.Admins.Users})},
+		Store: string(cfg.Store), Duties: []webapi.Duty{dutyOf(administrator, configs.People{Roles: cfg.Admins.Roles, Groups: cfg.Admins.Groups, Users: cfg.Admins.Users})},
 	}
 	v.Good, v.Taken = a.p.config.last()
 	for duty, p := range dutiesOf(cfg) {
@@ -139,6 +138,9 @@ func (a *api) settings(r *http.Request) (any, error) {
 		v.Free = int64(free)
 	}
 	var err error
+	if v.Keys, err = a.ownKeys(r.Context()); err != nil {
+		return nil, err
+	}
 	v.Backup, err = a.lastBackup(r.Context())
 	return v, err
 }
@@ -147,26 +149,19 @@ func dutyOf(duty string, p configs.People) webapi.Duty {
 	return webapi.Duty{Duty: duty, Roles: p.Roles, Groups: p.Groups, Users: p.Users}
 }
 
-// ownKeys are those of the gateway, by what others see of them.
-func (a *api) ownKeys() []webapi.Key {
+// ownKeys are those of the gateway, by what others may know of them.
+func (a *api) ownKeys(ctx context.Context) ([]webapi.Key, error) {
 	list := []webapi.Key{}
-	var set struct {
-		Keys []struct {
-			Kid string `json:"kid"`
-			Alg string `json:"alg"`
-		} `json:"keys"`
-	}
-	if json.Unmarshal(a.p.keys.JWKS(), &set) == nil {
-		for _, k := range set.Keys {
-			list = append(list, webapi.Key{Use: "token", ID: k.Kid, Kind: k.Alg})
-		}
+	own, err := a.p.listKeys(ctx)
+	for _, k := range own {
+		list = append(list, webapi.Key{Use: k.Purpose, ID: k.Does, Kind: k.State, Until: k.Until})
 	}
 	for _, e := range a.ends() {
 		if e.Use != "metadata" {
 			list = append(list, webapi.Key{Use: e.Use, ID: e.ID, Kind: "X.509", Until: e.Until})
 		}
 	}
-	return list
+	return list, err
 }
 
 // fingerprint is short for a key.

@@ -186,7 +186,7 @@ func (p *process) tryOut(site *site) func(gateway.Trial, federation.Identity, er
 			var u provisioning.User
 			if u, v.Fresh, err = site.directory.Rehearse(ctx, id, site.rules.jit[t.Provider]); err == nil {
 				who := (&api{p: p, s: site}).view(u)
-				sub := site.rules.policy.Roles(provisioning.SubjectOf(u, nil, now))
+				sub := site.rules.policy.Roles(site.directory.SubjectOf(u, nil))
 				who.Roles, who.Groups = notNil(sub.Roles), notNil(sub.Groups)
 				v.User = &who
 			}

@@ -70,7 +70,7 @@ func (d *desk) provider(r *http.Request) (web.Board, error) {
 	if p.Metadata != "" {
 		facts.Ways = []web.Way{{Text: say("provider.metadata"), URL: p.Metadata, File: true}}
 	}
-	keys := &web.Table{Caption: say("provider.keys"), Head: heads("key.id", "key.kind"), None: say("provider.no_keys")}
+	keys := &web.Table{Caption: say("provider.keys"), Head: heads("provider.key", "provider.algorithm"), None: say("provider.no_keys")}
 	for _, k := range p.Keys {
 		keys.Rows = append(keys.Rows, row(text(k.ID), text(k.Kind)))
 	}
