@@ -16,8 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 )
 
 // A running gateway with its identity providers, which run in this process.
@@ -26,7 +24,7 @@ type running struct {
 	dir              string
 	address, appHost string
 	public, app      string
-	servers          []*http.Server
+	providers        *providers
 }
 
 const config = `version: 1
@@ -34,7 +32,7 @@ server:
   listen: %[1]s
   public_url: http://localhost:%[2]s
   admin_listen: %[3]s
-store: bolt:./gatehouse.db
+%[7]sstore: bolt:./gatehouse.db
 limits: { requests_per_address: 1000000, sign_ins_per_person: 1000000 }
 identity_providers:
   - id: op
@@ -60,12 +58,13 @@ services:
       - { id: no-admin, text: Not from here., paths: [/admin/*], deny: { anyone: true } }
       - { id: readers, text: For readers., methods: [GET], allow: { groups: [readers] } }
     release: [ { attribute: user_name }, { attribute: mail }, { attribute: groups }, { attribute: display_name } ]
+  - { id: open, host: open.localhost, upstream: "http://%[6]s", access: [ { id: all, allow: { anyone: true } } ] }
 outbound: { allow: [127.0.0.0/8] }
 `
 
 // startGateway starts the program with a configuration of two identity
-// providers that know n people.
-func startGateway(ctx context.Context, program, upstream string, n int) (*running, error) {
+// providers that know n people; more are lines of its server.
+func startGateway(ctx context.Context, program, upstream, more string, n int) (*running, error) {
 	dir, err := os.MkdirTemp("", "gatehouse-bench-")
 	if err != nil {
 		return nil, err
@@ -80,37 +79,11 @@ func startGateway(ctx context.Context, program, upstream string, n int) (*runnin
 	g.appHost = "app.localhost:" + port
 	g.app = "http://" + g.appHost
 
-	var people []idptest.Person
-	for i := range n {
-		id := fmt.Sprintf("u%d", i)
-		people = append(people, idptest.Person{
-			User: id, ID: "subject-" + id, Name: "Person " + id, Given: "Person", Family: id, Mail: id + "@bench.example",
-			Groups: []string{"staff", "readers"}, Affiliation: []string{"staff@bench.example"},
-		})
-	}
-	opLn, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if g.providers, err = startProviders(persons(n), g.public+"/.gatehouse/oidc/op/callback"); err != nil {
 		return nil, err
-	}
-	idpLn, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	op := idptest.NewOP(idptest.OPConfig{
-		Issuer: "http://" + opLn.Addr().String(), Title: "OpenID", People: people, Algorithm: "ES256", ClaimsInIDToken: true,
-		Clients: []idptest.OPClient{{ID: "bench", Secret: "bench-secret", RedirectURIs: []string{g.public + "/.gatehouse/oidc/op/callback"}}},
-	})
-	idp := idptest.NewIDP(idptest.IDPConfig{Base: "http://" + idpLn.Addr().String(), Title: "SAML", People: people})
-	for _, s := range []struct {
-		ln net.Listener
-		h  http.Handler
-	}{{opLn, op.Handler()}, {idpLn, idp.Handler()}} {
-		srv := &http.Server{Handler: s.h, ReadHeaderTimeout: 5 * time.Second}
-		g.servers = append(g.servers, srv)
-		go func() { _ = srv.Serve(s.ln) }()
 	}
 	files := map[string]string{
-		"gatehouse.yaml": fmt.Sprintf(config, front, port, admin, opLn.Addr(), idpLn.Addr(), upstream),
+		"gatehouse.yaml": fmt.Sprintf(config, front, port, admin, g.providers.op, g.providers.idp, upstream, more),
 		"secret":         "bench-secret",
 	}
 	for name, text := range files {
@@ -133,7 +106,7 @@ func startGateway(ctx context.Context, program, upstream string, n int) (*runnin
 			doc, err := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
 			if err == nil && resp.StatusCode == http.StatusOK {
-				return g, idp.Trust(doc)
+				return g, g.providers.saml.Trust(doc)
 			}
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -159,10 +132,18 @@ func twoPorts() (a, b string, err error) {
 func (g *running) stop() {
 	_ = g.cmd.Process.Signal(syscall.SIGTERM)
 	_ = g.cmd.Wait() // it ends by a signal
-	for _, s := range g.servers {
-		_ = s.Close()
-	}
+	g.providers.stop()
 	_ = os.RemoveAll(g.dir)
+}
+
+// side is the gateway with somebody signed in.
+func (g *running) side(ctx context.Context, name string) (side, error) {
+	b := newBrowser(g)
+	if err := b.signIn(ctx, "op", "u0"); err != nil {
+		return side{}, err
+	}
+	cookie, err := b.cookies(g.app)
+	return side{name: name, pid: g.cmd.Process.Pid, address: g.address, host: g.appHost, header: http.Header{"Cookie": {cookie}}, seen: "u0 true"}, err
 }
 
 // A browser signs somebody in.
@@ -271,9 +252,9 @@ func (b *browser) signIn(ctx context.Context, provider, user string) error {
 	return nil
 }
 
-// serviceCookie is what the browser sends to the service's host.
-func (b *browser) serviceCookie() (string, error) {
-	u, err := url.Parse(b.g.app)
+// cookies are what the browser sends to an address.
+func (b *browser) cookies(address string) (string, error) {
+	u, err := url.Parse(address)
 	if err != nil {
 		return "", err
 	}

@@ -30,7 +30,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -194,62 +193,6 @@ func cpu(pid int) time.Duration {
 	return time.Duration(user+system) * (time.Second / 100) // USER_HZ is 100 on every Linux that Go knows
 }
 
-const connections = 32
-
-// load sends n GETs over keep-alive connections and checks each answer.
-func load(ctx context.Context, address, host, path, cookie, wantSeen string, n int) (perSecond float64, err error) {
-	tr := &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true}
-	defer tr.CloseIdleConnections()
-	var left atomic.Int64
-	left.Store(int64(n))
-	var first atomic.Pointer[error]
-	fail := func(err error) { first.CompareAndSwap(nil, &err) }
-	began := time.Now()
-	var wg sync.WaitGroup
-	for range connections {
-		wg.Go(func() {
-			for left.Add(-1) >= 0 && first.Load() == nil && ctx.Err() == nil {
-				if err := one(ctx, tr, address, host, path, cookie, wantSeen); err != nil {
-					fail(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if e := first.Load(); e != nil {
-		return 0, *e
-	}
-	return float64(n) / time.Since(began).Seconds(), ctx.Err()
-}
-
-func one(ctx context.Context, tr *http.Transport, address, host, path, cookie, wantSeen string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
-	if err != nil {
-		return err
-	}
-	r.Host = host
-	if cookie != "" {
-		r.Header.Set("Cookie", cookie)
-	}
-	resp, err := tr.RoundTrip(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	got, err := io.Copy(io.Discard, resp.Body)
-	switch {
-	case err != nil:
-		return err
-	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("status %d for %s", resp.StatusCode, path)
-	case got != int64(sizes[path]):
-		return fmt.Errorf("%d bytes for %s", got, path)
-	case resp.Header.Get("X-Seen") != wantSeen:
-		return fmt.Errorf("the service saw %q, want %q", resp.Header.Get("X-Seen"), wantSeen)
-	}
-	return nil
-}
-
 func median(list []float64) float64 {
 	list = slices.Clone(list)
 	slices.Sort(list)
@@ -271,48 +214,40 @@ func measure(ctx context.Context, program string, rounds, requests, logins int) 
 		return err
 	}
 	defer plain.in.Close()
-	g, err := startGateway(ctx, program, svc.line, rounds*logins+10)
+	g, err := startGateway(ctx, program, svc.line, "", rounds*logins+10)
 	if err != nil {
 		return err
 	}
 	defer g.stop()
-
-	// The sessions that the requests are made with.
-	b := newBrowser(g)
-	if err := b.signIn(ctx, "op", "u0"); err != nil {
-		return err
-	}
-	cookie, err := b.serviceCookie()
+	logging, err := startGateway(ctx, program, svc.line, "  access_log: true\n  forward_auth: [ { id: edge, kind: nginx, from: [127.0.0.1] } ]\n", 10)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("authenticated request, %d connections, %d requests a round, medians of %d rounds\n\n", connections, requests, rounds)
-	fmt.Printf("%-8s %-28s %14s %12s %10s\n", "answer", "", "CPU µs/request", "requests/s", "ratio")
-	for _, path := range []string{"/1k", "/64k"} {
-		var cpus, rates [2][]float64
-		for round := range rounds + 1 {
-			for i, side := range []struct {
-				pid                         int
-				address, host, cookie, seen string
-			}{
-				{plain.cmd.Process.Pid, plain.line, "app.localhost", "", "nobody false"},
-				{g.cmd.Process.Pid, g.address, g.appHost, cookie, "u0 true"},
-			} {
-				before := cpu(side.pid)
-				rate, err := load(ctx, side.address, side.host, path, side.cookie, side.seen, requests)
-				if err != nil {
-					return err
-				}
-				if round > 0 { // the first warms up
-					cpus[i] = append(cpus[i], float64((cpu(side.pid)-before).Microseconds())/float64(requests))
-					rates[i] = append(rates[i], rate)
-				}
-			}
-		}
-		base := median(cpus[0])
-		for i, name := range []string{"httputil.ReverseProxy, bare", "gatehouse"} {
-			fmt.Printf("%-8s %-28s %14.1f %12.0f %9.2f×\n", path, name, median(cpus[i]), median(rates[i]), median(cpus[i])/base)
-		}
+	defer logging.stop()
+	sides := []side{{name: nameBare, pid: plain.cmd.Process.Pid, address: plain.line, host: "app.localhost", seen: "nobody false"}}
+	signedIn, err := g.side(ctx, "gatehouse: session, three rules, four headers, JWT")
+	if err != nil {
+		return err
+	}
+	logged, err := logging.side(ctx, "gatehouse: the same, with an access log")
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(g.address)
+	question := logged
+	question.name, question.path = "gatehouse: an answer to another proxy's question", "/.gatehouse/verify"
+	question.header = http.Header{
+		"Cookie": logged.header["Cookie"], "X-Original-Method": {"GET"}, "X-Original-Url": {logging.app + "/1k"}, "X-Forwarded-For": {"192.0.2.1"},
+	}
+	sides = append(sides, signedIn, logged,
+		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
+	others, stop, err := startOthers(ctx, svc.line)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := measureRequests(ctx, append(sides, others...), rounds, requests); err != nil {
+		return err
 	}
 
 	fmt.Printf("\nsign-in, from the first page to the service's answer, one after the other, CPU of the gateway alone\n\n")
