@@ -113,7 +113,8 @@ func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
 	head = append(head, ready.block...)
 	if jwt != "" {
 		for _, name := range s.tokens {
-			head = lean.AppendField(head, name, jwt)
+			// No byte of a token could end its line.
+			head = append(append(append(append(head, name...), ": "...), jwt...), "\r\n"...)
 		}
 	}
 	if state != "" {

@@ -48,6 +48,7 @@ type Transport struct {
 	// Dial opens a connection; nil: a net.Dialer's.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// HeadTimeout is how long a service may take to begin its answer; 0: for ever.
+	// From a minute on, it may be given up to one more.
 	HeadTimeout time.Duration
 	// MaxHead bounds the head of a response in bytes; 0: 64 KiB.
 	MaxHead int
@@ -225,7 +226,7 @@ func repeatable(r *http.Request) bool {
 // connection without a byte of an answer.
 func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Request, head []byte, line *Line, see func(*http.Response) error) (again bool, err error) {
 	reusable := false
-	stop := context.AfterFunc(ctx, c.abort)
+	stop := afterFunc(ctx, c.onAbort)
 	if !line.hold(c) {
 		c.abort()
 	}
@@ -243,15 +244,13 @@ func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		}
 		return c.got == 0, fmt.Errorf("write to the service: %w", err)
 	}
-	if d := c.pool.t.HeadTimeout; d > 0 {
-		_ = c.nc.SetReadDeadline(time.Now().Add(d)) // else the next read says what is wrong
-	}
+	c.patience(c.pool.t.HeadTimeout)
 	resp, err := c.head(r, w) //nolint:bodyclose // it ends with the exchange, and the connection is kept or closed here
 	if err != nil {
 		return c.got == 0 && errors.Is(err, errClosed), err
 	}
-	if c.pool.t.HeadTimeout > 0 {
-		_ = c.nc.SetReadDeadline(time.Time{})
+	if int64(c.br.Buffered()) < resp.ContentLength || resp.ContentLength < 0 || c.pool.t.HeadTimeout < slack {
+		c.patience(0) // a body may take any time, and so may the next request
 	}
 	if err := ctx.Err(); err != nil || line.isCut() {
 		return false, cmp.Or(err, ErrCut) // and abort's deadline may be gone
@@ -262,6 +261,15 @@ func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	err = c.copy(w, r, resp)
 	reusable = err == nil && !resp.Close && c.br.Buffered() == 0
 	return false, err
+}
+
+// afterFunc is context.AfterFunc, without a context in between where ctx can do
+// it by itself.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if a, ok := ctx.(interface{ AfterFunc(func()) func() bool }); ok {
+		return a.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 // errClosed: the service closed the connection before it answered.

@@ -92,6 +92,7 @@ func (p *pool) get(ctx context.Context) (c *conn, fresh bool, err error) {
 		return nil, true, err
 	}
 	c = &conn{nc: nc, pool: p}
+	c.onAbort = c.abort
 	c.tcp, _ = nc.(*net.TCPConn)
 	if sc, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn() // without it, a connection is not used twice
@@ -156,6 +157,9 @@ type conn struct {
 	since time.Time // when it became idle
 	got   int64     // bytes read since the request was sent
 	left  int64     // bytes that a head may still have
+	until time.Time // when reading ends; zero: never
+
+	onAbort func() // abort, made once
 
 	limited io.LimitedReader // for splices, kept to save its allocation
 }
@@ -176,6 +180,27 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.left -= int64(n)
 	}
 	return n, err
+}
+
+// slack is how much longer a head may take than it should: then a deadline need not
+// be moved for every request of a busy connection.
+const slack = time.Minute
+
+// patience bounds reading from here on; 0: it may take for ever.
+func (c *conn) patience(d time.Duration) {
+	switch now := time.Now(); {
+	case d == 0 && c.until.IsZero():
+		return
+	case d == 0:
+		c.until = time.Time{}
+	case c.until.After(now.Add(d)):
+		return
+	case d < slack:
+		c.until = now.Add(d)
+	default:
+		c.until = now.Add(d + slack)
+	}
+	_ = c.nc.SetReadDeadline(c.until) // else the next read says what is wrong
 }
 
 // abort ends whatever the connection is waiting for.

@@ -13,8 +13,7 @@ type requestContext struct {
 	mu    sync.Mutex
 	err   error
 	done  chan struct{}
-	after map[int]func()
-	next  int
+	after []*func() // nil: it was stopped
 }
 
 // over is the channel of contexts that had ended before anybody asked.
@@ -52,18 +51,16 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	if c.after == nil {
-		c.after = map[int]func(){}
-	}
-	id := c.next
-	c.next++
-	c.after[id] = f
+	id := len(c.after)
+	c.after = append(c.after, &f)
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, waits := c.after[id]
-		delete(c.after, id)
-		return waits
+		if c.err != nil || c.after[id] == nil {
+			return false
+		}
+		c.after[id] = nil
+		return true
 	}
 }
 
@@ -78,7 +75,9 @@ func (c *requestContext) cancel() {
 		close(c.done)
 	}
 	for _, f := range c.after {
-		go f()
+		if f != nil {
+			go (*f)()
+		}
 	}
 	c.after = nil
 }
