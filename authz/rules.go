@@ -2,6 +2,7 @@ package authz
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz/expr"
@@ -75,6 +76,13 @@ type Known struct {
 // Like reports whether all of text fits a pattern in which * stands for any run
 // of characters, as in the lists of a Match.
 func Like(text, pattern string) bool { return expr.Glob(text, pattern) }
+
+// Canonical reports whether a path means one thing to everybody who reads it, so
+// that it can be decided about: it begins with a slash, has neither empty nor dot
+// segments, and nothing that is no part of a decoded path.
+func Canonical(path string) bool {
+	return canonical(path) && !percent(path) && !strings.ContainsAny(path, "?#\\;\x00")
+}
 
 // A Mistake in what was to be compiled, and how to mend it.
 type Mistake struct{ Pos, Text, Cure string }

@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
-	"gateway/lean": 0, "gateway/loop": 0, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
+	"gateway/lean": 0, "gateway/loop": 0, "gateway/authzen": 2, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
 	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4, "provisioning/notice": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }

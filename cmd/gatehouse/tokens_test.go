@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -184,6 +185,114 @@ func TestAProgramWithAJWTOfItsOwnIssuer(t *testing.T) {
 	l.reload(func(yaml string) string { return strings.Replace(yaml, "repo:uni/*", "repo:other/*", 1) })
 	if st, body := ask(); st != 401 || !strings.Contains(body, bearer.ReasonJWT) {
 		t.Errorf("listed no more: %d %s", st, body)
+	}
+}
+
+// A service asks for the decision that the gateway itself would make, and gets it,
+// also for somebody whose rights change.
+func TestAServiceAsksForTheGatewaysDecisions(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.in("campus", "alice")
+	var made webapi.MadeServiceToken
+	l.verb("POST", "tokens", url.Values{"name": {"app"}, "ask": {"wiki", "payroll"}}, &made)
+	ask := func(at, service, context string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", l.at("", at), strings.NewReader(
+			`{"subject":{"type":"user","id":"alice"},"action":{"name":"GET"},"resource":{"type":"service","id":"`+service+`"},"context":`+context+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer "+made.Text)
+		tr := localTransport()
+		defer tr.CloseIdleConnections()
+		resp, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		raw, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(raw)
+	}
+	st, found, _ := l.program("GET", l.at("", "/.well-known/authzen-configuration"), "", nil)
+	if st != 200 || !strings.Contains(found, l.at("", "/.gatehouse/access/v1/evaluations")) {
+		t.Errorf("%d %s", st, found)
+	}
+	for _, c := range []struct{ at, service, context, want string }{
+		{"/.gatehouse/access/v1/evaluation", "wiki", "{}", `"decision":true`},
+		{"/access/v1/evaluation", "wiki", "{}", `"decision":true`},
+		{"/access/v1/evaluations", "payroll", "{}", `"id":"access.step_up"`},
+		{"/access/v1/evaluation", "payroll", `{"acr":"https://refeds.org/profile/mfa"}`, `"decision":true`},
+		{"/access/v1/evaluation", "admins", "{}", bearer.ReasonScope},
+	} {
+		if _, body := ask(c.at, c.service, c.context); !strings.Contains(body, c.want) {
+			t.Errorf("%s %s %s: %s", c.at, c.service, c.context, body)
+		}
+	}
+	l.verb("POST", "user/active", url.Values{"name": {"alice"}, "active": {"false"}}, nil)
+	if _, body := ask("/access/v1/evaluation", "wiki", "{}"); !strings.Contains(body, `"id":"user.inactive"`) {
+		t.Errorf("disabled: %s", body)
+	}
+	// It is for questions, and opens nothing.
+	if st, _, _ := l.program("GET", l.at("wiki", "/"), made.Text, nil); st != 401 {
+		t.Errorf("it opened the wiki: %d", st)
+	}
+	l.verb("DELETE", "tokens", url.Values{"id": {made.ID}}, nil)
+	if st, body := ask("/access/v1/evaluation", "wiki", "{}"); st != 401 {
+		t.Errorf("revoked: %d %s", st, body)
+	}
+	eventually(t, "the no is recorded", func() bool {
+		for e, err := range audit.Events(t.Context(), l.p.store, audit.Query{Limit: 100}) {
+			if err == nil && e.Code == "user.inactive" && e.By == "caller:token/app" && e.Service == "wiki" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// The questions of the page get the answers of the page, from the demo.
+func TestDocsQuestionsOfServicesAreAnsweredAsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.person().open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK, "Wiki")
+	_, text, err := w.p.tokens.Make(t.Context(), "app", nil, []string{"wiki", "payroll"}, time.Hour, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var question string
+	n := 0
+	for _, f := range fences(readDoc(t, "docs/how-to/authzen.md")) {
+		switch f.kind {
+		case "json question":
+			question = f.body
+		case "json answer":
+			n++
+			r, err := http.NewRequestWithContext(t.Context(), "POST", w.at("", "/.gatehouse/access/v1/evaluations"), strings.NewReader(question))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "Bearer "+text)
+			tr := localTransport()
+			resp, err := tr.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want any
+			if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			tr.CloseIdleConnections()
+			decodeJSON(t, f.body, &want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("line %d: %s", f.line, diff)
+			}
+		}
+	}
+	if n != 2 {
+		t.Errorf("the page has %d answers", n)
 	}
 }
 

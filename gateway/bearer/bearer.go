@@ -206,6 +206,24 @@ func (c *Callers) answer(k *Caller, err error, from netip.Addr) (*Caller, error)
 	return nil, err
 }
 
+// Asker is the token by whose bearer a decision is asked for.
+func (c *Callers) Asker(credential string, from netip.Addr) (*Token, error) {
+	k, err := c.Tokens.know(credential)
+	if err == nil {
+		switch t := c.Tokens.current(k.token.ID); {
+		case t == nil || !c.Now().Before(t.Until):
+			err = refused(ReasonUnknown, "the token %s has ended", k.token.ID)
+		case len(t.Asks) == 0:
+			err = refused(ReasonScope, "the token %s is for no decisions", t.ID)
+		default:
+			c.Tokens.use(t.ID, c.Now())
+			return t, nil
+		}
+	}
+	_, err = c.answer(nil, err, from)
+	return nil, err
+}
+
 // Still says why a caller who was known before is not any more; nil: they are.
 func (c *Callers) Still(k *Caller, service, path string) error {
 	if c == nil {

@@ -259,20 +259,6 @@ func (t *Tokens) know(text string) (*Caller, error) {
 	return k.caller, nil
 }
 
-// Asker is the token by whose bearer a decision is asked for.
-func (t *Tokens) Asker(text string) (*Token, error) {
-	k, err := t.know(text)
-	if err != nil {
-		return nil, err
-	}
-	now := t.Now()
-	if !now.Before(k.Until) {
-		return nil, refused(ReasonUnknown, "the token %s has ended", k.token.ID)
-	}
-	t.use(k.token.ID, now)
-	return k.token, nil
-}
-
 func (t *Tokens) hash(text string) []byte {
 	h := hmac.New(sha256.New, t.Key)
 	h.Write([]byte(text))
