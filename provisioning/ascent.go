@@ -10,6 +10,7 @@ import (
 // An ascent finds the groups that users are in, directly and through others, in one
 // transaction. What it has read of a group serves for the next user.
 type ascent struct {
+	d      *Directory
 	tx     store.Tx
 	looked bool // for flips
 	flips  bool // there are some
@@ -109,11 +110,12 @@ func (a *ascent) step(id string) (s step, err error) {
 	if s, known := a.steps[id]; known {
 		return s, nil
 	}
-	g, ok, err := groups.Get(a.tx, id)
+	g, err := a.d.groups.Get(a.tx, id)
 	if err != nil {
 		return step{}, err
 	}
-	if s = (step{group: groupOf(g), there: ok}); ok {
+	if g != nil {
+		s = step{group: *g, there: true}
 		for n, err := range nests.Find(a.tx, "child", id, "", 0) {
 			if err != nil {
 				return step{}, err

@@ -56,6 +56,7 @@ type Directory struct {
 	stores     map[string]bool
 	newID      func() string
 	memo       store.Memo[userRow, User]
+	groups     store.Memo[groupRow, Group]
 }
 
 // New makes a Directory over a store. It reads and writes nothing yet.
@@ -89,6 +90,7 @@ func New(c Config) (*Directory, error) {
 		d.Now = time.Now
 	}
 	d.memo.Table, d.memo.Of = users, d.userOf
+	d.groups.Table, d.groups.Of = groups, groupOf
 	d.newID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	return d, nil
 }

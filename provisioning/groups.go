@@ -307,7 +307,7 @@ func (d *Directory) nest(tx store.Tx, parent, child string, by Source) error {
 		if _, err := getGroup(tx, parent); err != nil {
 			return false, err
 		}
-		above, err := (&ascent{tx: tx}).above([]string{parent})
+		above, err := (&ascent{d: d, tx: tx}).above([]string{parent})
 		if err != nil {
 			return false, err
 		}
@@ -415,7 +415,7 @@ func (d *Directory) Memberships(ctx context.Context, userID string) ([]Membershi
 func (d *Directory) MembershipsOf(ctx context.Context, userIDs []string) (all [][]Membership, err error) {
 	err = d.Store.View(ctx, func(tx store.Tx) error {
 		all = make([][]Membership, len(userIDs))
-		a := ascent{tx: tx}
+		a := ascent{d: d, tx: tx}
 		for i, id := range userIDs {
 			if all[i], err = a.memberships(id); err != nil {
 				return fmt.Errorf("groups of user %s: %w", id, err)
@@ -449,7 +449,7 @@ func (d *Directory) GroupTx(tx store.Tx, id string) (Group, bool, error) {
 }
 
 func (d *Directory) groupsOf(tx store.Tx, userID string) ([]Group, error) {
-	a := ascent{tx: tx}
+	a := ascent{d: d, tx: tx}
 	direct, err := a.direct(userID)
 	if err != nil {
 		return nil, err

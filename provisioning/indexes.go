@@ -305,7 +305,7 @@ func (d *Directory) Peek(ctx context.Context, id string) (u *User, err error) {
 func (d *Directory) PeekInGroups(ctx context.Context, id string) (u *User, in []Membership, err error) {
 	err = d.Store.View(ctx, func(tx store.Tx) error {
 		if u, err = d.peekTx(tx, id); err == nil {
-			in, err = (&ascent{tx: tx}).memberships(id)
+			in, err = (&ascent{d: d, tx: tx}).memberships(id)
 		}
 		return err
 	})

@@ -421,3 +421,34 @@ func TestLeavingIsNotedWithItsReason(t *testing.T) {
 		t.Errorf("what was known of a deleted user is kept: %q", got)
 	}
 }
+
+// B09: memberships that were held end once they are approved.
+func TestB09_AnApprovedMembershipEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lifecycle.Inactivity{After: 90 * 24 * time.Hour})
+	kim, lee := w.create("kim"), w.create("lee")
+	g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: "staff"}, hr, provisioning.Move{Join: []string{kim.ID, lee.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{kim.ID, lee.ID} {
+		a := guard.Act{Scope: guard.Source(string(hr)), Kind: guard.Membership, Subject: id, Object: g.ID, How: "remove"}
+		if err := w.store.Update(t.Context(), func(tx store.Tx) error { return w.guard.HoldTx(tx, a, "by hand") }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cases, err := w.guard.Cases(t.Context(), "", "", true, 0)
+	if err != nil || len(cases) != 1 {
+		t.Fatal(cases, err)
+	}
+	if err := errors.Join(w.guard.Reject(t.Context(), cases[0].ID, "carol", lee.ID), w.guard.Approve(t.Context(), cases[0].ID, "carol")); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.work()
+	for id, want := range map[string]int{kim.ID: 0, lee.ID: 1} {
+		if in, err := w.dir.GroupsOf(t.Context(), id); err != nil || len(in) != want || !w.active(id) {
+			t.Errorf("%s is in %v, %v", id, in, err)
+		}
+	}
+}

@@ -161,6 +161,10 @@ func (plan scimPlan) measure(ctx context.Context, size int) (err error) {
 		}
 	}
 
+	if err := plan.crowded(ctx, gate, size); err != nil {
+		return err
+	}
+
 	fmt.Printf("\ncreations that are on disk when they are answered\n\n%-24s %14s %14s\n", "clients", "per second", "CPU µs/request")
 	for _, clients := range []int{1, 16, 64} {
 		var rates, cpus []float64
@@ -174,6 +178,76 @@ func (plan scimPlan) measure(ctx context.Context, size int) (err error) {
 		fmt.Printf("%-24d %14.0f %14.0f\n", clients, median(rates), median(cpus))
 	}
 	return nil
+}
+
+// crowded measures reads by 16 clients at a time, beside what net/http alone costs
+// here: a process that waits for its next request spends more on waking up than on
+// the request.
+func (plan scimPlan) crowded(ctx context.Context, gate *provider, size int) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	floor, err := startWith(ctx, measured, nil, self, "-role", "service")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = floor.in.Close(); _ = floor.cmd.Wait() }()
+	bare := &provider{name: "net/http", base: "http://" + floor.line, pid: floor.cmd.Process.Pid, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}}
+	works := []struct {
+		name string
+		p    *provider
+		do   func(i int) error
+	}{
+		{"net/http, 1 KiB, no more", bare, func(int) error { return bare.one("GET", "/1k", "", 200, nil) }},
+		{"read by id", gate, func(i int) error {
+			id := gate.ids[rand.IntN(size)]
+			return gate.one("GET", "/Users/"+id, "", 200, has(i, func(o *scim.Object) bool { return o.String("id") == id }))
+		}},
+		{"userName eq", gate, func(i int) error {
+			n := rand.IntN(size)
+			return gate.one("GET", "/Users?"+url.Values{"filter": {fmt.Sprintf(`userName eq "u%d@bench.example"`, n)}}.Encode(), "", 200, has(i, func(o *scim.Object) bool {
+				list := o.List("Resources")
+				return len(list) == 1 && list[0].(*scim.Object).String("id") == gate.ids[n]
+			}))
+		}},
+	}
+	const requests, clients = 8000, 16
+	rates, cpus := make([][]float64, len(works)), make([][]float64, len(works))
+	for range plan.rounds {
+		for w, work := range works {
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			errs := make([]error, clients)
+			before, began := cpu(work.p.pid), time.Now()
+			for c := range clients {
+				wg.Go(func() {
+					for i := next.Add(1); i <= requests && errs[c] == nil; i = next.Add(1) {
+						errs[c] = work.do(int(i))
+					}
+				})
+			}
+			if wg.Wait(); errors.Join(errs...) != nil {
+				return fmt.Errorf("%s by %d clients: %w", work.name, clients, errors.Join(errs...))
+			}
+			rates[w] = append(rates[w], requests/time.Since(began).Seconds())
+			cpus[w] = append(cpus[w], float64((cpu(work.p.pid)-before).Microseconds())/requests)
+		}
+	}
+	fmt.Printf("\n%d clients at a time\n\n%-28s %14s %16s %10s\n", clients, "", "per second", "CPU µs/request", "ratio")
+	for w, work := range works {
+		fmt.Printf("%-28s %14.0f %16.1f %9.2f×\n", work.name, median(rates[w]), median(cpus[w]), median(cpus[w])/median(cpus[0]))
+	}
+	return nil
+}
+
+// has checks what is in one of a hundred answers, so that the load stays lighter than
+// what it loads; of the others the status is checked.
+func has(i int, good func(*scim.Object) bool) func(*scim.Object) bool {
+	if i%100 != 0 {
+		return nil
+	}
+	return good
 }
 
 func addMember(id string) string {
