@@ -35,14 +35,25 @@ func (w *world) resident(base string) *scimClient {
 	return &scimClient{w, func(r *http.Request) { r.SetBasicAuth("admin", "admin") }, w.at("", base)}
 }
 
-// do asks for what is at a path below the base and wants a status.
-func (c *scimClient) do(want int, method, path, body string) *scim.Object {
+// A returned is what the gateway answered to a SCIM client, whatever it was.
+type returned struct {
+	status int
+	header http.Header
+	obj    *scim.Object // nil: nothing, or no JSON
+	raw    string
+}
+
+// ask asks for what is at a path below the base; headers are pairs.
+func (c *scimClient) ask(method, path, body string, headers ...string) returned {
 	c.w.t.Helper()
 	r, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
 	if err != nil {
 		c.w.t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", scim.MediaType)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
 	c.auth(r)
 	tr := localTransport()
 	defer tr.CloseIdleConnections()
@@ -55,17 +66,18 @@ func (c *scimClient) do(want int, method, path, body string) *scim.Object {
 	if err != nil {
 		c.w.t.Fatal(err)
 	}
-	if resp.StatusCode != want {
-		c.w.t.Fatalf("%s %s: %d, want %d: %s", method, path, resp.StatusCode, want, raw)
+	o, _ := scim.Decode(raw) // nothing, with 204
+	return returned{resp.StatusCode, resp.Header, o, string(raw)}
+}
+
+// do is ask by somebody who wants a status, and SCIM or nothing.
+func (c *scimClient) do(want int, method, path, body string) *scim.Object {
+	c.w.t.Helper()
+	r := c.ask(method, path, body)
+	if r.status != want || r.raw != "" && r.obj == nil {
+		c.w.t.Fatalf("%s %s: %d, want %d: %s", method, path, r.status, want, r.raw)
 	}
-	if len(raw) == 0 {
-		return nil
-	}
-	o, err := scim.Decode(raw)
-	if err != nil {
-		c.w.t.Fatalf("%s %s: %v in %s", method, path, err, raw)
-	}
-	return o
+	return r.obj
 }
 
 // find is the one user whom a filter finds.

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -15,41 +14,6 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
-
-// A returned is what the gateway answered to a SCIM client, whatever it was.
-type returned struct {
-	status int
-	header http.Header
-	obj    *scim.Object // nil: nothing, or no JSON
-	raw    string
-}
-
-// ask asks for what is at a path below the base; headers are pairs.
-func (c *scimClient) ask(method, path, body string, headers ...string) returned {
-	c.w.t.Helper()
-	r, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
-	if err != nil {
-		c.w.t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", scim.MediaType)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	c.auth(r)
-	tr := localTransport()
-	defer tr.CloseIdleConnections()
-	resp, err := tr.RoundTrip(r)
-	if err != nil {
-		c.w.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.w.t.Fatal(err)
-	}
-	o, _ := scim.Decode(raw) // nothing, with 204
-	return returned{resp.StatusCode, resp.Header, o, string(raw)}
-}
 
 // claims lists what a document says: paths with dots, and the values there as
 // JSON. The elements of a list of objects are told apart by their type.

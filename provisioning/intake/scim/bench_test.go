@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 // crowd is a world with as many users as GATEHOUSE_BENCH_USERS says, else 10,000,
@@ -126,7 +127,7 @@ func BenchmarkCreate(b *testing.B) {
 			before := used(b)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					w.raw(b, 201, "POST", "/Users", userJSON(person(int(next.Add(1)))))
+					w.raw(b, 201, "POST", "/Users", scimtest.User(person(int(next.Add(1)))))
 				}
 			})
 			b.ReportMetric(float64(used(b)-before)/float64(time.Microsecond)/float64(b.N), "cpu-µs/op")
@@ -138,7 +139,7 @@ func BenchmarkCreate(b *testing.B) {
 func BenchmarkPatchActive(b *testing.B) {
 	w, ids := crowd(b)
 	measured(b, func(i int) {
-		w.raw(b, 200, "PATCH", "/Users/"+ids[0], patchJSON(fmt.Sprintf(`{"op":"replace","path":"active","value":%v}`, i%2 == 0)))
+		w.raw(b, 200, "PATCH", "/Users/"+ids[0], scimtest.Patch(fmt.Sprintf(`{"op":"replace","path":"active","value":%v}`, i%2 == 0)))
 	})
 }
 
@@ -155,8 +156,8 @@ func BenchmarkPatchOneMember(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		add := patchJSON(`{"op":"add","path":"members","value":[{"value":"` + ids[n] + `"}]}`)
-		remove := patchJSON(`{"op":"remove","path":"members[value eq \"` + ids[n] + `\"]"}`)
+		add := scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"` + ids[n] + `"}]}`)
+		remove := scimtest.Patch(`{"op":"remove","path":"members[value eq \"` + ids[n] + `\"]"}`)
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			measured(b, func(i int) { w.raw(b, 204, "PATCH", "/Groups/"+g.ID, []string{add, remove}[i%2]) })
 		})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
@@ -98,13 +99,13 @@ func TestSC64_AClientCanWaitForItsTargets(t *testing.T) {
 		asked = append(asked, fmt.Sprint(c.ID, " ", w.stored(userID).UserName, " ", bounded))
 		return []intake.Target{{ID: "crm", State: state}, {ID: "mail", State: "done"}}
 	}})
-	a := w.do(all, "POST", "/Users", userJSON(`"userName":"kim"`), "Prefer", "wait=5").want(t, 201, "")
+	a := w.do(all, "POST", "/Users", scimtest.User(`"userName":"kim"`), "Prefer", "wait=5").want(t, 201, "")
 	if got := a.Header.Get(intake.TargetsHeader); got != "crm=done, mail=done" {
 		t.Errorf("the targets are %q", got)
 	}
 	id := a.obj.String("id")
 	state = "pending"
-	a = w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"add","path":"title","value":"x"}`), "Prefer", "handling=strict, Wait=5").want(t, 200, "")
+	a = w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"add","path":"title","value":"x"}`), "Prefer", "handling=strict, Wait=5").want(t, 200, "")
 	if got := a.Header.Get(intake.TargetsHeader); got != "crm=pending, mail=done" {
 		t.Errorf("the targets are %q", got)
 	}
@@ -112,13 +113,13 @@ func TestSC64_AClientCanWaitForItsTargets(t *testing.T) {
 		t.Errorf("asked were %v", asked)
 	}
 	for _, prefer := range []string{"", "wait=0", "wait=x", "return=minimal"} {
-		a = w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"title","value":"`+prefer+`."}`), "Prefer", prefer).want(t, 200, "")
+		a = w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"title","value":"`+prefer+`."}`), "Prefer", prefer).want(t, 200, "")
 		if _, said := a.Header[http.CanonicalHeaderKey(intake.TargetsHeader)]; said || len(asked) != 2 {
 			t.Errorf("%q waits: %v", prefer, asked)
 		}
 	}
 	// Asynchronously the outcome comes later, or at once if it is quick.
-	a = w.do(all, "POST", "/Users", userJSON(`"userName":"lee"`), "Prefer", "respond-async, wait=20").want(t, 201, "")
+	a = w.do(all, "POST", "/Users", scimtest.User(`"userName":"lee"`), "Prefer", "respond-async, wait=20").want(t, 201, "")
 	if got := a.Header.Get(intake.TargetsHeader); got != "crm=pending, mail=done" {
 		t.Errorf("the targets are %q", got)
 	}

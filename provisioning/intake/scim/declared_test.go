@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 const site = "urn:test:scim:schemas:extension:uni:1.0:User"
@@ -87,8 +88,8 @@ func TestDeclaredAttributesAreInTheSchemasAndInTheDirectory(t *testing.T) {
 	if got := read(""); !strings.Contains(got, `"standing":"excellent"`) || strings.Contains(got, "semesters") {
 		t.Errorf("read is %s", got)
 	}
-	w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"add","path":"`+site+`:courses","value":["law"]}`)).want(t, 200, "")
-	w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"remove","path":"`+site+`:guest"}`)).want(t, 200, "")
+	w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"add","path":"`+site+`:courses","value":["law"]}`)).want(t, 200, "")
+	w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"remove","path":"`+site+`:guest"}`)).want(t, 200, "")
 	u = w.stored(id)
 	if got := fmt.Sprint(provisioning.Effective(u, "course"), provisioning.Effective(u, "guest")); got != "[math art law] []" {
 		t.Errorf("after PATCH: %s", got)
@@ -104,23 +105,23 @@ func TestDeclaredAttributesAreValidated(t *testing.T) {
 	id := w.user(all, `"userName":"kim","`+site+`":{"matriculation":"M-1"}`)
 	before := w.stored(id)
 	for _, bad := range []string{`"semesters":"three"`, `"semesters":3.5`, `"guest":"maybe"`, `"since":"yesterday"`, `"courses":"math"`, `"matriculation":["x"]`} {
-		w.do(all, "POST", "/Users", userJSON(`"userName":"x","`+site+`":{`+bad+`}`)).want(t, 400, scim.InvalidValue)
+		w.do(all, "POST", "/Users", scimtest.User(`"userName":"x","`+site+`":{`+bad+`}`)).want(t, 400, scim.InvalidValue)
 	}
-	w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"`+site+`:matriculation","value":"M-2"}`)).want(t, 400, scim.Mutability)
-	w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"`+site+`:standing","value":"x"}`)).want(t, 400, scim.Mutability)
-	w.do(all, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"`+site+`:nothing","value":"x"}`)).want(t, 400, scim.InvalidPath)
+	w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"`+site+`:matriculation","value":"M-2"}`)).want(t, 400, scim.Mutability)
+	w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"`+site+`:standing","value":"x"}`)).want(t, 400, scim.Mutability)
+	w.do(all, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"`+site+`:nothing","value":"x"}`)).want(t, 400, scim.InvalidPath)
 	// Only one user has a number, whatever its case, and whoever says so.
-	a := w.do(all, "POST", "/Users", userJSON(`"userName":"lee","`+site+`":{"matriculation":"m-1"}`)).want(t, 409, scim.Uniqueness)
+	a := w.do(all, "POST", "/Users", scimtest.User(`"userName":"lee","`+site+`":{"matriculation":"m-1"}`)).want(t, 409, scim.Uniqueness)
 	if strings.Contains(a.body, "kim") || strings.Contains(a.body, id) {
 		t.Errorf("whose it is, is told: %s", a.body)
 	}
 	lee := w.user(all, `"userName":"lee"`)
-	w.do(all, "PATCH", "/Users/"+lee, patchJSON(`{"op":"add","path":"`+site+`:matriculation","value":"M-1"}`)).want(t, 409, scim.Uniqueness)
+	w.do(all, "PATCH", "/Users/"+lee, scimtest.Patch(`{"op":"add","path":"`+site+`:matriculation","value":"M-1"}`)).want(t, 409, scim.Uniqueness)
 	if after := w.stored(id); after.Version != before.Version {
 		t.Errorf("%+v", after)
 	}
 	w.do(all, "DELETE", "/Users/"+id, "").want(t, 204, "")
-	w.do(all, "PATCH", "/Users/"+lee, patchJSON(`{"op":"add","path":"`+site+`:matriculation","value":"M-1"}`)).want(t, 200, "")
+	w.do(all, "PATCH", "/Users/"+lee, scimtest.Patch(`{"op":"add","path":"`+site+`:matriculation","value":"M-1"}`)).want(t, 200, "")
 	// Values that were there before the attribute was declared unique are known after BuildUnique.
 	old := w.user(all, `"userName":"old"`)
 	w.dir.Unique = nil
@@ -131,5 +132,5 @@ func TestDeclaredAttributesAreValidated(t *testing.T) {
 	if err := w.dir.BuildUnique(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.do(all, "POST", "/Users", userJSON(`"userName":"new","`+site+`":{"matriculation":"M-7"}`)).want(t, 409, scim.Uniqueness)
+	w.do(all, "POST", "/Users", scimtest.User(`"userName":"new","`+site+`":{"matriculation":"M-7"}`)).want(t, 409, scim.Uniqueness)
 }

@@ -20,6 +20,7 @@ import (
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
 )
@@ -109,7 +110,7 @@ func patches(list []wish) map[string]string {
 	if len(names) > 0 {
 		flag = append(flag, `{"op":"replace","value":{`+strings.Join(names, ",")+`}}`)
 	}
-	return map[string]string{"rfc": patchJSON(rfc...), "entra": patchJSON(entra...), "flag": patchJSON(flag...)}
+	return map[string]string{"rfc": scimtest.Patch(rfc...), "entra": scimtest.Patch(entra...), "flag": scimtest.Patch(flag...)}
 }
 
 // put is what Okta sends instead: the whole user as it is to be.
@@ -208,7 +209,7 @@ func TestSC52SC54_OneMoveInEveryDialectIsOneDelta(t *testing.T) {
 	type side struct{ group, a, c string }
 	sides := map[string]side{}
 	for _, who := range []string{"rfc", "entra", "okta", "wso2"} {
-		s := side{a: b.do(who, "POST", "/Users", userJSON(`"userName":"a"`)).want(t, 201, "").obj.String("id"), c: b.do(who, "POST", "/Users", userJSON(`"userName":"c"`)).want(t, 201, "").obj.String("id")}
+		s := side{a: b.do(who, "POST", "/Users", scimtest.User(`"userName":"a"`)).want(t, 201, "").obj.String("id"), c: b.do(who, "POST", "/Users", scimtest.User(`"userName":"c"`)).want(t, 201, "").obj.String("id")}
 		s.group = b.do(who, "POST", "/Groups", `{"schemas":["`+scim.GroupURN+`"],"displayName":"g","members":[{"value":"`+s.c+`"}]}`).want(t, 201, "").obj.String("id")
 		sides[who] = s
 	}
@@ -244,7 +245,7 @@ func TestSC52SC54_OneMoveInEveryDialectIsOneDelta(t *testing.T) {
 			s := sides[who]
 			b.deltas = nil
 			sent := strings.NewReplacer("@A", s.a, "@C", s.c, "@G", s.group).Replace(shape[who])
-			b.do(who, "PATCH", "/Groups/"+s.group, patchJSON(sent)).want(t, 204, "")
+			b.do(who, "PATCH", "/Groups/"+s.group, scimtest.Patch(sent)).want(t, 204, "")
 			got := b.deltas
 			for i := range got { // in the terms of the test
 				got[i].UserID = map[string]string{s.a: "a", s.c: "c"}[got[i].UserID]
@@ -269,7 +270,7 @@ func TestSC52SC54_OneMoveInEveryDialectIsOneDelta(t *testing.T) {
 func TestSC16SC18_NamesThatAClientGivesMembers(t *testing.T) {
 	t.Parallel()
 	b := newBabel(t)
-	kim := b.do("entra", "POST", "/Users", userJSON(`"userName":"kim"`)).want(t, 201, "").obj.String("id")
+	kim := b.do("entra", "POST", "/Users", scimtest.User(`"userName":"kim"`)).want(t, 201, "").obj.String("id")
 	inner := b.do("entra", "POST", "/Groups", `{"schemas":["`+scim.GroupURN+`"],"displayName":"inner"}`).want(t, 201, "").obj.String("id")
 	g := b.do("entra", "POST", "/Groups", `{"schemas":["`+scim.GroupURN+`"],"displayName":"g","members":[{"value":"`+inner+`","display":"not kept"}]}`).want(t, 201, "").obj.String("id")
 	shows := func(want string) {
@@ -285,7 +286,7 @@ func TestSC16SC18_NamesThatAClientGivesMembers(t *testing.T) {
 	}
 	patch := func(op string) {
 		t.Helper()
-		b.do("entra", "PATCH", "/Groups/"+g, patchJSON(op)).want(t, 204, "")
+		b.do("entra", "PATCH", "/Groups/"+g, scimtest.Patch(op)).want(t, 204, "")
 	}
 	patch(`{"op":"add","path":"members","value":[{"displayName":"new User","value":"` + kim + `"}]}`)
 	shows("new User | inner")
@@ -311,9 +312,9 @@ func TestSC18_MembersWhomThereAreNot(t *testing.T) {
 	t.Parallel()
 	b := newBabel(t)
 	for who, status := range map[string]int{"entra": 204, "rfc": 400, "okta": 400, "wso2": 400} {
-		kim := b.do(who, "POST", "/Users", userJSON(`"userName":"kim"`)).want(t, 201, "").obj.String("id")
+		kim := b.do(who, "POST", "/Users", scimtest.User(`"userName":"kim"`)).want(t, 201, "").obj.String("id")
 		g := b.do(who, "POST", "/Groups", `{"schemas":["`+scim.GroupURN+`"],"displayName":"g"}`).want(t, 201, "").obj.String("id")
-		a := b.do(who, "PATCH", "/Groups/"+g, patchJSON(`{"op":"add","path":"members","value":[{"value":"string id 1"},{"value":"`+kim+`"}]}`))
+		a := b.do(who, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"string id 1"},{"value":"`+kim+`"}]}`))
 		if a.StatusCode != status {
 			t.Errorf("%s: %d %s", who, a.StatusCode, a.body)
 		}
@@ -332,8 +333,8 @@ func TestSC56_AnswerByDialect(t *testing.T) {
 	t.Parallel()
 	b := newBabel(t)
 	for who, status := range map[string]int{"entra": 204, "rfc": 200, "okta": 200, "wso2": 200} {
-		kim := b.do(who, "POST", "/Users", userJSON(`"userName":"kim"`)).want(t, 201, "").obj.String("id")
-		op := patchJSON(`{"op":"replace","path":"title","value":"x"}`)
+		kim := b.do(who, "POST", "/Users", scimtest.User(`"userName":"kim"`)).want(t, 201, "").obj.String("id")
+		op := scimtest.Patch(`{"op":"replace","path":"title","value":"x"}`)
 		b.do(who, "PATCH", "/Users/"+kim, op).want(t, status, "")
 		b.do(who, "PATCH", "/Users/"+kim+"?attributes=title", op).want(t, 200, "")
 	}

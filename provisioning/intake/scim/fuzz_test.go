@@ -14,6 +14,7 @@ import (
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/dialect"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
 )
@@ -23,15 +24,15 @@ import (
 func FuzzDirectory(f *testing.F) {
 	dialects := []string{"", "entra", "okta", "wso2"}
 	for i, s := range []struct{ method, path, body string }{
-		{"POST", "/Users", userJSON(`"userName":"lee","externalId":"e","emails":[{"value":"a@x.test"}],"groups":[],"password":"p"`)},
+		{"POST", "/Users", scimtest.User(`"userName":"lee","externalId":"e","emails":[{"value":"a@x.test"}],"groups":[],"password":"p"`)},
 		{"POST", "/Users", `{"schemas":[],"userName":'partners/lee',"EnterpriseUser":{"manager":{"managerId":"1"}}}`},
-		{"PUT", "/Users/KIM", userJSON(`"userName":"kim2","active":"False","name":{"givenName":"K"},"roles":[{"value":"r","primary":true}]`)},
-		{"PATCH", "/Users/KIM", patchJSON(`{"op":"Replace","path":"emails[type eq \"work\"].value","value":"b@x.test"}`, `{"op":"add","value":{"name.givenName":"K","active":false}}`)},
-		{"PATCH", "/Users/KIM", patchJSON(`{"op":"add","path":"title","value":"x"}`, `{"op":"remove","path":"userName"}`)},
+		{"PUT", "/Users/KIM", scimtest.User(`"userName":"kim2","active":"False","name":{"givenName":"K"},"roles":[{"value":"r","primary":true}]`)},
+		{"PATCH", "/Users/KIM", scimtest.Patch(`{"op":"Replace","path":"emails[type eq \"work\"].value","value":"b@x.test"}`, `{"op":"add","value":{"name.givenName":"K","active":false}}`)},
+		{"PATCH", "/Users/KIM", scimtest.Patch(`{"op":"add","path":"title","value":"x"}`, `{"op":"remove","path":"userName"}`)},
 		{"POST", "/Groups", groupJSON(`"displayName":"g","members":[{"value":"KIM","display":"K"},{"value":"GROUP"}]`)},
 		{"PUT", "/Groups/GROUP", groupJSON(`"displayName":"other","members":[]`)},
-		{"PATCH", "/Groups/GROUP", patchJSON(`{"op":"add","path":"members","value":[{"value":"KIM"}]}`, `{"op":"remove","path":"members[value eq \"x\"]"}`, `{"op":"replace","path":"displayName","value":""}`)},
-		{"POST", "/Bulk", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],"failOnErrors":1,"Operations":[{"method":"POST","path":"/Users","bulkId":"a","data":` + userJSON(`"userName":"a"`) + `},{"method":"DELETE","path":"/Users/KIM"},{"method":"PATCH","path":"/Groups/GROUP","data":` + patchJSON(`{"op":"add","path":"members","value":[{"value":"bulkId:a"}]}`) + `}]}`},
+		{"PATCH", "/Groups/GROUP", scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"KIM"}]}`, `{"op":"remove","path":"members[value eq \"x\"]"}`, `{"op":"replace","path":"displayName","value":""}`)},
+		{"POST", "/Bulk", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],"failOnErrors":1,"Operations":[{"method":"POST","path":"/Users","bulkId":"a","data":` + scimtest.User(`"userName":"a"`) + `},{"method":"DELETE","path":"/Users/KIM"},{"method":"PATCH","path":"/Groups/GROUP","data":` + scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"bulkId:a"}]}`) + `}]}`},
 		{"POST", "/.search", `{"schemas":["` + scim.SearchURN + `"],"filter":"userName eq \"kim\" or displayName sw \"s\"","count":2}`},
 	} {
 		f.Add(i%len(dialects), s.method, s.path, s.body)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 func groupJSON(rest string) string { return `{"schemas":["` + scim.GroupURN + `"],` + rest + `}` }
@@ -37,15 +38,15 @@ func TestC18_ClientHasOnlyTheGroupsItWasGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add := patchJSON(`{"op":"add","path":"members","value":[{"value":"` + kim + `"}]}`)
+	add := scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"` + kim + `"}]}`)
 	w.do(hr, "PATCH", "/Groups/"+g.ID, add).want(t, 404, "")
 	w.do(hr, "GET", "/Groups/"+g.ID, "").want(t, 404, "")
 	w.do(hr, "DELETE", "/Groups/"+g.ID, "").want(t, 404, "")
 	w.do(hr, "POST", "/Groups", groupJSON(`"displayName":"fin","members":[{"value":"`+kim+`"}]`)).want(t, 403, "")
 	own := w.group(`"displayName":"hr-payroll"`)
-	w.do(hr, "PATCH", "/Groups/"+own, patchJSON(`{"op":"replace","path":"displayName","value":"Gatehouse-Admin"}`)).want(t, 403, "")
+	w.do(hr, "PATCH", "/Groups/"+own, scimtest.Patch(`{"op":"replace","path":"displayName","value":"Gatehouse-Admin"}`)).want(t, 403, "")
 	// Neither by putting its own group into that one, nor that one into its own.
-	w.do(hr, "PATCH", "/Groups/"+own, patchJSON(`{"op":"add","path":"members","value":[{"value":"`+g.ID+`"}]}`)).want(t, 400, scim.InvalidValue)
+	w.do(hr, "PATCH", "/Groups/"+own, scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"`+g.ID+`"}]}`)).want(t, 400, scim.InvalidValue)
 	// uni and resident were given none.
 	for _, who := range []string{uni, resident} {
 		w.do(who, "POST", "/Groups", groupJSON(`"displayName":"hr-x"`)).want(t, 403, "")
@@ -71,8 +72,8 @@ func TestC02_MembersOfOtherStoresAreNotThere(t *testing.T) {
 	w := newWorld(t)
 	dana, kim := w.named(uni, "dana"), w.named(hr, "kim")
 	g := w.group(`"displayName":"hr-all","members":[{"value":"` + kim + `"}]`)
-	a := w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"add","path":"members","value":[{"value":"`+dana+`"}]}`)).want(t, 400, scim.InvalidValue)
-	b := w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"add","path":"members","value":[{"value":"nobody"}]}`)).want(t, 400, scim.InvalidValue)
+	a := w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"`+dana+`"}]}`)).want(t, 400, scim.InvalidValue)
+	b := w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"nobody"}]}`)).want(t, 400, scim.InvalidValue)
 	if len(a.body)-len(dana) != len(b.body)-len("nobody") {
 		t.Errorf("%s and %s", a.body, b.body)
 	}
@@ -125,7 +126,7 @@ func TestSC18SC19_GroupsOfAUserAreComputed(t *testing.T) {
 	if m.String("type") != "Group" || m.String("display") != "hr-inner" || m.String("$ref") != base+"/Groups/"+inner {
 		t.Errorf("the member is %s", m.AppendJSON(nil))
 	}
-	w.do(hr, "PATCH", "/Groups/"+inner, patchJSON(`{"op":"add","path":"members","value":[{"value":"`+outer+`"}]}`)).want(t, 400, scim.InvalidValue)
+	w.do(hr, "PATCH", "/Groups/"+inner, scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"`+outer+`"}]}`)).want(t, 400, scim.InvalidValue)
 	for filter, want := range map[string][]string{
 		`displayName eq "HR-inner"`: {inner}, `externalId eq "g1"`: {inner}, `id eq "` + outer + `"`: {outer}, `members.value eq "` + kim + `"`: {inner},
 		`members[value eq "` + inner + `"]`: {outer}, `id eq "` + inner + `" and members.value eq "x"`: {}, `displayName sw "hr-"`: {inner, outer},
@@ -157,7 +158,7 @@ func TestC14_SC58_MembersAddedAtTheSameTimeAllStay(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, id := range want {
 		wg.Go(func() {
-			if a := w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"add","path":"members","value":[{"value":"`+id+`"}]}`)); a.StatusCode != 204 {
+			if a := w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"`+id+`"}]}`)); a.StatusCode != 204 {
 				t.Errorf("%d: %s", a.StatusCode, a.body)
 			}
 		})
@@ -168,13 +169,13 @@ func TestC14_SC58_MembersAddedAtTheSameTimeAllStay(t *testing.T) {
 	}
 	a := w.do(hr, "GET", "/Groups/"+g, "")
 	tag := a.Header.Get("ETag")
-	w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"remove","path":"members[value eq \"`+want[0]+`\"]"}`), "If-Match", tag).want(t, 204, "")
-	w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"remove","path":"members"}`), "If-Match", tag).want(t, 412, scim.InvalidVers)
+	w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"remove","path":"members[value eq \"`+want[0]+`\"]"}`), "If-Match", tag).want(t, 204, "")
+	w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"remove","path":"members"}`), "If-Match", tag).want(t, 412, scim.InvalidVers)
 	w.do(hr, "DELETE", "/Groups/"+g, "", "If-Match", tag).want(t, 412, scim.InvalidVers)
 	if got := w.membersOf(hr, g); len(got) != 49 {
 		t.Errorf("there are %d members", len(got))
 	}
-	w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"remove","path":"members"}`)).want(t, 204, "")
+	w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"remove","path":"members"}`)).want(t, 204, "")
 	if got := w.membersOf(hr, g); len(got) != 0 {
 		t.Errorf("there are %d members", len(got))
 	}
@@ -185,7 +186,7 @@ func TestC19_RightsFollowTheGroupNotItsName(t *testing.T) {
 	w := newWorld(t)
 	kim := w.named(hr, "kim")
 	g := w.group(`"displayName":"hr-a","members":[{"value":"` + kim + `"}]`)
-	w.do(hr, "PATCH", "/Groups/"+g, patchJSON(`{"op":"replace","value":{"displayName":"hr-b"}}`)).want(t, 204, "")
+	w.do(hr, "PATCH", "/Groups/"+g, scimtest.Patch(`{"op":"replace","value":{"displayName":"hr-b"}}`)).want(t, 204, "")
 	again := w.group(`"displayName":"hr-a"`)
 	if s, _ := w.dir.Subject(t.Context(), kim); !slices.Equal(s.Groups, []string{"hr-b"}) {
 		t.Errorf("kim is in %v", s.Groups)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/guard"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
@@ -51,9 +52,9 @@ func TestB09_WhatEmptiesAGroupWaitsForAPerson(t *testing.T) {
 	everything := client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}}
 	for name, way := range map[string]struct{ method, body string }{
 		"members one by one": {"PATCH", ""}, // made below
-		"no members":         {"PATCH", patchJSON(`{"op":"remove","path":"members"}`)},
+		"no members":         {"PATCH", scimtest.Patch(`{"op":"remove","path":"members"}`)},
 		"another list":       {"PUT", `"displayName":"staff"`},
-		"the group inside":   {"PATCH", patchJSON(`{"op":"remove","path":"members[type eq \"Group\"]"}`)},
+		"the group inside":   {"PATCH", scimtest.Patch(`{"op":"remove","path":"members[type eq \"Group\"]"}`)},
 		"the group":          {"DELETE", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestB09_WhatEmptiesAGroupWaitsForAPerson(t *testing.T) {
 			body := way.body
 			switch {
 			case name == "members one by one":
-				body = patchJSON(ops...)
+				body = scimtest.Patch(ops...)
 			case way.method == "PUT":
 				body = groupJSON(body)
 			}
@@ -138,7 +139,7 @@ func TestB09_PassingUsersWaitForAPerson(t *testing.T) {
 		who = append(who, w.named(push, fmt.Sprint("u", i)))
 	}
 	gd := w.guarded()
-	disable := patchJSON(`{"op":"replace","path":"active","value":false}`)
+	disable := scimtest.Patch(`{"op":"replace","path":"active","value":false}`)
 	w.do(push, "DELETE", "/Users/"+who[0], "").want(t, 204, "")
 	w.do(push, "DELETE", "/Users/"+who[1], "").want(t, 204, "")
 	w.do(push, "PATCH", "/Users/"+who[2], disable).want(t, 200, "")
@@ -167,7 +168,7 @@ func TestC14_NothingIsWrittenWhereAConditionDoesNotHold(t *testing.T) {
 	before := []uint64{w.stored(kim).Version, w.stored(lee).Version}
 	w.deltas = nil
 	for method, body := range map[string]string{
-		"PATCH": patchJSON(`{"op":"add","path":"members","value":[{"value":"` + lee + `","display":"Lee"},{"value":"` + kim + `","display":"K"}]}`),
+		"PATCH": scimtest.Patch(`{"op":"add","path":"members","value":[{"value":"` + lee + `","display":"Lee"},{"value":"` + kim + `","display":"K"}]}`),
 		"PUT":   groupJSON(`"displayName":"staff","members":[{"value":"` + lee + `","display":"Lee"}]`),
 	} {
 		w.do(all, method, "/Groups/"+g, body, "If-Match", `W/"99"`).want(t, 412, "invalidVers")

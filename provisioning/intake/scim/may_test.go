@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 // A client sees and changes no more of users than it was given.
@@ -35,24 +36,24 @@ func TestC02_ClientSeesAndChangesWhatItWasGiven(t *testing.T) {
 	}
 	before := w.stored(id)
 	for _, body := range []string{`{"op":"replace","path":"title","value":"x"}`, `{"op":"replace","path":"userName","value":"lee"}`, `{"op":"replace","value":{"active":false,"displayName":"x"}}`} {
-		a := w.do(off, "PATCH", "/Users/"+id, patchJSON(body)).want(t, 403, "")
+		a := w.do(off, "PATCH", "/Users/"+id, scimtest.Patch(body)).want(t, 403, "")
 		if strings.Contains(a.body, "Boss") {
 			t.Errorf("%s", a.body)
 		}
 	}
-	w.do(off, "POST", "/Users", userJSON(`"userName":"lee"`)).want(t, 403, "")
+	w.do(off, "POST", "/Users", scimtest.User(`"userName":"lee"`)).want(t, 403, "")
 	w.do(off, "DELETE", "/Users/"+id, "").want(t, 403, "")
 	w.do(off, "DELETE", "/Users/nobody", "").want(t, 404, "")
 	for _, b := range []string{`{"op":"replace","path":"active","value":false}`, `{"op":"add","path":"title","value":"x"}`} {
-		w.do(mute, "PATCH", "/Users/"+id, patchJSON(b)).want(t, 403, "")
+		w.do(mute, "PATCH", "/Users/"+id, scimtest.Patch(b)).want(t, 403, "")
 	}
 	if d := cmp.Diff(before, w.stored(id)); d != "" {
 		t.Error(d)
 	}
 	// What it may, it can, and what it does not see stays.
-	w.do(off, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
-	w.do(off, "PUT", "/Users/"+id, userJSON(`"userName":"kim","active":true`)).want(t, 200, "")
-	w.do(mail, "PUT", "/Users/"+id, userJSON(`"userName":"kim","emails":[{"value":"new@x.test"}]`)).want(t, 200, "")
+	w.do(off, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
+	w.do(off, "PUT", "/Users/"+id, scimtest.User(`"userName":"kim","active":true`)).want(t, 200, "")
+	w.do(mail, "PUT", "/Users/"+id, scimtest.User(`"userName":"kim","emails":[{"value":"new@x.test"}]`)).want(t, 200, "")
 	o := w.get(all, id)
 	if o.String("displayName") != "Kim" || o.String("nickName") != "K" || o.String("title") != "Boss" || o.Get("active") != true || len(o.List("groups")) != 1 {
 		t.Errorf("left is %s", o.AppendJSON(nil))
@@ -60,5 +61,5 @@ func TestC02_ClientSeesAndChangesWhatItWasGiven(t *testing.T) {
 	if got := w.get(mail, id); got.Get("active") != nil || len(got.List("emails")) == 0 {
 		t.Errorf("mail reads %s", got.AppendJSON(nil))
 	}
-	w.do(mail, "POST", "/Users", userJSON(`"userName":"lee","displayName":"Lee"`)).want(t, 201, "") // it may write all
+	w.do(mail, "POST", "/Users", scimtest.User(`"userName":"lee","displayName":"Lee"`)).want(t, 201, "") // it may write all
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 // A shelf is a target in memory that fails when it is told to.
@@ -144,7 +145,7 @@ var secrets = []string{"uetzalcoatl", "ylophon", "umpelstilzchen", "xyzptlk", "r
 func TestUsersOfAPushOnlyClientLeaveNothingPersonal(t *testing.T) {
 	t.Parallel()
 	w, crm, mail := passWorld(t)
-	made := w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 201, "")
+	made := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 201, "")
 	id := made.obj.String("id")
 	a, b := crm.only(t), mail.only(t)
 	if a.ExternalID != id || b.ExternalID != id || !a.Active || a.UserName != "Quetzalcoatl" || a.Attributes["their_display_name"][0] != "Rumpelstilzchen Mxyzptlk" ||
@@ -156,11 +157,11 @@ func TestUsersOfAPushOnlyClientLeaveNothingPersonal(t *testing.T) {
 	if got.String("displayName") != "Rumpelstilzchen Mxyzptlk" || got.String("userName") != "Quetzalcoatl" || got.String("title") != "" {
 		t.Errorf("read is %s", got.AppendJSON(nil))
 	}
-	w.do(push, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"emails","value":[{"value":"bartholomaeus@volcano.test"}]}`)).want(t, 200, "")
+	w.do(push, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"emails","value":[{"value":"bartholomaeus@volcano.test"}]}`)).want(t, 200, "")
 	if told := mail.told[len(mail.told)-1].Attributes; len(told) != 1 || told["their_mail"][0] != "bartholomaeus@volcano.test" || mail.only(t).Attributes["their_title"][0] != "Grossinquisitor" {
 		t.Errorf("mail was told %v", told)
 	}
-	w.do(push, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
+	w.do(push, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
 	if crm.only(t).Active || mail.only(t).Active {
 		t.Error("the accounts are active")
 	}
@@ -173,7 +174,7 @@ func TestUsersOfAPushOnlyClientLeaveNothingPersonal(t *testing.T) {
 	if list := w.do(push, "GET", "/Users", "").want(t, 200, ""); !slices.Equal(ids(list.obj), []string{id}) {
 		t.Errorf("listed are %s", list.body)
 	}
-	w.do(push, "POST", "/Users", userJSON(`"userName":"quetzalcoatl"`)).want(t, 409, scim.Uniqueness)
+	w.do(push, "POST", "/Users", scimtest.User(`"userName":"quetzalcoatl"`)).want(t, 409, scim.Uniqueness)
 
 	// Nothing in the file, nothing in the directory; the record knows names of attributes.
 	if n := w.count(); n != 0 {
@@ -200,7 +201,7 @@ func TestUsersOfAPushOnlyClientLeaveNothingPersonal(t *testing.T) {
 	if len(crm.accounts)+len(mail.accounts) != 0 {
 		t.Error("accounts are left")
 	}
-	again := w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 201, "").obj.String("id")
+	again := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 201, "").obj.String("id")
 	if again == id {
 		t.Error("an ID was given again")
 	}
@@ -213,21 +214,21 @@ func TestPushThatFailsInPartIsGoneOnWith(t *testing.T) {
 	w, crm, mail := passWorld(t)
 	down := &connector.Error{Class: connector.Transient, Text: "Quetzalcoatl is refused"}
 	mail.fail = down
-	a := w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 502, "")
+	a := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 502, "")
 	if !strings.Contains(a.body, "mail (transient)") || strings.Contains(a.body, "crm") || strings.Contains(a.body, "Quetzalcoatl") {
 		t.Errorf("the answer is %s", a.body)
 	}
 	mail.fail, mail.lost = nil, true
-	w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 502, "") // happened there, and was not heard of
-	made := w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 201, "")
+	w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 502, "") // happened there, and was not heard of
+	made := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 201, "")
 	id := made.obj.String("id")
 	if crm.only(t).ExternalID != id || mail.only(t).ExternalID != id {
 		t.Error("the accounts are not of the same user")
 	}
-	w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 409, scim.Uniqueness)
+	w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 409, scim.Uniqueness)
 	// The same of a change.
 	mail.fail = down
-	change := patchJSON(`{"op":"replace","path":"emails","value":[{"value":"bartholomaeus@volcano.test"}]}`)
+	change := scimtest.Patch(`{"op":"replace","path":"emails","value":[{"value":"bartholomaeus@volcano.test"}]}`)
 	w.do(push, "PATCH", "/Users/"+id, change).want(t, 502, "")
 	mail.fail = nil
 	w.do(push, "PATCH", "/Users/"+id, change).want(t, 200, "")
@@ -247,7 +248,7 @@ func TestPushThatFailsInPartIsGoneOnWith(t *testing.T) {
 	}
 	// What no target has heard of is nothing.
 	crm.fail, mail.fail = down, down
-	w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 502, "")
+	w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 502, "")
 	crm.fail, mail.fail = nil, nil
 	if list := w.do(push, "GET", "/Users", "").want(t, 200, ""); fmt.Sprint(list.obj.Get("totalResults")) != "0" {
 		t.Errorf("listed are %s", list.body)
@@ -266,7 +267,7 @@ func TestPushThatFailsInPartIsGoneOnWith(t *testing.T) {
 func TestC02_PassingUsersOfAnotherClientAreNotThere(t *testing.T) {
 	t.Parallel()
 	w, crm, _ := passWorld(t)
-	id := w.do(push, "POST", "/Users", userJSON(secretive)).want(t, 201, "").obj.String("id")
+	id := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 201, "").obj.String("id")
 	before := crm.only(t)
 	for _, who := range []string{"other-token", hr, resident} {
 		a := w.do(who, "GET", "/Users/"+id, "").want(t, 404, "")
@@ -274,7 +275,7 @@ func TestC02_PassingUsersOfAnotherClientAreNotThere(t *testing.T) {
 		if strings.Replace(a.body, id, "nobody", 1) != b.body {
 			t.Errorf("%s is told %s", who, a.body)
 		}
-		w.do(who, "PUT", "/Users/"+id, userJSON(`"userName":"x"`)).want(t, 404, "")
+		w.do(who, "PUT", "/Users/"+id, scimtest.User(`"userName":"x"`)).want(t, 404, "")
 		w.do(who, "DELETE", "/Users/"+id, "").want(t, 404, "")
 		for _, f := range []string{`id eq "` + id + `"`, `userName eq "Quetzalcoatl"`, `externalId eq "ext-Xylophon-77"`} {
 			if found := w.found(who, f); len(found) != 0 {
@@ -286,13 +287,13 @@ func TestC02_PassingUsersOfAnotherClientAreNotThere(t *testing.T) {
 		t.Error("the account was changed")
 	}
 	// An account that is somebody else's is not taken over.
-	a := w.do("other-token", "POST", "/Users", userJSON(secretive)).want(t, 409, scim.Uniqueness)
+	a := w.do("other-token", "POST", "/Users", scimtest.User(secretive)).want(t, 409, scim.Uniqueness)
 	if strings.Contains(a.body, "Quetzalcoatl") || len(crm.accounts) != 1 {
 		t.Errorf("%s", a.body)
 	}
 	w.do(push, "POST", "/Groups", groupJSON(`"displayName":"g"`)).want(t, 403, "")
-	w.do(push, "POST", "/Users", userJSON(`"userName":"nowhere/kim"`)).want(t, 400, scim.InvalidValue)
-	w.do(push, "POST", "/Users", userJSON(`"userName":"partners/kim"`)).want(t, 201, "")
+	w.do(push, "POST", "/Users", scimtest.User(`"userName":"nowhere/kim"`)).want(t, 400, scim.InvalidValue)
+	w.do(push, "POST", "/Users", scimtest.User(`"userName":"partners/kim"`)).want(t, 201, "")
 }
 
 // C06, C11: what a client may not see it neither takes away nor turns round by
@@ -301,12 +302,12 @@ func TestC06C11_WhatAPushOnlyClientDoesNotSeeStaysAtTheTargets(t *testing.T) {
 	t.Parallel()
 	w, crm, mail := passWorld(t)
 	const clerk = "clerk-token"
-	id := w.do(clerk, "POST", "/Users", userJSON(`"userName":"kim","displayName":"Kim","title":"Dean","emails":[{"value":"kim@x.test"}]`)).want(t, 201, "").obj.String("id")
-	w.do(clerk, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
+	id := w.do(clerk, "POST", "/Users", scimtest.User(`"userName":"kim","displayName":"Kim","title":"Dean","emails":[{"value":"kim@x.test"}]`)).want(t, 201, "").obj.String("id")
+	w.do(clerk, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"active","value":false}`)).want(t, 200, "")
 	if crm.only(t).Active {
 		t.Fatal("the account is active: nothing is tried")
 	}
-	w.do(clerk, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"displayName","value":"Kim K."}`)).want(t, 200, "")
+	w.do(clerk, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"displayName","value":"Kim K."}`)).want(t, 200, "")
 	a := crm.only(t)
 	if got := a.Attributes["their_display_name"]; !slices.Equal(got, []string{"Kim K."}) {
 		t.Errorf("the name that was changed is %v", got)
@@ -320,7 +321,7 @@ func TestC06C11_WhatAPushOnlyClientDoesNotSeeStaysAtTheTargets(t *testing.T) {
 	if r := w.get(clerk, id); r.Get("active") != nil || r.Get("emails") != nil || r.String("displayName") != "Kim K." {
 		t.Errorf("the client reads %s", r.AppendJSON(nil))
 	}
-	if a := w.do(clerk, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"displayName","value":"Kim"}`)).want(t, 200, ""); strings.Contains(a.body, "kim@x.test") || strings.Contains(a.body, `"active"`) {
+	if a := w.do(clerk, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"displayName","value":"Kim"}`)).want(t, 200, ""); strings.Contains(a.body, "kim@x.test") || strings.Contains(a.body, `"active"`) {
 		t.Errorf("the answer tells what the client does not see: %s", a.body)
 	}
 }

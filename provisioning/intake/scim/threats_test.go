@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 // Every way not to be known gets one and the same answer, at every address.
@@ -73,7 +74,7 @@ func TestC02_AnotherClientsUsersDoNotExist(t *testing.T) {
 	id := w.user(hr, `"userName":"kim","externalId":"s1"`)
 	own := w.named(uni, "dana")
 	before := w.stored(id)
-	put, patch := userJSON(`"userName":"x"`), patchJSON(`{"op":"replace","path":"active","value":false}`)
+	put, patch := scimtest.User(`"userName":"x"`), scimtest.Patch(`{"op":"replace","path":"active","value":false}`)
 	for _, r := range [][3]string{{"GET", "", ""}, {"PUT", "", put}, {"PATCH", "", patch}, {"DELETE", "", ""}} {
 		there := w.do(uni, r[0], "/Users/"+id, r[2], "If-Match", `W/"77"`).want(t, 404, "")
 		absent := w.do(uni, r[0], "/Users/"+strings.Repeat("0", len(id)), r[2], "If-Match", `W/"77"`).want(t, 404, "")
@@ -89,8 +90,8 @@ func TestC02_AnotherClientsUsersDoNotExist(t *testing.T) {
 	if got := ids(w.do(uni, "GET", "/Users", "").obj); !slices.Equal(got, []string{own}) {
 		t.Errorf("uni lists %v", got)
 	}
-	w.do(uni, "POST", "/Users", userJSON(`"userName":"primary/eve"`)).want(t, 400, scim.InvalidValue)
-	w.do(uni, "PUT", "/Users/"+own, userJSON(`"userName":"primary/dana"`)).want(t, 400, scim.InvalidValue)
+	w.do(uni, "POST", "/Users", scimtest.User(`"userName":"primary/eve"`)).want(t, 400, scim.InvalidValue)
+	w.do(uni, "PUT", "/Users/"+own, scimtest.User(`"userName":"primary/dana"`)).want(t, 400, scim.InvalidValue)
 	// The same name in its own store is somebody else.
 	if other := w.named(uni, "kim"); other == id {
 		t.Error("it is the same user")
@@ -128,18 +129,18 @@ func TestC04_ClientTakesNobodyOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	kim := w.mustLogin("s1", "kim", "kim@campus.test")
-	w.do(hr, "POST", "/Users", userJSON(`"userName":"KIM","externalId":"s2"`)).want(t, 409, scim.Uniqueness)
+	w.do(hr, "POST", "/Users", scimtest.User(`"userName":"KIM","externalId":"s2"`)).want(t, 409, scim.Uniqueness)
 	if _, err := w.login("s2", "kim", "kim@campus.test"); reason(err) != "jit.conflict" {
 		t.Errorf("whom the client named was let in: %v", err)
 	}
 	// Somebody else's subject can not be claimed.
-	w.do(hr, "POST", "/Users", userJSON(`"userName":"eve","externalId":"s1"`)).want(t, 409, scim.Uniqueness)
+	w.do(hr, "POST", "/Users", scimtest.User(`"userName":"eve","externalId":"s1"`)).want(t, 409, scim.Uniqueness)
 	if n := w.count(); n != 1 {
 		t.Errorf("there are %d users: what was refused left something", n)
 	}
 	// Nor can it be given to, or moved between, users who are there.
-	w.do(hr, "PATCH", "/Users/"+kim.ID, patchJSON(`{"op":"add","path":"externalId","value":"s3"}`)).want(t, 200, "")
-	w.do(hr, "PATCH", "/Users/"+kim.ID, patchJSON(`{"op":"replace","path":"externalId","value":"s4"}`)).want(t, 400, scim.Mutability)
+	w.do(hr, "PATCH", "/Users/"+kim.ID, scimtest.Patch(`{"op":"add","path":"externalId","value":"s3"}`)).want(t, 200, "")
+	w.do(hr, "PATCH", "/Users/"+kim.ID, scimtest.Patch(`{"op":"replace","path":"externalId","value":"s4"}`)).want(t, 400, scim.Mutability)
 	for _, s := range []string{"s3", "s4"} {
 		if u, err := w.login(s, "other-"+s, ""); err != nil || u.ID == kim.ID {
 			t.Errorf("%s signs in as %s, %v", s, u.UserName, err)
@@ -160,10 +161,10 @@ func TestC05_ChangedMailOrNameMovesNoSignIn(t *testing.T) {
 	w := newWorld(t)
 	kim := w.mustLogin("s1", "kim", "kim@campus.test")
 	eve := w.user(hr, `"userName":"eve","externalId":"e1"`)
-	w.do(hr, "PATCH", "/Users/"+eve, patchJSON(`{"op":"add","path":"emails","value":[{"value":"kim@campus.test","type":"work","primary":true}]}`)).want(t, 200, "")
-	w.do(hr, "PATCH", "/Users/"+eve, patchJSON(`{"op":"replace","path":"userName","value":"Kim"}`)).want(t, 409, scim.Uniqueness)
-	w.do(hr, "PATCH", "/Users/"+kim.ID, patchJSON(`{"op":"replace","path":"userName","value":"kim2"}`)).want(t, 200, "")
-	w.do(hr, "PATCH", "/Users/"+eve, patchJSON(`{"op":"replace","path":"userName","value":"kim"}`)).want(t, 200, "")
+	w.do(hr, "PATCH", "/Users/"+eve, scimtest.Patch(`{"op":"add","path":"emails","value":[{"value":"kim@campus.test","type":"work","primary":true}]}`)).want(t, 200, "")
+	w.do(hr, "PATCH", "/Users/"+eve, scimtest.Patch(`{"op":"replace","path":"userName","value":"Kim"}`)).want(t, 409, scim.Uniqueness)
+	w.do(hr, "PATCH", "/Users/"+kim.ID, scimtest.Patch(`{"op":"replace","path":"userName","value":"kim2"}`)).want(t, 200, "")
+	w.do(hr, "PATCH", "/Users/"+eve, scimtest.Patch(`{"op":"replace","path":"userName","value":"kim"}`)).want(t, 200, "")
 	if u := w.mustLogin("s1", "kim", "kim@campus.test"); u.ID != kim.ID || u.UserName != "kim2" {
 		t.Errorf("kim signs in as %s (%s)", u.ID, u.UserName)
 	}
@@ -205,9 +206,9 @@ func TestC06_WhatIsNoClientsToSayIsNotTaken(t *testing.T) {
 		`{"op":"replace","path":"id","value":"1"}`, `{"op":"replace","path":"meta.version","value":"W/\"1\""}`,
 		`{"op":"add","path":"groups","value":[{"value":"` + g.ID + `"}]}`, `{"op":"replace","value":{"groups":[{"value":"x"}]}}`,
 	} {
-		w.do(hr, "PATCH", "/Users/"+id, patchJSON(op)).want(t, 400, scim.Mutability)
+		w.do(hr, "PATCH", "/Users/"+id, scimtest.Patch(op)).want(t, 400, scim.Mutability)
 	}
-	w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"eve","id":"1","groups":[{"value":"`+g.ID+`"}],"admin":true`)).want(t, 200, "")
+	w.do(hr, "PUT", "/Users/"+id, scimtest.User(`"userName":"eve","id":"1","groups":[{"value":"`+g.ID+`"}],"admin":true`)).want(t, 200, "")
 	if s, _ := w.dir.Subject(t.Context(), id); len(s.Groups) != 0 {
 		t.Errorf("eve is in %v", s.Groups)
 	}
@@ -216,12 +217,12 @@ func TestC06_WhatIsNoClientsToSayIsNotTaken(t *testing.T) {
 func TestC07C10_PasswordIsNowhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	a := w.do(hr, "POST", "/Users?attributes=password,userName", userJSON(`"userName":"kim","password":"`+password+`","nickName":"stays"`)).want(t, 201, "")
+	a := w.do(hr, "POST", "/Users?attributes=password,userName", scimtest.User(`"userName":"kim","password":"`+password+`","nickName":"stays"`)).want(t, 201, "")
 	id := a.obj.String("id")
 	answers := []answer{
 		a,
-		w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"kim","password":"`+password+`","nickName":"stays"`)),
-		w.do(hr, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"password","value":"`+password+`"}`)),
+		w.do(hr, "PUT", "/Users/"+id, scimtest.User(`"userName":"kim","password":"`+password+`","nickName":"stays"`)),
+		w.do(hr, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"password","value":"`+password+`"}`)),
 		w.do(hr, "GET", "/Users/"+id+"?attributes=password", ""), w.do(hr, "GET", "/Users?attributes=password", ""),
 	}
 	for _, a := range answers {
@@ -275,12 +276,12 @@ func TestC08_PatchHappensWholeOrNotAtAll(t *testing.T) {
 		if c.want == "" {
 			status = 413
 		}
-		w.do(hr, "PATCH", "/Users/"+id, patchJSON(c.ops...)).want(t, status, c.want)
+		w.do(hr, "PATCH", "/Users/"+id, scimtest.Patch(c.ops...)).want(t, status, c.want)
 		if d := cmp.Diff(before, w.stored(id)); d != "" {
 			t.Fatalf("%s: %s", name, d)
 		}
 	}
-	a := w.do(hr, "PATCH", "/Users/"+id, patchJSON(
+	a := w.do(hr, "PATCH", "/Users/"+id, scimtest.Patch(
 		`{"op":"REPLACE","path":"urn:ietf:params:scim:schemas:core:2.0:User:displayName","value":"K"}`, `{"op":"Add","value":{"nickName":"kk","name":{"givenName":"Kim"}}}`,
 		`{"op":"replace","path":"emails[type eq \"home\"].value","value":"kim@home.test"}`, `{"op":"add","path":"`+scim.EnterpriseUserURN+`:department","value":"IT"}`)).want(t, 200, "")
 	u := w.stored(id)
@@ -293,9 +294,9 @@ func TestC08_PatchHappensWholeOrNotAtAll(t *testing.T) {
 func TestC11_InactiveHasNoSessionWhateverWayItIsSaid(t *testing.T) {
 	t.Parallel()
 	for name, off := range map[string]struct{ method, body string }{
-		"a path":    {"PATCH", patchJSON(`{"op":"replace","path":"active","value":false}`)},
-		"no path":   {"PATCH", patchJSON(`{"op":"Replace","value":{"Active":false}}`)},
-		"the whole": {"PUT", userJSON(`"userName":"kim","active":false`)},
+		"a path":    {"PATCH", scimtest.Patch(`{"op":"replace","path":"active","value":false}`)},
+		"no path":   {"PATCH", scimtest.Patch(`{"op":"Replace","value":{"Active":false}}`)},
+		"the whole": {"PUT", scimtest.User(`"userName":"kim","active":false`)},
 		"DELETE":    {"DELETE", ""},
 	} {
 		w := newWorld(t)
@@ -317,8 +318,8 @@ func TestC11_InactiveHasNoSessionWhateverWayItIsSaid(t *testing.T) {
 
 	w := newWorld(t)
 	id := w.named(hr, "kim")
-	off := patchJSON(`{"op":"replace","path":"active","value":false}`)
-	w.do(hr, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":"False"}`)).want(t, 400, scim.InvalidValue)
+	off := scimtest.Patch(`{"op":"replace","path":"active","value":false}`)
+	w.do(hr, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"active","value":"False"}`)).want(t, 400, scim.InvalidValue)
 	if !w.stored(id).Active || w.endings() != 0 {
 		t.Error("a refused request did something")
 	}
@@ -330,7 +331,7 @@ func TestC11_InactiveHasNoSessionWhateverWayItIsSaid(t *testing.T) {
 		t.Errorf("sessions were ended %d times", w.endings())
 	}
 	// Forgetting to say active neither lets in nor locks out.
-	if w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"kim"`)).want(t, 200, ""); w.stored(id).Active {
+	if w.do(hr, "PUT", "/Users/"+id, scimtest.User(`"userName":"kim"`)).want(t, 200, ""); w.stored(id).Active {
 		t.Error("a PUT without active let somebody in")
 	}
 }
@@ -381,7 +382,7 @@ func TestC13_OneNameInEverySpelling(t *testing.T) {
 	w := newWorld(t)
 	id := w.named(hr, "Bj\u00f6rn")
 	for _, same := range []string{"bj\u00f6rn", "BJ\u00d6RN", "Bjo\u0308rn"} {
-		w.do(hr, "POST", "/Users", userJSON(`"userName":"`+same+`"`)).want(t, 409, scim.Uniqueness)
+		w.do(hr, "POST", "/Users", scimtest.User(`"userName":"`+same+`"`)).want(t, 409, scim.Uniqueness)
 		if got := w.found(hr, `userName eq "`+same+`"`); !slices.Equal(got, []string{id}) {
 			t.Errorf("%q finds %v", same, got)
 		}
@@ -393,7 +394,7 @@ func TestC13_OneNameInEverySpelling(t *testing.T) {
 	codes := make(chan int, 20)
 	for i := range 20 {
 		wg.Go(func() {
-			codes <- w.do(hr, "POST", "/Users", userJSON(`"userName":"`+[]string{"Bob", "bob"}[i%2]+`"`)).StatusCode
+			codes <- w.do(hr, "POST", "/Users", scimtest.User(`"userName":"`+[]string{"Bob", "bob"}[i%2]+`"`)).StatusCode
 		})
 	}
 	wg.Wait()
@@ -410,7 +411,7 @@ func TestC13_OneNameInEverySpelling(t *testing.T) {
 		t.Errorf("%d were made", made)
 	}
 	for _, bad := range []string{" bob", "b\u200bob", "", strings.Repeat("x", 300), "a\\nb"} {
-		w.do(hr, "POST", "/Users", userJSON(`"userName":"`+bad+`"`)).want(t, 400, scim.InvalidValue)
+		w.do(hr, "POST", "/Users", scimtest.User(`"userName":"`+bad+`"`)).want(t, 400, scim.InvalidValue)
 	}
 }
 
@@ -447,17 +448,17 @@ func TestC17_JSONThatCanBeReadTwoWaysIsRefused(t *testing.T) {
 		body, kind string
 		status     int
 	}{
-		"a name twice":     {userJSON(`"userName":"kim","active":true,"active":false`), "", 400},
-		"twins":            {userJSON(`"userName":"kim","active":true,"Active":false`), "", 400},
-		"inside":           {userJSON(`"userName":"kim","name":{"givenName":"a","GivenName":"b"}`), "", 400},
-		"text after":       {userJSON(`"userName":"kim"`) + `{"active":false}`, "", 400},
-		"deep":             {userJSON(`"userName":"kim","x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)), "", 400},
-		"long":             {userJSON(`"userName":"kim","nickName":"` + strings.Repeat("x", 10<<20) + `"`), "", 413},
-		"no UTF-8":         {userJSON("\"userName\":\"kim\",\"nickName\":\"\xff\""), "", 400},
+		"a name twice":     {scimtest.User(`"userName":"kim","active":true,"active":false`), "", 400},
+		"twins":            {scimtest.User(`"userName":"kim","active":true,"Active":false`), "", 400},
+		"inside":           {scimtest.User(`"userName":"kim","name":{"givenName":"a","GivenName":"b"}`), "", 400},
+		"text after":       {scimtest.User(`"userName":"kim"`) + `{"active":false}`, "", 400},
+		"deep":             {scimtest.User(`"userName":"kim","x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)), "", 400},
+		"long":             {scimtest.User(`"userName":"kim","nickName":"` + strings.Repeat("x", 10<<20) + `"`), "", 413},
+		"no UTF-8":         {scimtest.User("\"userName\":\"kim\",\"nickName\":\"\xff\""), "", 400},
 		"XML":              {`<User/>`, "application/xml", 415},
 		"a form":           {`userName=kim`, "application/x-www-form-urlencoded", 415},
-		"another encoding": {userJSON(`"userName":"kim"`), "application/json; charset=utf-16", 415},
-		"an array":         {`[` + userJSON(`"userName":"kim"`) + `]`, "", 400},
+		"another encoding": {scimtest.User(`"userName":"kim"`), "application/json; charset=utf-16", 415},
+		"an array":         {`[` + scimtest.User(`"userName":"kim"`) + `]`, "", 400},
 		"half":             {`{"schemas":`, "", 400},
 	} {
 		for _, r := range [][2]string{{"POST", "/Users"}, {"PUT", "/Users/" + id}, {"PATCH", "/Users/" + id}} {
@@ -476,8 +477,8 @@ func TestC17_JSONThatCanBeReadTwoWaysIsRefused(t *testing.T) {
 		t.Errorf("something was taken: %s", d)
 	}
 	// What fits on the wire and not into a row is refused too.
-	w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"kim","nickName":"`+strings.Repeat("x", 900_000)+`"`)).want(t, 413, "")
-	w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"kim","NICKNAME":"k"`)).want(t, 200, "")
+	w.do(hr, "PUT", "/Users/"+id, scimtest.User(`"userName":"kim","nickName":"`+strings.Repeat("x", 900_000)+`"`)).want(t, 413, "")
+	w.do(hr, "PUT", "/Users/"+id, scimtest.User(`"userName":"kim","NICKNAME":"k"`)).want(t, 200, "")
 }
 
 // What went wrong inside is in the log, not in the answer.
@@ -486,13 +487,13 @@ func TestC23_ErrorsTellNothingOfTheInside(t *testing.T) {
 	w := newWorld(t)
 	id := w.named(hr, "kim")
 	w.fail = errors.New("dial tcp 10.9.8.7:6379: /var/lib/inside/secret.db of partners")
-	a := w.do(hr, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"active","value":false}`)).want(t, 500, "")
+	a := w.do(hr, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"active","value":false}`)).want(t, 500, "")
 	if err := w.st.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, got := range []answer{
 		a, w.do(hr, "GET", "/Users/"+id, "").want(t, 500, ""), w.do(hr, "GET", "/Users", "").want(t, 500, ""),
-		w.do(hr, "POST", "/Users", userJSON(`"userName":"lee"`)).want(t, 500, ""), w.do("gh_token_abc_def", "GET", "/Users", "").want(t, 401, ""),
+		w.do(hr, "POST", "/Users", scimtest.User(`"userName":"lee"`)).want(t, 500, ""), w.do("gh_token_abc_def", "GET", "/Users", "").want(t, 401, ""),
 	} {
 		for _, inside := range []string{"10.9.8.7", "secret.db", "partners", filepath.Dir(w.file), "store", "bolt", "goroutine", ".go"} {
 			if strings.Contains(got.body, inside) {
@@ -508,8 +509,8 @@ func TestC11_InactiveIsHeardFromAClientThatMayNotReadIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, client.Client{ID: "clerk", UserStores: []string{"primary"}, Read: []string{"userName", "displayName"}},
 		client.Client{ID: "namer", UserStores: []string{"primary"}, Read: []string{"userName", "displayName"}, Write: []string{"displayName"}})
-	id := w.do(hr, "POST", "/Users", userJSON(`"userName":"kim","title":"Dean"`)).want(t, 201, "").obj.String("id")
-	off := patchJSON(`{"op":"replace","path":"active","value":false}`)
+	id := w.do(hr, "POST", "/Users", scimtest.User(`"userName":"kim","title":"Dean"`)).want(t, 201, "").obj.String("id")
+	off := scimtest.Patch(`{"op":"replace","path":"active","value":false}`)
 	if a := w.do("namer-token", "PATCH", "/Users/"+id, off).want(t, 403, ""); !strings.Contains(a.body, "may not write active") || w.get(hr, id).Get("active") != true {
 		t.Errorf("a client that may not write it: %s", a.body)
 	}
@@ -518,7 +519,7 @@ func TestC11_InactiveIsHeardFromAClientThatMayNotReadIt(t *testing.T) {
 		t.Error("the user is active still")
 	}
 	for _, who := range []string{"clerk-token", "namer-token"} {
-		w.do(who, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"displayName","value":"`+who+`"}`)).want(t, 200, "")
+		w.do(who, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"displayName","value":"`+who+`"}`)).want(t, 200, "")
 		if r := w.get(hr, id); r.Get("active") != false || r.String("title") != "Dean" {
 			t.Errorf("after %s changed a name: %s", who, r.AppendJSON(nil))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 const whole = `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User","urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"],
@@ -74,7 +75,7 @@ func TestSC16_WhatWasSentComesBack(t *testing.T) {
 		t.Error("another order made a change")
 	}
 	// And what a PUT leaves out is gone.
-	w.do(hr, "PUT", "/Users/"+id, userJSON(`"userName":"bjensen@example.test"`)).want(t, 200, "")
+	w.do(hr, "PUT", "/Users/"+id, scimtest.User(`"userName":"bjensen@example.test"`)).want(t, 200, "")
 	if u := w.stored(id); len(u.Attributes) != 1 || u.ExternalID != "701984" || !u.Active {
 		t.Errorf("left are %+v", u)
 	}
@@ -96,7 +97,7 @@ func TestClaimsOfOthersStay(t *testing.T) {
 		t.Error(d)
 	}
 	// What is changed is said, and only that; it counts before what campus says.
-	w.do(hr, "PATCH", "/Users/"+kim.ID, patchJSON(`{"op":"replace","path":"title","value":"as hr says"}`, `{"op":"add","path":"emails","value":[{"value":"kim@home.test","type":"home"}]}`)).want(t, 200, "")
+	w.do(hr, "PATCH", "/Users/"+kim.ID, scimtest.Patch(`{"op":"replace","path":"title","value":"as hr says"}`, `{"op":"add","path":"emails","value":[{"value":"kim@home.test","type":"home"}]}`)).want(t, 200, "")
 	u := w.stored(kim.ID)
 	if fmt.Sprint(u.Says("scim:hr", "title"), u.Says("idp:campus", "title"), provisioning.Effective(u, "title"), u.Says("scim:hr", "mail"), u.Says("idp:campus", "mail")) !=
 		"[as hr says] [as campus says] [as hr says] [kim@home.test] [kim@campus.test]" {
@@ -107,7 +108,7 @@ func TestClaimsOfOthersStay(t *testing.T) {
 	if got := w.get(hr, kim.ID).String("title"); got != "as hr says" {
 		t.Errorf("after the sign-in the title is %q", got)
 	}
-	w.do(hr, "PATCH", "/Users/"+kim.ID, patchJSON(`{"op":"remove","path":"title"}`, `{"op":"remove","path":"emails"}`)).want(t, 200, "")
+	w.do(hr, "PATCH", "/Users/"+kim.ID, scimtest.Patch(`{"op":"remove","path":"title"}`, `{"op":"remove","path":"emails"}`)).want(t, 200, "")
 	u = w.stored(kim.ID)
 	if fmt.Sprint(u.Says("scim:hr", "title"), provisioning.Effective(u, "title"), provisioning.Effective(u, "mail")) != "[] [as campus says] [kim@campus.test]" {
 		t.Errorf("%+v", u.Attributes)
@@ -127,8 +128,8 @@ func TestOneClientsExternalIDIsNotAnothers(t *testing.T) {
 	if got := w.found(resident, `externalId eq "e1"`); len(got) != 0 {
 		t.Errorf("resident finds %v", got)
 	}
-	w.do(resident, "PATCH", "/Users/"+id, patchJSON(`{"op":"add","path":"externalId","value":"e2"}`)).want(t, 409, scim.Uniqueness)
-	w.do(resident, "PATCH", "/Users/"+id, patchJSON(`{"op":"add","path":"nickName","value":"resident's"}`)).want(t, 200, "")
+	w.do(resident, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"add","path":"externalId","value":"e2"}`)).want(t, 409, scim.Uniqueness)
+	w.do(resident, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"add","path":"nickName","value":"resident's"}`)).want(t, 200, "")
 	if r := w.get(hr, id); r.String("externalId") != "e1" || r.String("nickName") != "hr's" {
 		t.Errorf("hr reads %s", r.AppendJSON(nil))
 	}
@@ -140,7 +141,7 @@ func TestOneClientsExternalIDIsNotAnothers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.do(resident, "PATCH", "/Users/"+u.ID, patchJSON(`{"op":"add","path":"title","value":"x"}`)).want(t, 200, "")
+	w.do(resident, "PATCH", "/Users/"+u.ID, scimtest.Patch(`{"op":"add","path":"title","value":"x"}`)).want(t, 200, "")
 	for _, who := range []string{hr, resident} {
 		if got := w.found(who, `externalId eq "a1"`); !slices.Equal(got, []string{u.ID}) {
 			t.Errorf("%s finds %v", who, got)
@@ -153,12 +154,12 @@ func TestC14_SC57_OldVersionsAreNotOverwritten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.named(hr, "kim")
-	at, add := "/Users/"+id, patchJSON(`{"op":"add","path":"title","value":"x"}`)
+	at, add := "/Users/"+id, scimtest.Patch(`{"op":"add","path":"title","value":"x"}`)
 	if tag := w.do(hr, "PATCH", at, add, "If-Match", `W/"1"`).want(t, 200, "").Header.Get("ETag"); tag != `W/"2"` {
 		t.Errorf("the tag is %s", tag)
 	}
 	w.do(hr, "PATCH", at, add).want(t, 200, "")
-	for _, r := range [][2]string{{"PATCH", add}, {"PUT", userJSON(`"userName":"x"`)}, {"DELETE", ""}} {
+	for _, r := range [][2]string{{"PATCH", add}, {"PUT", scimtest.User(`"userName":"x"`)}, {"DELETE", ""}} {
 		w.do(hr, r[0], at, r[1], "If-Match", `W/"1"`).want(t, 412, scim.InvalidVers)
 	}
 	if a := w.do(hr, "GET", at, "", "If-None-Match", `W/"2"`); a.StatusCode != 304 {
@@ -167,7 +168,7 @@ func TestC14_SC57_OldVersionsAreNotOverwritten(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			if a := w.do(hr, "PATCH", at, patchJSON(fmt.Sprintf(`{"op":"add","path":"emails","value":[{"value":"m%d@x.test"}]}`, i))); a.StatusCode != 200 {
+			if a := w.do(hr, "PATCH", at, scimtest.Patch(fmt.Sprintf(`{"op":"add","path":"emails","value":[{"value":"m%d@x.test"}]}`, i))); a.StatusCode != 200 {
 				t.Errorf("%d: %s", a.StatusCode, a.body)
 			}
 		})
@@ -219,7 +220,7 @@ func TestFiltersByIndexFindAmongAnyNumberOthersAmongAThousand(t *testing.T) {
 func TestNamesHaveTheirUserStore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	a := w.do(resident, "POST", "/Users", userJSON(`"userName":"MySQL/kim"`)).want(t, 201, "")
+	a := w.do(resident, "POST", "/Users", scimtest.User(`"userName":"MySQL/kim"`)).want(t, 201, "")
 	id := a.obj.String("id")
 	if u := w.stored(id); u.Store != "mysql" || u.UserName != "kim" || a.obj.String("userName") != "mysql/kim" {
 		t.Errorf("%+v: %s", u, a.body)
@@ -228,9 +229,9 @@ func TestNamesHaveTheirUserStore(t *testing.T) {
 	if got := w.found(resident, `userName eq "mysql/KIM"`); !slices.Equal(got, []string{id}) {
 		t.Errorf("found %v", got)
 	}
-	w.do(resident, "POST", "/Users", userJSON(`"userName":"oracle/kim"`)).want(t, 400, scim.InvalidValue)
-	w.do(resident, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"userName","value":"partners/kim"}`)).want(t, 400, scim.Mutability)
-	w.do(resident, "PATCH", "/Users/"+id, patchJSON(`{"op":"replace","path":"userName","value":"mysql/kim2"}`)).want(t, 200, "")
+	w.do(resident, "POST", "/Users", scimtest.User(`"userName":"oracle/kim"`)).want(t, 400, scim.InvalidValue)
+	w.do(resident, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"userName","value":"partners/kim"}`)).want(t, 400, scim.Mutability)
+	w.do(resident, "PATCH", "/Users/"+id, scimtest.Patch(`{"op":"replace","path":"userName","value":"mysql/kim2"}`)).want(t, 200, "")
 	if got := w.stored(id).UserName; got != "kim2" {
 		t.Errorf("renamed to %s", got)
 	}
@@ -239,7 +240,7 @@ func TestNamesHaveTheirUserStore(t *testing.T) {
 	if got := w.found(hr, `userName eq "a/b"`); !slices.Equal(got, []string{u.ID}) {
 		t.Errorf("found %v", got)
 	}
-	w.do(hr, "PUT", "/Users/"+u.ID, userJSON(`"userName":"a/b","title":"x"`)).want(t, 200, "")
+	w.do(hr, "PUT", "/Users/"+u.ID, scimtest.User(`"userName":"a/b","title":"x"`)).want(t, 200, "")
 }
 
 func TestSC63_BasicIsAdvertisedWhereItIsTaken(t *testing.T) {

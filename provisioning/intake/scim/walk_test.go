@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 )
 
 // big is true where long runs are wanted.
@@ -78,7 +79,7 @@ func TestSC38_AWalkMissesNoSurvivorAndSeesNobodyTwice(t *testing.T) {
 			wg.Go(func() {
 				for i := range moves {
 					<-pages
-					w.do(all, "POST", "/Users", userJSON(fmt.Sprintf(`"userName":"u%06d-new"`, i*users/moves))).want(t, 201, "")
+					w.do(all, "POST", "/Users", scimtest.User(fmt.Sprintf(`"userName":"u%06d-new"`, i*users/moves))).want(t, 201, "")
 				}
 			})
 			seen := map[string]int{}
@@ -174,7 +175,7 @@ func TestIndexedFiltersFindAmongMany(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}})
 	list := w.fill(1100)
-	w.do(all, "PATCH", "/Users/"+list[7], patchJSON(`{"op":"add","path":"emails","value":[{"value":"Home@x.test","type":"home"}]}`)).want(t, 200, "")
+	w.do(all, "PATCH", "/Users/"+list[7], scimtest.Patch(`{"op":"add","path":"emails","value":[{"value":"Home@x.test","type":"home"}]}`)).want(t, 200, "")
 	since := w.stored(list[7]).Modified.Format("2006-01-02T15:04:05.000Z")
 	for _, filter := range []string{
 		`id eq "` + list[7] + `"`, `userName eq "U000007"`, `externalId eq "e7"`, `emails.value eq "u000007@X.test"`, `emails eq "home@x.test"`,

@@ -23,6 +23,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 	intake "github.com/gatehouse-sso/gatehouse/provisioning/intake/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
 )
@@ -176,7 +177,7 @@ func (a answer) want(t testing.TB, status int, typ string) answer {
 // user makes one and returns its ID.
 func (w *world) user(who, rest string) string {
 	w.t.Helper()
-	return w.do(who, "POST", "/Users", userJSON(rest)).want(w.t, 201, "").obj.String("id")
+	return w.do(who, "POST", "/Users", scimtest.User(rest)).want(w.t, 201, "").obj.String("id")
 }
 
 // named makes a user of this name, whom nothing links.
@@ -266,12 +267,6 @@ func reason(err error) string {
 		return r.Reason()
 	}
 	return ""
-}
-
-func userJSON(rest string) string { return `{"schemas":["` + scim.UserURN + `"],` + rest + `}` }
-
-func patchJSON(ops ...string) string {
-	return `{"schemas":["` + scim.PatchURN + `"],"Operations":[` + strings.Join(ops, ",") + `]}`
 }
 
 // sent is do with a content type of one's own.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/memstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim/scimtest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/server"
 )
 
@@ -112,13 +113,8 @@ func (a answer) want(t testing.TB, status int, typ string) answer {
 // user makes one and returns its path at the server.
 func (s site) user(rest string) string {
 	s.t.Helper()
-	a := s.do("POST", "/scim/v2/Users", userJSON(rest)).want(s.t, 201, "")
+	a := s.do("POST", "/scim/v2/Users", scimtest.User(rest)).want(s.t, 201, "")
 	return strings.TrimPrefix(a.Header.Get("Location"), "https://sso.test")
-}
-
-func userJSON(rest string) string { return `{"schemas":["` + scim.UserURN + `"],` + rest + `}` }
-func patchJSON(ops ...string) string {
-	return `{"schemas":["` + scim.PatchURN + `"],"Operations":[` + strings.Join(ops, ",") + `]}`
 }
 
 func query(pairs ...string) string {
@@ -200,14 +196,14 @@ func TestSC17_Meta(t *testing.T) {
 	}
 	*s.now = s.now.Add(time.Hour)
 	for _, a := range []answer{
-		s.do("PUT", at, userJSON(`"userName":"a","title":"Dr"`)), s.do("PATCH", at, patchJSON(`{"op":"replace","path":"title","value":"Dr"}`)),
-		s.do("PATCH", at, patchJSON(`{"op":"remove","path":"nickName"}`)), s.do("PATCH", at, patchJSON(`{"op":"add","path":"nickName","value":"x"}`, `{"op":"remove","path":"userName"}`)),
+		s.do("PUT", at, scimtest.User(`"userName":"a","title":"Dr"`)), s.do("PATCH", at, scimtest.Patch(`{"op":"replace","path":"title","value":"Dr"}`)),
+		s.do("PATCH", at, scimtest.Patch(`{"op":"remove","path":"nickName"}`)), s.do("PATCH", at, scimtest.Patch(`{"op":"add","path":"nickName","value":"x"}`, `{"op":"remove","path":"userName"}`)),
 	} {
 		if got := meta(); got != first {
 			t.Errorf("%s: nothing changed, but %s", a.Status, cmp.Diff(first, got))
 		}
 	}
-	s.do("PATCH", at, patchJSON(`{"op":"replace","path":"title","value":"Mr"}`, `{"op":"add","path":"nickName","value":"x"}`)).want(t, 200, "")
+	s.do("PATCH", at, scimtest.Patch(`{"op":"replace","path":"title","value":"Mr"}`, `{"op":"add","path":"nickName","value":"x"}`)).want(t, 200, "")
 	if got := meta(); got != want("2026-11-21T10:00:00.000Z", "2") {
 		t.Error(got)
 	}
@@ -217,8 +213,8 @@ func TestSC57_ChangesWithoutAConditionCanBeRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t, func(c *server.Config) { c.RequireIfMatch = true })
 	at := s.user(`"userName":"a"`)
-	s.do("PATCH", at, patchJSON(`{"op":"add","path":"title","value":"x"}`)).want(t, 428, "")
-	s.do("PUT", at, userJSON(`"userName":"b"`)).want(t, 428, "")
+	s.do("PATCH", at, scimtest.Patch(`{"op":"add","path":"title","value":"x"}`)).want(t, 428, "")
+	s.do("PUT", at, scimtest.User(`"userName":"b"`)).want(t, 428, "")
 	s.do("DELETE", at, "").want(t, 428, "")
 	if v := s.do("GET", at, "").Header.Get("ETag"); v != `W/"1"` {
 		t.Errorf("the entity tag is %s", v)
@@ -301,7 +297,7 @@ func TestC02_EventsAreOneClients(t *testing.T) {
 		}
 		c.Who = func(ctx context.Context) string { who, _ := ctx.Value(key{}).(string); return who }
 	})
-	a := s.do("POST", "/scim/v2/Users", userJSON(`"userName":"a"`), "Prefer", "respond-async").want(t, 202, "")
+	a := s.do("POST", "/scim/v2/Users", scimtest.User(`"userName":"a"`), "Prefer", "respond-async").want(t, 202, "")
 	s.h.(*server.Server).Drain()
 	path := strings.TrimPrefix(a.Header.Get("Location"), "https://sso.test")
 	s.do("GET", path, "", "Authorization", "Bearer other-token").want(t, 404, "")
@@ -329,7 +325,7 @@ func TestC02_AuthorisationIsAskedForEachOperation(t *testing.T) {
 	s.do("DELETE", at, "").want(t, 403, "")
 	s.do("GET", "/scim/v2/Groups", "").want(t, 403, "")
 	s.do("POST", "/scim/v2/Groups/.search", `{"schemas":["`+scim.SearchURN+`"]}`).want(t, 403, "")
-	a := s.do("POST", "/scim/v2/Bulk", `{"schemas":["`+scim.BulkRequestURN+`"],"Operations":[{"method":"DELETE","path":"`+strings.TrimPrefix(at, "/scim/v2")+`"},{"method":"POST","bulkId":"b","path":"/Users","data":`+userJSON(`"userName":"b"`)+`}]}`).want(t, 200, "")
+	a := s.do("POST", "/scim/v2/Bulk", `{"schemas":["`+scim.BulkRequestURN+`"],"Operations":[{"method":"DELETE","path":"`+strings.TrimPrefix(at, "/scim/v2")+`"},{"method":"POST","bulkId":"b","path":"/Users","data":`+scimtest.User(`"userName":"b"`)+`}]}`).want(t, 200, "")
 	if !strings.Contains(a.body, `"403"`) || !strings.Contains(a.body, `"201"`) {
 		t.Error(a.body)
 	}
@@ -361,15 +357,15 @@ func TestSC53_DialectsAskForMore(t *testing.T) {
 	}
 	s := open(t, func(c *server.Config) { c.Dialect = func(context.Context) *server.Dialect { return d } })
 	at := s.user(`'userName':'a','title':'Dr','emails':[{'value':'h','type':'home'}]`)
-	patch := patchJSON(`{"op":"replace","path":"emails[type eq \"work\"].value","value":"w"}`, `{"op":"replace","path":"id","value":"x"}`, `{"op":"replace","value":{"id":"x","displayName":"d"}}`)
+	patch := scimtest.Patch(`{"op":"replace","path":"emails[type eq \"work\"].value","value":"w"}`, `{"op":"replace","path":"id","value":"x"}`, `{"op":"replace","value":{"id":"x","displayName":"d"}}`)
 	d.Decode = nil
 	s.do("PATCH", at, patch).want(t, 204, "")
 	a := s.do("GET", at, "").want(t, 200, "")
 	if got := string(scim.NewObject("e", a.obj.List("emails")).AppendJSON(nil)); got != `{"e":[{"value":"h","type":"home"},{"type":"work","value":"w"}]}` || a.obj.String("nickName") != "made" || a.obj.String("displayName") != "d" {
 		t.Error(a.body)
 	}
-	s.do("PATCH", at, patchJSON(`{"op":"replace","path":"emails[type ne \"home\" and type ne \"work\"].value","value":"w"}`)).want(t, 400, scim.NoTarget)
-	a = s.do("PUT", at, userJSON(`"userName":"b","emails":null`)).want(t, 200, "")
+	s.do("PATCH", at, scimtest.Patch(`{"op":"replace","path":"emails[type ne \"home\" and type ne \"work\"].value","value":"w"}`)).want(t, 400, scim.NoTarget)
+	a = s.do("PUT", at, scimtest.User(`"userName":"b","emails":null`)).want(t, 200, "")
 	if a.obj.String("title") != "Dr" || a.obj.Get("emails") != nil || a.obj.String("userName") != "b" {
 		t.Error(a.body)
 	}
@@ -402,7 +398,7 @@ func BenchmarkPost(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		s.raw(b, 201, "POST", "/scim/v2/Users", userJSON(fmt.Sprintf(`"userName":"u%d@x.test","externalId":"e%d","active":true,"name":{"givenName":"A","familyName":"B"},"emails":[{"value":"u%d@x.test","type":"work","primary":true}],"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"IT"}`, i, i, i)))
+		s.raw(b, 201, "POST", "/scim/v2/Users", scimtest.User(fmt.Sprintf(`"userName":"u%d@x.test","externalId":"e%d","active":true,"name":{"givenName":"A","familyName":"B"},"emails":[{"value":"u%d@x.test","type":"work","primary":true}],"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"IT"}`, i, i, i)))
 	}
 }
 
@@ -428,7 +424,7 @@ func BenchmarkPatchActive(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		s.raw(b, 200, "PATCH", at, patchJSON(fmt.Sprintf(`{"op":"replace","path":"active","value":%v}`, i%2 == 0)))
+		s.raw(b, 200, "PATCH", at, scimtest.Patch(fmt.Sprintf(`{"op":"replace","path":"active","value":%v}`, i%2 == 0)))
 	}
 }
 
@@ -437,7 +433,7 @@ func crowd(b *testing.B) (site, string) {
 	s := open(b, nil)
 	at := ""
 	for i := range 10_000 {
-		w := s.raw(b, 201, "POST", "/scim/v2/Users", userJSON(fmt.Sprintf(`"userName":"u%d@x.test","externalId":"e%d","active":true,"name":{"givenName":"A","familyName":"B"},"emails":[{"value":"u%d@x.test","type":"work","primary":true}]`, i, i, i)))
+		w := s.raw(b, 201, "POST", "/scim/v2/Users", scimtest.User(fmt.Sprintf(`"userName":"u%d@x.test","externalId":"e%d","active":true,"name":{"givenName":"A","familyName":"B"},"emails":[{"value":"u%d@x.test","type":"work","primary":true}]`, i, i, i)))
 		at = strings.TrimPrefix(w.Header().Get("Location"), "https://sso.test")
 	}
 	return s, at
