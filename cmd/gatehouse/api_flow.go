@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,36 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
+
+// signInBefore is the sign-in by which somebody came to what these events tell of,
+// where it is not among them: a page that is met later has a code of its own.
+func (a *api) signInBefore(ctx context.Context, list []audit.Event) (before []audit.Event, err error) {
+	i := slices.IndexFunc(list, func(e audit.Event) bool { return e.UserID != "" })
+	if i < 0 || slices.ContainsFunc(list, func(e audit.Event) bool { return strings.HasPrefix(e.Kind, "login") }) {
+		return nil, nil
+	}
+	looked := 0
+	for e, err := range audit.Events(ctx, a.p.store, audit.Query{UserID: list[i].UserID, Before: list[i].Seq}) {
+		if err != nil {
+			return nil, err
+		}
+		if looked++; looked > mostOfFlow {
+			break
+		}
+		if e.Kind != "login" || list[i].Provider != "" && e.Provider != list[i].Provider {
+			continue
+		}
+		for same, err := range audit.Events(ctx, a.p.store, audit.Query{Flow: e.Flow, Limit: mostOfFlow}) {
+			if err != nil {
+				return nil, err
+			}
+			before = append(before, same)
+		}
+		slices.Reverse(before)
+		return before, nil
+	}
+	return nil, nil
+}
 
 // mostOfFlow events of one support code are looked at.
 const mostOfFlow = 200
@@ -33,6 +64,11 @@ func (a *api) flow(r *http.Request) (any, error) {
 		return nil, errNone(fmt.Sprintf("nothing is known of the support code %q — it may be younger than a second, or mistyped", code))
 	}
 	slices.Reverse(v.Events)
+	before, err := a.signInBefore(r.Context(), v.Events)
+	if err != nil {
+		return nil, err
+	}
+	v.Events = append(before, v.Events...)
 	for _, e := range v.Events {
 		if e.Kind == "login" {
 			v.Said = e.Names
@@ -67,7 +103,7 @@ func (a *api) flow(r *http.Request) (any, error) {
 		sub.Provider, sub.AuthTime = v.Provider.ID, v.Events[0].At
 	}
 	if a.s.serviceTitle(v.Service) != "" && v.Service != "" {
-		from, _ := netip.ParseAddr(v.Events[0].From)
+		from, _ := netip.ParseAddr(v.Events[len(v.Events)-1].From) // the page that was met
 		d := a.s.rules.policy.Decide(authz.Request{Subject: sub, Service: v.Service, Method: http.MethodGet, Path: "/", From: from, Now: a.p.now()})
 		v.Rules, v.Outcome = d.Reasons, d.Outcome.String()
 		rel := a.s.rules.release.Release("service:"+v.Service, sub)

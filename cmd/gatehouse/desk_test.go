@@ -1,12 +1,22 @@
 package main
 
 import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/gateway"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
 // deskPages are all pages of the desk of administrators, by the duties that open
@@ -109,4 +119,210 @@ func (w *world) reconfigure(change func(string) string) {
 		w.t.Fatal(err)
 	}
 	eventually(w.t, "the configuration is taken", func() bool { return w.p.site.Load() != before })
+}
+
+// A test sign-in shows its administrator what the identity provider said and what
+// would be made of it; nobody is let in, no user is made, and nobody else sees it.
+func TestATestSignInLetsNobodyIn(t *testing.T) {
+	t.Parallel()
+	w := inDuty(t)
+	carol, alice := w.person(), w.person()
+	carol.open(w.at("", deskPath)).signIn("campus", "carol").wants(http.StatusOK)
+	alice.open(w.at("", deskPath)).signIn("campus", "alice").wants(http.StatusOK)
+	for provider, who := range map[string][3]string{"campus": {"bob", "bob@campus.example", "student@campus.example"}, "partner": {"dana", "dana@partner.example", "would be made as partners/dana"}} {
+		page := w.at("", deskPath+"/provider?id="+provider)
+		carol.open(page).do(http.MethodPost, page, url.Values{"do": {"try"}, "id": {provider}}).wants(http.StatusOK).settle()
+		carol.submit(url.Values{"user": {who[0]}})
+		carol.wants(http.StatusOK, "Nobody was let in", who[1], who[2])
+		shown := carol.url.String()
+		carol.open(shown).wants(http.StatusOK, who[1])
+		// It is carol's alone, although alice has a duty too.
+		if alice.open(shown); alice.status == http.StatusOK || strings.Contains(alice.body, who[1]) {
+			t.Errorf("alice sees what came of carol's trial at %s: %d", provider, alice.status)
+		}
+		carol.open(w.at("", "/.gatehouse/api/v1/user?name="+who[0])).wants(http.StatusNotFound, reasonNotFound)
+	}
+	carol.open(w.at("", deskPath+"/people")).wants(http.StatusOK, "carol")
+	if strings.Contains(carol.body, "dana") || strings.Contains(carol.body, ">bob<") {
+		t.Error("a trial made a user")
+	}
+	// Whom a sign-in would refuse is refused, and that is said.
+	page := w.at("", deskPath+"/provider?id=partner")
+	carol.open(page).do(http.MethodPost, page, url.Values{"do": {"try"}, "id": {"partner"}}).settle()
+	carol.submit(url.Values{"user": {"erik"}}).wants(http.StatusOK, "They would be refused", "jit.attribute_missing")
+	// A ticket is for whom it was made, and nobody makes their own.
+	alice.do(http.MethodPost, w.at("", "/.gatehouse/api/v1/provider/try"), url.Values{"id": {"campus"}}).wants(http.StatusForbidden, "access.no_rule")
+	carol.do(http.MethodPost, w.at("", "/.gatehouse/api/v1/provider/try"), url.Values{"id": {"campus"}}).wants(http.StatusOK)
+	var begun struct{ URL string }
+	if err := json.Unmarshal([]byte(carol.body), &begun); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{begun.URL, "/.gatehouse/login?try=made-up"} {
+		alice.open(w.at("", to))
+		if alice.status == http.StatusOK || !strings.Contains(alice.body, gateway.ReasonTicket) {
+			t.Errorf("alice begins %s: %d %s", to, alice.status, alice.body)
+		}
+	}
+}
+
+// A support code opens the whole flow, by names and without values.
+func TestASupportCodeOpensTheWholeFlow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob, carol := w.person(), w.person()
+	bob.open(w.at("payroll", "/")).signIn("campus", "bob").wants(http.StatusForbidden)
+	code := supportCode.FindString(bob.body)
+	carol.open(w.at("", deskPath+"/overview")).signIn("campus", "carol").wants(http.StatusOK, "Support code")
+	eventually(t, "the denial is recorded", func() bool {
+		return strings.Contains(carol.open(w.at("", deskPath+"/flow?code="+code)).body, "access.no_rule")
+	})
+	carol.wants(http.StatusOK, "Campus", "payroll", "a role: finance", "What was tried at directory", "Bring it into step")
+	for _, value := range []string{"bob@campus.example", "student@campus.example"} {
+		if strings.Contains(carol.body, value) {
+			t.Errorf("%s is on the page", value)
+		}
+	}
+	carol.open(w.at("", deskPath+"/flow?code=ZZZZ-ZZZZ")).wants(http.StatusOK, reasonNotFound, "nothing is known")
+	// What the identity provider said of him at his sign-in, by name.
+	signIn := ""
+	for e, err := range audit.Events(t.Context(), w.p.store, audit.Query{Kind: "login", Limit: 10}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(e.Names, "email") {
+			signIn = e.Flow
+		}
+	}
+	carol.open(w.at("", deskPath+"/flow?code="+signIn)).wants(http.StatusOK, "email", "preferred_username", "What is made of what it says")
+}
+
+// What is exported opens in a spreadsheet as text: no cell is a formula, whatever
+// strangers have put into the log.
+func TestAnExportIsHarmlessInASpreadsheet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	evil := []string{`=HYPERLINK("http://evil.example")`, "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", `"quoted", and more`, "plain"}
+	for _, text := range evil {
+		w.p.recorder.Record(audit.Event{Kind: "refused", Text: text, Names: []string{text}, From: text})
+	}
+	carol := w.person()
+	carol.open(w.at("", deskPath)).signIn("campus", "carol").wants(http.StatusOK)
+	var rows [][]string
+	eventually(t, "the events are written", func() bool {
+		carol.open(w.at("", "/.gatehouse/api/v1/audit/export?format=csv&kind=refused")).wants(http.StatusOK)
+		var err error
+		if rows, err = csv.NewReader(strings.NewReader(carol.body)).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+		return len(rows) == len(evil)+1
+	})
+	if got := carol.header.Get("Content-Disposition"); !strings.HasPrefix(got, `attachment; filename="audit-`) {
+		t.Errorf("the browser would open it itself: %q", got)
+	}
+	plain := false
+	for _, row := range rows[1:] {
+		for i, cell := range row {
+			if strings.ContainsRune("=+-@\t\r", []rune(cell + " ")[0]) {
+				t.Errorf("column %s would be run: %q", rows[0][i], cell)
+			}
+		}
+		plain = plain || slices.Contains(row, "plain")
+	}
+	if !plain {
+		t.Errorf("what is harmless is not as it was: %q", rows)
+	}
+	carol.open(w.at("", "/.gatehouse/api/v1/audit/export?format=jsonl&kind=refused")).wants(http.StatusOK)
+	if n := strings.Count(carol.body, "\n"); n != len(evil) {
+		t.Errorf("%d lines of JSON, want %d", n, len(evil))
+	}
+}
+
+// Nothing that opens or signs anything is on a page or in an answer: the secrets of
+// the configuration, the token of a session, those that were made for clients.
+func TestA15_NoSecretIsOnAPageOrInAnAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	raw, err := os.ReadFile(filepath.Join(w.dir, "gatehouse.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var secrets []string
+	for _, m := range regexp.MustCompile(`(?:client_secret|bearer): "([^"]+)"`).FindAllStringSubmatch(string(raw), -1) {
+		secrets = append(secrets, m[1])
+	}
+	if len(secrets) < 3 {
+		t.Fatalf("%d secrets in the demo's configuration", len(secrets))
+	}
+	w.person().open(w.at("wiki", "/")).signIn("campus", "bob").wants(http.StatusOK)
+	carol := w.person()
+	carol.open(w.at("", deskPath)).signIn("campus", "carol").wants(http.StatusOK)
+	page := w.at("", deskPath+"/client?client=hr")
+	carol.open(page).do(http.MethodPost, page, url.Values{"do": {"make"}, "client": {"hr"}}).wants(http.StatusOK, "shown this once")
+	made := regexp.MustCompile(`class="once"[^>]*><code>([^<]+)<`).FindStringSubmatch(carol.body)
+	if made == nil {
+		t.Fatalf("the token is not shown:\n%s", carol.body)
+	}
+	secrets = append(secrets, made[1])
+	at, err := url.Parse(w.at("", "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ck := range carol.client.Jar.Cookies(at) {
+		if len(ck.Value) > 20 {
+			secrets = append(secrets, ck.Value)
+		}
+	}
+	look := func(path string) {
+		if carol.open(w.at("", path)); carol.status != http.StatusOK {
+			return
+		}
+		for _, secret := range secrets {
+			if strings.Contains(carol.body, secret) {
+				t.Errorf("%s shows %s…", path, secret[:6])
+			}
+		}
+	}
+	for path := range deskPages {
+		look(deskPath + path)
+	}
+	for _, rt := range routesOf(w.p, w.p.site.Load(), true).routes {
+		if rt.safe() && rt.media == "" {
+			look("/.gatehouse/api" + rt.path() + "?name=bob&id=campus&client=hr&service=wiki&target=directory")
+			look("/.gatehouse/api" + rt.path())
+		}
+	}
+}
+
+// The record can not be changed by any route, and what was changed in the file is
+// found on the page.
+func TestA13_NobodyChangesTheRecordUnnoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, rt := range routesOf(w.p, w.p.site.Load(), true).routes {
+		if strings.HasPrefix(rt.path(), "/v1/audit") && !rt.safe() {
+			t.Errorf("%s writes the record", rt.pattern)
+		}
+	}
+	carol := w.person()
+	carol.open(w.at("", deskPath)).signIn("campus", "carol").wants(http.StatusOK)
+	carol.open(w.at("", deskPath+"/audit?verify=yes")).wants(http.StatusOK, "Whole: every event")
+	damage(t, w)
+	carol.open(w.at("", deskPath+"/audit?verify=yes")).wants(http.StatusOK, "The chain is broken")
+}
+
+// damage changes a row of the record behind its back.
+func damage(t *testing.T, w *world) {
+	t.Helper()
+	err := w.p.store.Update(t.Context(), func(tx store.Tx) error {
+		for pair, err := range tx.Scan(store.Key("audit", "r"), store.Key("audit", "s"), 1) {
+			if err != nil {
+				return err
+			}
+			return tx.Put(pair.Key, bytes.Replace(pair.Val, []byte(`"kind":"`), []byte(`"kind":"x`), 1))
+		}
+		return errors.New("there is no record")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

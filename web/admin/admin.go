@@ -164,7 +164,7 @@ func (a act) asks(r *http.Request) url.Values {
 		q[name] = values
 	}
 	for _, name := range a.fields {
-		if values := slices.DeleteFunc(slices.Clone(r.Form[name]), func(s string) bool { return s == "" }); len(values) > 0 {
+		if values := slices.DeleteFunc(slices.Clone(r.PostForm[name]), func(s string) bool { return s == "" }); len(values) > 0 {
 			q[name] = values
 		}
 	}

@@ -115,7 +115,7 @@ func rulesTable(reasons []authz.Reason) *web.Table {
 			if attr != "" {
 				attr += ": "
 			}
-			lacks.Says = append(lacks.Says, say("lacks."+kind, "want", attr+strings.Join(c.Want, ", "), "have", strings.Join(c.Have, ", ")))
+			lacks.Says = append(lacks.Says, say("lacks."+kind, "want", attr+strings.Join(c.Want, ", "), "have", titled(strings.Join(c.Have, ", "), "—")))
 		}
 		if x.Err != "" {
 			lacks.Note = x.Err

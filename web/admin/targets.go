@@ -39,7 +39,7 @@ func heldOf(answer string) func(*http.Request) url.Values {
 	return func(r *http.Request) url.Values {
 		q := url.Values{"id": {r.FormValue("id")}, "answer": {answer}}
 		if r.FormValue("all") == "" {
-			q["name"] = append(slices.Clone(r.Form["name"]), r.FormValue("nobody"))
+			q["name"] = append(slices.Clone(r.PostForm["name"]), r.FormValue("nobody"))
 		}
 		return q
 	}
@@ -251,7 +251,7 @@ func operationBlocks(ops []outbox.Operation) (list []web.Block) {
 			table.Rows = append(table.Rows, row(web.Cell{Text: word("step", s.Name)}, marked("step_ok", state), text(s.Text)))
 		}
 		for _, c := range op.Calls {
-			table.Rows = append(table.Rows, row(web.Cell{Text: say("op.call")}, text(fmt.Sprintf("%s %s → %d", c.Method, c.Path, c.Status)), web.Cell{Says: []web.Text{say("op.names", "sent", c.Sent, "got", c.Got)}}))
+			table.Rows = append(table.Rows, row(web.Cell{Text: say("op.call")}, text(fmt.Sprintf("%s %s → %d", c.Method, c.Path, c.Status)), web.Cell{Says: []web.Text{say("op.names", "sent", titled(c.Sent, "—"), "got", titled(c.Got, "—"))}}))
 		}
 		b := web.Block{Heading: say("op.title", "target", op.Target), Facts: []web.Fact{
 			{Label: say("op.at"), Cell: web.Cell{At: op.At}}, {Label: say("op.took"), Cell: text(op.Took.Round(time.Millisecond).String())},
