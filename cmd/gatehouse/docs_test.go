@@ -634,6 +634,16 @@ var limits = []struct {
 		{"value of one header for a service; longer: not sent", "gateway", "maxHeader", "bytes"},
 		{"time that requests under way have after SIGTERM", "cmd/gatehouse", "drainTime", "time"},
 	}},
+	{"Programs", []limit{
+		{"credential that a program shows", "gateway/bearer", "maxBearer", "bytes"},
+		{"life of a service token", "gateway/bearer", "MaxLife", "time"},
+		{"for how long a JWT that was checked is believed without another look at its signature", "gateway/bearer", "seenFor", "time"},
+		{"keys of an issuer are fetched anew after", "gateway/bearer", "keysFresh", "time"},
+		{"and believed for, if that fails", "gateway/bearer", "keysLongest", "time"},
+		{"body of a question for decisions", "gateway/authzen", "maxBody", "bytes"},
+		{"decisions in one question", "gateway/authzen", "maxEvaluations", ""},
+		{"upstreams of a service", "gateway/upstream", "maxMembers", ""},
+	}},
 	{"Sign-ins and sessions", []limit{
 		{"from the click to the identity provider's answer", "gateway", "flowLife", "time"},
 		{"sign-ins that one browser may have under way; the oldest go", "gateway", "maxFlows", ""},

@@ -501,13 +501,9 @@ func TestKeysAreFetchedRarelyAndAnew(t *testing.T) {
 		t.Errorf("the keys were fetched %d times", n)
 	}
 	// A key that the issuer does not name any more ends within the hour.
-	old := w.signed(w.good(), nil)
 	third := "three"
-	w.issuer.kid.Store(&third)
 	w.advance(keysFresh)
-	claims := w.good()
-	w.issuer.kid.Store(&second)
-	old = w.signed(claims, nil)
+	old := w.signed(w.good(), nil)
 	w.issuer.kid.Store(&third)
 	_, err := w.know(old, "/")
 	says(t, "of a key that was taken back", ReasonJWT, err)

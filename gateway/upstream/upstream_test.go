@@ -140,7 +140,7 @@ func TestWhoFailsIsLeftOutForAWhile(t *testing.T) {
 		if got := s.members[0].State(time.Now()); got != Ejected {
 			t.Errorf("too soon it is %v", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if n := seen(s, Hint{}, 30)["a"]; n != 10 {
 			t.Errorf("a may be tried again and got %d of 30", n)
 		}
@@ -663,7 +663,7 @@ func TestWhoRefusesConnectionsIsKnownAsSuch(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String(), nil)
-	_, byTransport := s.Transport.RoundTrip(r) //nolint:bodyclose // there is none
+	_, byTransport := s.Transport.RoundTrip(r)
 	byLean := s.Lean.Forward(httptest.NewRecorder(), r, s.members[0].Addr, []byte("GET / HTTP/1.1\r\nHost: x\r\n"), nil, nil)
 	if !unreached(byTransport) || !unreached(byLean) {
 		t.Errorf("got %v and %v", byTransport, byLean)
