@@ -37,6 +37,8 @@ const (
 	ReasonTicket          = "session.ticket"
 	ReasonProviderUnknown = "login.provider_unknown"
 	ReasonLoop            = "login.loop"
+	ReasonLink            = "login.link"
+	ReasonLinkTaken       = "login.link_taken"
 	ReasonPending         = "provisioning.pending"
 	ReasonTimeout         = "provisioning.timeout"
 	ReasonProxy           = "proxy.untrusted"
@@ -67,6 +69,8 @@ var Reasons = map[string]string{
 	ReasonTicket:          "The hand-over from the gateway to the service's host was not valid: used before, too old, or in a browser that keeps no cookies.",
 	ReasonProviderUnknown: "There is no such identity provider, or this service does not take it.",
 	ReasonLoop:            "The person signed in several times in a row for the same address, and came back as nobody, or as weakly signed in as before.",
+	ReasonLink:            "Adding an identity was not asked for in this session, or too long ago, or the session is over.",
+	ReasonLinkTaken:       "The identity that somebody wanted to add is another user's.",
 	ReasonPending:         "The person's account at a target is being prepared.",
 	ReasonTimeout:         "The person's account at a target was not ready in time.",
 	ReasonProxy:           "Somebody asked as a proxy who is not listed as one.",

@@ -313,6 +313,7 @@ type visit struct {
 	trial   *Trial         // that this sign-in is
 	form    bool           // it is a form of a page of ours, whose answer leads on
 	page    bool           // and wants what the person is to see who may not
+	linking string         // the user to whom a sign-in that begins adds an identity
 }
 
 // ServeHTTP takes one request from the top to the bottom.

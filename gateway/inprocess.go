@@ -5,19 +5,24 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
 
 // inProcess serves a service that lives in this process: it gets the person,
-// with roles, in the request's context instead of in headers, and may render
-// what it likes. Its unsafe requests must come from its own origin.
+// with roles, and their session in the request's context instead of in headers,
+// and may render what it likes. Its unsafe requests must come from its own origin.
 func (v *visit) inProcess(r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions && !v.fromHere() {
 		v.refuse(refusal{code: ReasonCrossSite, detail: "posted by another site"})
 		return
 	}
 	_ = http.NewResponseController(v.w).SetReadDeadline(time.Now().Add(bodyTime)) // not every writer has one
-	r = r.Clone(authz.WithSubject(r.Context(), *v.who.subject))
+	ctx := authz.WithSubject(r.Context(), *v.who.subject)
+	if v.session != nil {
+		ctx = session.WithCurrent(ctx, v.session)
+	}
+	r = r.Clone(ctx)
 	// Of cookies it sees the language alone.
 	lang, err := r.Cookie(web.LanguageCookie)
 	delete(r.Header, "Cookie")

@@ -50,6 +50,8 @@ type flow struct {
 	Before string `json:"o,omitempty"`
 	// Trial: nobody is let in by this sign-in.
 	Trial *Trial `json:"y,omitempty"`
+	// Link is the user to whom the identity is added, instead of signing in.
+	Link string `json:"l,omitempty"`
 }
 
 const (
@@ -260,6 +262,10 @@ func (v *visit) login() {
 	}
 	dest := v.g.destination(q.Get("return"))
 	v.service = dest.service
+	if q.Has("link") {
+		v.beginLink(q, dest)
+		return
+	}
 	var want federation.Login
 	other := q.Get("switch") != ""
 	if v.session != nil && !other {
@@ -376,7 +382,7 @@ func (v *visit) begin(p *Provider, dest destination, bind string, want federatio
 		v.refuse(fmt.Errorf("begin sign-in at %s: %w", p.ID, withProvider(err, p, v.g.loginURL(dest.url, ""))))
 		return
 	}
-	f := flow{Provider: p.ID, Pending: pending, Return: dest.url, Bind: bind, Support: v.code(), Trial: v.trial}
+	f := flow{Provider: p.ID, Pending: pending, Return: dest.url, Bind: bind, Support: v.code(), Trial: v.trial, Link: v.linking}
 	if v.session != nil {
 		f.Before = v.session.ID
 	}
@@ -539,10 +545,12 @@ func (v *visit) finish(p *Provider) {
 		err = v.g.c.Pace.ofPerson(id.Ref.Issuer, id.Ref.Subject)
 	}
 	var q provisioning.Questions
-	if err == nil {
+	if err == nil && f.Link == "" {
 		q, err = v.questions(p, id)
 	}
 	switch {
+	case err == nil && f.Link != "":
+		err = v.link(p, f, id)
 	case err == nil && q.Any():
 		v.service = v.g.destination(f.Return).service
 		if err = v.ask(p, f, id, q, nil, nil); err == nil {

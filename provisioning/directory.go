@@ -526,18 +526,22 @@ func (d *Directory) Search(ctx context.Context, userStore, prefix, after string,
 	}, d.userOf)
 }
 
+func linksOf(tx store.Tx, userID string) (all []Link, err error) {
+	for r, err := range links.Find(tx, "user", userID, "", 0) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Link(r))
+	}
+	return all, nil
+}
+
 // Links returns a user's links.
 func (d *Directory) Links(ctx context.Context, userID string) ([]Link, error) {
 	var all []Link
-	err := d.Store.View(ctx, func(tx store.Tx) error {
-		all = nil
-		for r, err := range links.Find(tx, "user", userID, "", 0) {
-			if err != nil {
-				return err
-			}
-			all = append(all, Link(r))
-		}
-		return nil
+	err := d.Store.View(ctx, func(tx store.Tx) (err error) {
+		all, err = linksOf(tx, userID)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("links of user %s: %w", userID, err)
@@ -545,8 +549,9 @@ func (d *Directory) Links(ctx context.Context, userID string) ([]Link, error) {
 	return all, nil
 }
 
-// Link binds a Ref to a user, by an administrator's word; nothing else ever
-// links to a user who is there. A Ref that another user has is a *Conflict.
+// Link binds a Ref to a user, by an administrator's word or because the person
+// proved to be both; nothing else ever links to a user who is there. A Ref that
+// another user has is a *Conflict.
 func (d *Directory) Link(ctx context.Context, userID string, ref federation.Ref, provider string, by Source) (User, Delta, error) {
 	if err := checkRef(ref); err != nil {
 		return User{}, Delta{}, &Invalid{"link", err.Error()}
@@ -563,14 +568,22 @@ func (d *Directory) Link(ctx context.Context, userID string, ref federation.Ref,
 	})
 }
 
-// Unlink takes a Ref away from a user.
-func (d *Directory) Unlink(ctx context.Context, userID string, ref federation.Ref, by Source) (User, Delta, error) {
+// Unlink takes a Ref away from a user. Each of checks is asked in the same
+// transaction about those that are left; its error leaves it.
+func (d *Directory) Unlink(ctx context.Context, userID string, ref federation.Ref, by Source, checks ...func(left []Link) error) (User, Delta, error) {
 	return d.relink(ctx, userID, Delta{By: by, Unlinked: []federation.Ref{ref}}, func(tx store.Tx) (bool, error) {
 		r, ok, err := links.Get(tx, refKey(ref))
 		if err != nil || !ok || r.UserID != userID {
 			return false, err
 		}
-		return true, links.Delete(tx, refKey(ref))
+		if err := links.Delete(tx, refKey(ref)); err != nil {
+			return false, err
+		}
+		left, err := linksOf(tx, userID)
+		for _, check := range checks {
+			err = errors.Join(err, check(left))
+		}
+		return true, err
 	})
 }
 

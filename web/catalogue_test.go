@@ -26,7 +26,7 @@ func used(t *testing.T) map[string]bool {
 }
 
 // kindsOfWords are said by a name that a page has: see catalogue.word.
-var kindsOfWords = []string{"attribute", "month", "place", "done", "basis", "request", "mail", "admin"}
+var kindsOfWords = []string{"attribute", "month", "place", "done", "basis", "request", "mail", "admin", "source", "keeps", "state"}
 
 func TestEveryTextIsUsedAndEveryUsedTextIsThere(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // hasAccount reports whether the target has an account with this name that is active.
@@ -55,7 +56,7 @@ func TestAGrantedRoleComesAndGoesWithoutASignIn(t *testing.T) {
 	if l.hasAccount("bob") {
 		t.Fatal("bob has an account at the target before he has the role")
 	}
-	var grants []grantView
+	var grants []webapi.Grant
 	l.admin(http.MethodPost, "grant", url.Values{"name": {"bob"}, "role": {"gatehouse-admin"}, "until": {"4s"}}, &grants)
 	if len(grants) != 1 || grants[0].Granter != access.Machine || grants[0].UserName != "bob" {
 		t.Errorf("the grant is %+v", grants)
@@ -67,7 +68,7 @@ func TestAGrantedRoleComesAndGoesWithoutASignIn(t *testing.T) {
 	eventually(t, "bob has an account at the target", func() bool { return l.hasAccount("bob") })
 	eventually(t, "bob may not open it any more", func() bool { return bob.open(l.at("admins", "/page")).status == http.StatusForbidden })
 	eventually(t, "bob's account at the target is disabled", func() bool { return !l.hasAccount("bob") })
-	var left []grantView
+	var left []webapi.Grant
 	l.admin(http.MethodGet, "grants", nil, &left)
 	if len(left) != 0 {
 		t.Errorf("grants that ended are there: %+v", left)
@@ -119,6 +120,8 @@ func TestA05A07_EachDutyMayWhatTheTableSays(t *testing.T) {
 	everybody := map[string]string{
 		"POST /v1/request/{answer}": everyone,
 		"POST /v1/me/request":       self, "DELETE /v1/me/request": self, "POST /v1/me/consents": self,
+		"DELETE /v1/me/sessions": self,
+		"POST /v1/me/link":       everyone, "DELETE /v1/me/link": everyone,
 	}
 	a := routesOf(l.p, l.p.site.Load(), true)
 	as := func(name string, age time.Duration, method string) *http.Request {

@@ -30,6 +30,7 @@ func routesOf(p *process, s *site, people bool) *api {
 	a.accessRoutes()
 	a.askRoutes()
 	a.consentRoutes()
+	a.meRoutes()
 	a.explainRoutes()
 	a.deskRoutes()
 	a.serviceRoutes()

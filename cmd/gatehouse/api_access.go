@@ -71,9 +71,9 @@ func (a *api) accessRoutes() {
 	a.route("POST /v1/request/{answer}", a.decideRequest, everyone).doc("Approves or denies a request.", webapi.Request{}, // who decides depends on the role
 		"answer:approve|deny! which", "id! of the request", takesUntil, "text for the person")
 	a.route("GET /v1/roles", a.roles, "helpdesk", "auditors", "approvers").doc("Roles of the configuration.", []webapi.Role{})
-	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors").doc("Who was given roles by name, and until when.", []grantView{}, "role this one; any where none is named", takesAfter, takesLimit)
-	a.route("POST /v1/grant", a.grant).doc("Gives a user a role; it takes the place of an earlier grant of it.", []grantView{}, takesName, takesRole, takesUntil)
-	a.route("DELETE /v1/grant", a.revoke).doc("Takes a granted role away.", []grantView{}, takesName, takesRole)
+	a.route("GET /v1/grants", a.grants, "helpdesk", "auditors").doc("Who was given roles by name, and until when.", []webapi.Grant{}, "role this one; any where none is named", takesAfter, takesLimit)
+	a.route("POST /v1/grant", a.grant).doc("Gives a user a role; it takes the place of an earlier grant of it.", []webapi.Grant{}, takesName, takesRole, takesUntil)
+	a.route("DELETE /v1/grant", a.revoke).doc("Takes a granted role away.", []webapi.Grant{}, takesName, takesRole)
 }
 
 // nameOf is a user's name, or their ID if they are gone.
@@ -153,25 +153,17 @@ func endOf(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, &access.Refusal{Code: access.ReasonUntil, Text: fmt.Sprintf("%q is no end: write a day (2026-12-31), a time (2026-12-31T17:00:00Z) or how long (8h, 30d)", s)}
 }
 
-// grantView is one role that one person was given.
-type grantView struct {
-	UserName string `json:"user_name"`
-	UserID   string `json:"user"`
-	provisioning.Grant
-	Granter string `json:"granter"` // who gave it, by name
-}
-
-func (a *api) grantsOf(ctx context.Context, u provisioning.User, role string) (list []grantView) {
+func (a *api) grantsOf(ctx context.Context, u provisioning.User, role string) (list []webapi.Grant) {
 	for _, g := range u.Grants {
 		if role == "" || g.Role == role {
-			list = append(list, grantView{a.s.directory.FullName(u.Store, u.UserName), u.ID, g, a.s.nameOf(ctx, g.By)})
+			list = append(list, webapi.Grant{UserName: a.s.directory.FullName(u.Store, u.UserName), UserID: u.ID, Grant: g, RoleTitle: a.s.roleTitle(g.Role), Granter: a.s.nameOf(ctx, g.By)})
 		}
 	}
 	return list
 }
 
 func (a *api) grants(r *http.Request) (any, error) {
-	list := []grantView{}
+	list := []webapi.Grant{}
 	for u, err := range a.s.directory.Granted(r.Context(), r.FormValue("role"), r.FormValue("after"), limitOf(r)) {
 		if err != nil {
 			return nil, err
@@ -210,7 +202,7 @@ func (a *api) revoke(r *http.Request) (any, error) {
 	if u, err = a.s.access.Revoke(r.Context(), u.ID, role, a.actor(r)); err != nil {
 		return nil, err
 	}
-	return append([]grantView{}, a.grantsOf(r.Context(), u, "")...), nil
+	return append([]webapi.Grant{}, a.grantsOf(r.Context(), u, "")...), nil
 }
 
 func (a *api) roles(*http.Request) (any, error) {

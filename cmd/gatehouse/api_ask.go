@@ -154,8 +154,11 @@ func fromOf(r *http.Request) netip.Addr {
 	if from, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For")); err == nil {
 		return from
 	}
-	return netip.IPv6Loopback()
+	return machine
 }
+
+// machine is where a request comes from of which nothing else is known.
+var machine = netip.IPv6Loopback()
 
 // serviceTitle is what people call a service.
 func (s *site) serviceTitle(id string) string {
@@ -262,15 +265,16 @@ func (a *api) decision(ctx context.Context, q access.Request) (webapi.Decision, 
 		v.Has = append(v.Has, a.s.roleTitle(id))
 	}
 	v.Has = append(v.Has, before.Groups...)
+	for _, g := range before.Attributes["groups"] {
+		if !slices.Contains(v.Has, g) {
+			v.Has = append(v.Has, g)
+		}
+	}
 	after := before
 	after.Granted = append(slices.Clone(before.Granted), q.Role)
 	after = a.s.rules.policy.Roles(after)
-	opens := func(s authz.Subject, c configs.Service) bool {
-		d := a.s.rules.policy.Decide(authz.Request{Subject: s, Service: c.ID, Method: http.MethodGet, Path: c.Path, From: netip.IPv6Loopback(), Now: a.p.now()})
-		return d.Outcome == authz.Allow || d.Outcome == authz.StepUp
-	}
 	for _, c := range a.s.cfg.Services {
-		if opens(after, c) && !opens(before, c) {
+		if a.s.opens(after, c, a.p.now()) && !a.s.opens(before, c, a.p.now()) {
 			v.Opens = append(v.Opens, a.s.serviceTitle(c.ID))
 		}
 	}

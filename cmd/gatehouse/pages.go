@@ -27,6 +27,7 @@ const (
 	freshID   = "gatehouse:fresh"
 	askID     = "gatehouse:requests"
 	consentID = "gatehouse:consent"
+	meID      = "gatehouse:me"
 )
 
 // freshPath leads through a fresh sign-in to the address in its query.
@@ -34,7 +35,7 @@ const freshPath = "/.gatehouse/fresh"
 
 // ownRules are the access rules of pages of ours.
 func ownRules() (list []authz.ServiceRules) {
-	for _, id := range []string{portalID, adminID, apiID, freshID, askID, consentID} {
+	for _, id := range []string{portalID, adminID, apiID, freshID, askID, consentID, meID} {
 		m := &authz.Match{SignedIn: true}
 		if id == freshID {
 			m.MaxAge = freshSignIn
@@ -73,6 +74,7 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 		})),
 		own(askID, "Requests", portal.RequestsPath, mine),
 		own(consentID, "Consent", gateway.ConsentPath, mine),
+		own(meID, "My data", portal.MePath, mine),
 	}
 	home := s.cfg.Server.PublicURL.Hostname()
 	if !slices.ContainsFunc(s.cfg.Services, func(c configs.Service) bool { return c.Host == home && (c.Path == "/" || c.Path == "") }) {

@@ -29,7 +29,7 @@ func rolesCommand() *cobra.Command {
 	return group("roles", "Roles that people were given by name: list, grant, revoke", list, grant, revoke)
 }
 
-func showGrants(w io.Writer, list []grantView) {
+func showGrants(w io.Writer, list []webapi.Grant) {
 	fmt.Fprintln(w, "NAME\tROLE\tUNTIL\tBY\tSINCE")
 	for _, g := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.UserName, g.Role, endText(g.Until), g.Granter, g.Since.Format(time.DateTime))

@@ -168,6 +168,7 @@ const (
 	ReasonOwn      = "access.own_request"
 	ReasonApprover = "access.not_approver"
 	ReasonNone     = "access.no_grant"
+	ReasonKeeps    = "access.last_identity"
 )
 
 // Reasons says each code in one sentence for an administrator.
@@ -182,6 +183,7 @@ var Reasons = map[string]string{
 	ReasonOwn:      "Nobody decides about what they asked for themselves.",
 	ReasonApprover: "This person does not decide about the role.",
 	ReasonNone:     "The person has no grant of this role.",
+	ReasonKeeps:    "Somebody wanted to give up the identity that they are signed in with, or their only one.",
 }
 
 // A Refusal is why something was not done; nothing was written.

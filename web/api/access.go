@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 )
 
@@ -13,6 +14,15 @@ type Request struct {
 	RoleTitle    string `json:"role_title"`
 	ServiceTitle string `json:"service_title,omitempty"`
 	Decider      string `json:"decider,omitempty"` // who decided, by name
+}
+
+// A Grant is one role that one person was given by name.
+type Grant struct {
+	UserName string `json:"user_name"`
+	UserID   string `json:"user"`
+	provisioning.Grant
+	RoleTitle string `json:"role_title"`
+	Granter   string `json:"granter"` // who gave it, by name
 }
 
 // Askable is what somebody can ask for, because a service is not open to them

@@ -1,6 +1,6 @@
 // Package portal is what a signed-in person has of the gateway: the services that
 // they may open, and the others, greyed, with what they lack; what they asked for,
-// and what waits for them to decide.
+// what waits for them to decide, and what is known about them.
 //
 // To the gateway it is one more service, that happens to live in this process:
 // it finds the person in the request's context. What it shows as open is what
@@ -52,6 +52,7 @@ func New(c Config) http.Handler {
 	mux.HandleFunc("GET /{$}", c.page)
 	c.requestRoutes(mux)
 	c.consentRoutes(mux)
+	c.meRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.Pages.Render(w, r, http.StatusNotFound, web.Failed{Code: "path.unknown", HomeURL: "/", At: c.Now()})
 	})
@@ -60,7 +61,7 @@ func New(c Config) http.Handler {
 
 func (c Config) page(w http.ResponseWriter, r *http.Request) {
 	s := authz.SubjectFrom(r.Context())
-	page := web.Portal{Who: c.Who(r), LogoutURL: c.LogoutURL, AdminURL: c.AdminURL(s), RequestsURL: RequestsPath}
+	page := web.Portal{Who: c.Who(r), LogoutURL: c.LogoutURL, AdminURL: c.AdminURL(s), RequestsURL: RequestsPath, MeURL: MePath}
 	if waiting := c.waiting(r); waiting.Decides {
 		page.DecideURL, page.Deciding = RequestsPath+"/open", waiting.Count
 	}

@@ -36,6 +36,7 @@ func (c Config) around(r *http.Request, here string) web.Desk {
 	if waiting := c.waiting(r); waiting.Decides {
 		places = append(places, web.Place{Key: "deciding", URL: RequestsPath + "/open", Here: here == "deciding", Count: waiting.Count})
 	}
+	places = append(places, web.Place{Key: "me", URL: MePath, Here: here == "me"})
 	return c.Around(r, places)
 }
 

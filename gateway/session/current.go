@@ -1,0 +1,16 @@
+package session
+
+import "context"
+
+type currentKey struct{}
+
+// WithCurrent gives a handler in this process the session that a request came with.
+func WithCurrent(ctx context.Context, s *Session) context.Context {
+	return context.WithValue(ctx, currentKey{}, s)
+}
+
+// Current is the session that WithCurrent put there; nil: there is none.
+func Current(ctx context.Context) *Session {
+	s, _ := ctx.Value(currentKey{}).(*Session)
+	return s
+}
