@@ -51,7 +51,7 @@ func (a *api) everythingOf(ctx context.Context, u provisioning.User) (v webapi.M
 	v = webapi.Me{
 		ID: u.ID, UserName: a.s.directory.FullName(u.Store, u.UserName), Active: u.Active, Created: u.Created, Modified: u.Modified,
 		Claims: u.Attributes, Roles: []string{}, Groups: notNil(sub.Groups), Grants: append([]webapi.Grant{}, a.grantsOf(ctx, u, "")...),
-		Services: []webapi.Recipient{}, Targets: []webapi.Recipient{}, Sessions: []webapi.MySession{}, Links: []webapi.MyLink{}, Providers: []string{},
+		Services: []webapi.Learner{}, Targets: []webapi.Learner{}, Sessions: []webapi.MySession{}, Links: []webapi.MyLink{}, Providers: []string{},
 	}
 	for _, id := range sub.Roles {
 		v.Roles = append(v.Roles, a.s.roleTitle(id))
@@ -89,14 +89,14 @@ func (a *api) mySessions(ctx context.Context, userID string) ([]webapi.MySession
 }
 
 // myServices are those that the person may open, with what they are told now.
-func (a *api) myServices(ctx context.Context, sub authz.Subject) ([]webapi.Recipient, error) {
-	list := []webapi.Recipient{}
+func (a *api) myServices(ctx context.Context, sub authz.Subject) ([]webapi.Learner, error) {
+	list := []webapi.Learner{}
 	for _, c := range a.s.cfg.Services {
 		if !a.s.opens(sub, c, a.p.now()) {
 			continue
 		}
 		rel := a.s.rules.release.Release("service:"+c.ID, sub)
-		v := webapi.Recipient{ID: c.ID, Title: a.s.serviceTitle(c.ID), Sent: append([]authz.Released{}, rel.Sent...), Withheld: append([]authz.Withheld{}, rel.Withheld...)}
+		v := webapi.Learner{ID: c.ID, Title: a.s.serviceTitle(c.ID), Sent: append([]authz.Released{}, rel.Sent...), Withheld: append([]authz.Withheld{}, rel.Withheld...)}
 		there, err := a.s.sessions.Find(ctx, session.Filter{User: sub.ID, Host: c.Host}, "", mostSessions)
 		if err != nil {
 			return nil, err
@@ -119,8 +119,8 @@ func (s *site) opens(sub authz.Subject, c configs.Service, now time.Time) bool {
 }
 
 // myTargets are those that have an account of the person, or are about to.
-func (a *api) myTargets(ctx context.Context, sub authz.Subject) ([]webapi.Recipient, error) {
-	list := []webapi.Recipient{}
+func (a *api) myTargets(ctx context.Context, sub authz.Subject) ([]webapi.Learner, error) {
+	list := []webapi.Learner{}
 	states, err := a.s.outbox.States(ctx, sub.ID)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (a *api) myTargets(ctx context.Context, sub authz.Subject) ([]webapi.Recipi
 		return nil, err
 	}
 	for _, st := range states {
-		v := webapi.Recipient{ID: st.Target, Title: a.s.targetTitle(st.Target), Status: st.Status, Sent: []authz.Released{}, Withheld: []authz.Withheld{}}
+		v := webapi.Learner{ID: st.Target, Title: a.s.targetTitle(st.Target), Status: st.Status, Sent: []authz.Released{}, Withheld: []authz.Withheld{}}
 		if in := a.s.rules.scopes[st.Target]; in != nil && in(sub) {
 			rel := a.s.rules.release.Release("target:"+st.Target, sub)
 			v.Sent, v.Withheld = append(v.Sent, rel.Sent...), append(v.Withheld, rel.Withheld...)

@@ -55,7 +55,7 @@ func TestPeopleSeeWhatIsKnownAboutThemAndWhoLearnsOfIt(t *testing.T) {
 	if all.Me.UserName != "bob" || len(all.Me.Claims["mail"]) != 1 || string(all.Me.Claims["mail"][0].Source) != "idp:campus" || all.Me.Claims["mail"][0].At.IsZero() || !slices.Contains(kinds, "login") || !slices.Contains(kinds, "role.granted") {
 		t.Errorf("the export has %+v, events %q", all.Me, kinds)
 	}
-	i := slices.IndexFunc(all.Me.Services, func(r webapi.Recipient) bool { return r.ID == "wiki" })
+	i := slices.IndexFunc(all.Me.Services, func(r webapi.Learner) bool { return r.ID == "wiki" })
 	if i < 0 || len(all.Me.Services[i].Sent) == 0 || all.Me.Services[i].Seen.IsZero() {
 		t.Errorf("services: %+v", all.Me.Services)
 	}

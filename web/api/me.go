@@ -19,16 +19,16 @@ type Me struct {
 	Roles    []string                        `json:"roles"`  // titles
 	Groups   []string                        `json:"groups"`
 	Grants   []Grant                         `json:"grants"` // roles given by name
-	Services []Recipient                     `json:"services"`
-	Targets  []Recipient                     `json:"targets"`
+	Services []Learner                       `json:"services"`
+	Targets  []Learner                       `json:"targets"`
 	Sessions []MySession                     `json:"sessions"`
 	Links    []MyLink                        `json:"links"`
 	// Providers are identity providers at which one can be added.
 	Providers []string `json:"providers"`
 }
 
-// A Recipient is a service or a target that learns something about a person.
-type Recipient struct {
+// A Learner is a service or a target that learns something about a person.
+type Learner struct {
 	ID       string           `json:"id"`
 	Title    string           `json:"title"`
 	Sent     []authz.Released `json:"sent"`                // as things are

@@ -78,7 +78,7 @@ func (c Config) claims(me api.Me) (rows []web.ClaimRow) {
 	return rows
 }
 
-func recipients(list []api.Recipient) (rows []web.RecipientRow) {
+func recipients(list []api.Learner) (rows []web.RecipientRow) {
 	for _, x := range list {
 		row := web.RecipientRow{Title: x.Title, Seen: x.Seen, At: x.At, State: x.Status}
 		for _, s := range x.Sent {
