@@ -86,7 +86,7 @@ func (v *visit) link(p *Provider, f flow, id federation.Identity) error {
 		return err
 	}
 	query := to.Query()
-	query.Set("done", "linked")
+	query.Set("done", "identity_added")
 	to.RawQuery = query.Encode()
 	v.goTo(to.String())
 	return nil

@@ -24,7 +24,7 @@ import (
 func (a *api) meRoutes() {
 	const takesWhom = "name on the machine: whom it is about"
 	a.route("GET /v1/me", a.myData, self).doc("What is known about the person, who says so since when, and who learns of it.", webapi.Me{}, takesWhom)
-	a.route("GET /v1/me/export", a.export, self).doc("All that is stored about the person.", webapi.Everything{}, takesWhom)
+	a.route("GET /v1/me/export", a.exportMine, self).doc("All that is stored about the person.", webapi.Everything{}, takesWhom)
 	a.route("DELETE /v1/me/sessions", a.endMine, self).doc("Ends one of the person's sessions, or all but the one that asks.", map[string]int{}, takesWhom, "id which; left out: all others")
 	a.route("POST /v1/me/link", a.linkMine, everyone).doc("Where to go to add an identity by signing in with it.", webapi.Link{}, "provider! identity provider")
 	a.route("DELETE /v1/me/link", a.unlinkMine, everyone).doc("Takes an identity away; never the only one, nor the one that the person is signed in with.", map[string]int{}, takesWhom,
@@ -161,10 +161,10 @@ func (a *api) myLinks(ctx context.Context, userID string) ([]webapi.MyLink, erro
 	return list, err
 }
 
-// mostEvents about one person are exported.
-const mostEvents = 10_000
+// mostExported events about one person are exported.
+const mostExported = 10_000
 
-func (a *api) export(r *http.Request) (any, error) {
+func (a *api) exportMine(r *http.Request) (any, error) {
 	u, err := a.me(r)
 	if err != nil {
 		return nil, err
@@ -173,12 +173,12 @@ func (a *api) export(r *http.Request) (any, error) {
 	if v.Me, err = a.everythingOf(r.Context(), u); err != nil {
 		return nil, err
 	}
-	found, err := a.s.access.Of(r.Context(), u.ID, mostEvents)
+	found, err := a.s.access.Of(r.Context(), u.ID, mostExported)
 	if err != nil {
 		return nil, err
 	}
 	v.Requests = a.viewRequests(r.Context(), found)
-	for e, err := range audit.Events(r.Context(), a.p.store, audit.Query{UserID: u.ID, Limit: mostEvents}) {
+	for e, err := range audit.Events(r.Context(), a.p.store, audit.Query{UserID: u.ID, Limit: mostExported}) {
 		if err != nil {
 			return nil, err
 		}

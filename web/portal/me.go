@@ -146,5 +146,5 @@ func (c Config) unlink(w http.ResponseWriter, r *http.Request) {
 		c.showMe(w, r, err)
 		return
 	}
-	desk.Done(w, r, MePath, "unlinked")
+	desk.Done(w, r, MePath, "identity_gone")
 }

@@ -8,7 +8,7 @@ import (
 
 // meSamples are the page of what is known about a person.
 func meSamples(at time.Time, who web.Who) []Sample {
-	around := web.Desk{Who: who, PortalURL: "/", LogoutURL: "/.gatehouse/logout", Done: "linked", Places: []web.Place{
+	around := web.Desk{Who: who, PortalURL: "/", LogoutURL: "/.gatehouse/logout", Done: "identity_added", Places: []web.Place{
 		{Key: "requests", URL: "/.gatehouse/requests"}, {Key: "me", URL: "/.gatehouse/me", Here: true},
 	}}
 	return []Sample{
