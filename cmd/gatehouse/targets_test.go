@@ -199,7 +199,7 @@ func TestTargetsAreSeenAndSteered(t *testing.T) {
 	answer := func(account string) int {
 		return w.ask(http.MethodPost, "target/case", url.Values{"id": {"crm"}, "name": {"p001"}, "answer": {"adopt"}, "account": {account}}, nil)
 	}
-	if code := answer("another"); code != http.StatusNotFound {
+	if code := answer("another"); code != http.StatusConflict {
 		t.Errorf("an account that is not among them: %d", code)
 	}
 	if code := answer(cases[0].Candidates[0].RemoteID); code != http.StatusOK {

@@ -363,13 +363,9 @@ func (p *pass) miss(ctx context.Context) error {
 		if more = last != ""; !more {
 			break
 		}
-		list := make([]finding, 0, len(gone))
-		for _, l := range gone {
-			f, err := p.missing(ctx, l)
-			if err != nil {
-				return err
-			}
-			list = append(list, f)
+		list, err := p.lookFor(ctx, gone)
+		if err != nil {
+			return err
 		}
 		if err := p.react(ctx, list); err != nil {
 			return err
@@ -379,6 +375,27 @@ func (p *pass) miss(ctx context.Context) error {
 		}
 	}
 	return p.r.c.Store.Update(ctx, func(tx store.Tx) error { return p.next(tx) })
+}
+
+// askers is how many accounts are looked for at the same time, at the rate that
+// the target gets in any case.
+const askers = 8
+
+// lookFor asks for each account that was not listed.
+func (p *pass) lookFor(ctx context.Context, gone []outbox.Link) ([]finding, error) {
+	list := make([]finding, len(gone))
+	each := func(yield func(int, error) bool) {
+		for i := range gone {
+			if !yield(i, nil) {
+				return
+			}
+		}
+	}
+	err := task.InThreads(ctx, askers, each, func(ctx context.Context, i int) (err error) {
+		list[i], err = p.missing(ctx, gone[i])
+		return err
+	}, func(int) error { return nil })
+	return list, err
 }
 
 // missPage is how many known accounts are compared with those seen in one transaction.

@@ -34,23 +34,24 @@ func (p Plan) spread(target string) time.Duration {
 	return time.Duration(h.Sum64() % uint64(most)) // #nosec G115 -- most is positive
 }
 
-// next is when the next full one begins after a moment, if the last one began at last.
-func (p Plan) next(target string, last, now time.Time) time.Time {
+// next is when the next full one begins, if the last one began at last, or the
+// plan was begun with at begun and there was none.
+func (p Plan) next(target string, last, begun time.Time) time.Time {
 	if p.Every <= 0 {
 		return time.Time{}
 	}
 	if p.Every%(24*time.Hour) != 0 {
 		if last.IsZero() {
-			return now.Add(p.spread(target))
+			return begun.Add(p.spread(target))
 		}
 		return last.Add(p.Every)
 	}
-	day := now.UTC().Truncate(24 * time.Hour)
+	day := begun.UTC().Truncate(24 * time.Hour)
 	if !last.IsZero() {
 		day = last.UTC().Truncate(24 * time.Hour).Add(p.Every)
 	}
 	at := day.Add(p.At + p.spread(target))
-	for last.IsZero() && at.Before(now) {
+	for last.IsZero() && at.Before(begun) {
 		at = at.Add(24 * time.Hour)
 	}
 	return at
@@ -80,6 +81,16 @@ func (r *Reconciler) HandlePlan(ctx context.Context, id string) error {
 	if mode == "" {
 		mode = Run
 	}
+	begun := now
+	if err := r.c.Store.View(ctx, func(tx store.Tx) error {
+		t, ok, err := task.Get(tx, TaskPlan, id)
+		if ok {
+			begun = t.Added
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	wait := time.Duration(0)
 	due := func(m Mode, at func(last time.Time) time.Time) error {
 		rep, _, err := r.Report(ctx, id, m)
@@ -101,7 +112,7 @@ func (r *Reconciler) HandlePlan(ctx context.Context, id string) error {
 		}
 		return nil
 	}
-	if err := due(mode, func(last time.Time) time.Time { return t.Plan.next(id, last, now) }); err != nil {
+	if err := due(mode, func(last time.Time) time.Time { return t.Plan.next(id, last, begun) }); err != nil {
 		return err
 	}
 	if err := due(Incremental, func(last time.Time) time.Time {

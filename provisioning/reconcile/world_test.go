@@ -138,6 +138,10 @@ func openWorld(t testing.TB, path string, conn connector.Connector, over reconci
 	w.rec = reconcile.New(reconcile.Config{Store: st, Directory: w.dir, Outbox: w.box, Guard: w.guard, Targets: []reconcile.Target{over}, Run: run})
 	w.runner = task.NewRunner(task.Config{Store: st, Workers: 16, PerLane: 8, Alone: true, Handlers: map[string]task.Handler{
 		outbox.Kind: w.box.Handle, reconcile.Kind: w.rec.Handle, reconcile.TaskStray: w.rec.HandleStray, guard.TaskCase: w.guard.HandleCase,
+		reconcile.TaskPlan: func(ctx context.Context, key string) error {
+			time.Sleep(time.Millisecond) // no machine is on time to the nanosecond
+			return w.rec.HandlePlan(ctx, key)
+		},
 	}})
 	return w
 }
@@ -199,6 +203,28 @@ func (w *world) reconcile(m reconcile.Mode) reconcile.Report {
 	rep, ok, err := w.rec.Report(w.Context(), "crm", m)
 	if err != nil || !ok || rep.Ended.IsZero() {
 		w.Fatalf("the report is %+v, %t, %v", rep, ok, err)
+	}
+	return rep
+}
+
+// reconcileAs runs a reconciliation that reads the target through another
+// connector and forgets who is gone. It must write nothing to the target.
+func (w *world) reconcileAs(p *place, c connector.Connector) reconcile.Report {
+	w.Helper()
+	again := reconcile.New(reconcile.Config{
+		Store: w.store, Directory: w.dir, Outbox: w.box, Guard: w.guard, Run: w.runner.Now,
+		Targets: []reconcile.Target{{ID: "crm", Connector: c, Deleted: reconcile.Unlink}},
+	})
+	if err := again.Start(w.Context(), "crm", reconcile.Run); err != nil {
+		w.Fatal(err)
+	}
+	written := p.writes.Load()
+	if err := again.Handle(w.Context(), reconcile.Key("crm", reconcile.Run)); err != nil {
+		w.Fatal(err)
+	}
+	rep, _, err := again.Report(w.Context(), "crm", reconcile.Run)
+	if err != nil || p.writes.Load() != written {
+		w.Errorf("%d writes, %v", p.writes.Load()-written, err)
 	}
 	return rep
 }
