@@ -494,8 +494,9 @@ func (r *groupRun) forget(ctx context.Context) error {
 func (r *groupRun) pages(ctx context.Context, fn func(store.Tx, membership) error) error {
 	prefix := string(store.Key(r.t.ID, r.id))
 	for after := prefix; ; {
-		n := 0
+		n, next := 0, ""
 		err := r.o.c.Store.Update(ctx, func(tx store.Tx) error {
+			next = after
 			var page []membership
 			for m, err := range memberships.All(tx, after, pageOfEverybody) {
 				if err != nil {
@@ -510,7 +511,7 @@ func (r *groupRun) pages(ctx context.Context, fn func(store.Tx, membership) erro
 				if err := fn(tx, m); err != nil {
 					return err
 				}
-				after = memberships.Key(m)
+				next = memberships.Key(m)
 			}
 			n = len(page)
 			return nil
@@ -518,5 +519,6 @@ func (r *groupRun) pages(ctx context.Context, fn func(store.Tx, membership) erro
 		if err != nil || n < pageOfEverybody {
 			return err
 		}
+		after = next
 	}
 }

@@ -118,6 +118,17 @@ func (r *run) keepRefs(tx store.Tx) error {
 		if err := references.Put(tx, n); err != nil {
 			return err
 		}
+		// Whoever got an account, or another, while this run went on did not find
+		// the row that was just put.
+		l, _, err := links.Get(tx, Key(n.Target, n.To))
+		if err != nil {
+			return err
+		}
+		if l.RemoteID != n.Remote {
+			if err := task.Add(tx, Kind, Key(r.t.ID, r.userID), r.o.c.Now()); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -156,9 +167,9 @@ func (o *Outbox) HandleRefs(ctx context.Context, key string) error {
 // is not theirs any more, or names nobody yet.
 func (o *Outbox) dependents(ctx context.Context, id, userID string) error {
 	for after := ""; ; {
-		n := 0
+		n, next := 0, ""
 		err := o.c.Store.Update(ctx, func(tx store.Tx) error {
-			n = 0
+			n, next = 0, after
 			l, _, err := links.Get(tx, Key(id, userID))
 			if err != nil {
 				return err
@@ -171,7 +182,7 @@ func (o *Outbox) dependents(ctx context.Context, id, userID string) error {
 				page = append(page, ref)
 			}
 			for _, ref := range page {
-				n, after = n+1, references.Key(ref)
+				n, next = n+1, references.Key(ref)
 				if ref.Remote == l.RemoteID {
 					continue
 				}
@@ -184,6 +195,7 @@ func (o *Outbox) dependents(ctx context.Context, id, userID string) error {
 		if err != nil || n < pageOfRefs {
 			return err
 		}
+		after = next
 	}
 }
 

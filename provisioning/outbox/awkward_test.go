@@ -1,0 +1,112 @@
+package outbox_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
+)
+
+// B03, B07: accounts, whom they name, and who is in a group come to be as the
+// directory says, each once, at a target that loses a fifth of its answers in one
+// way or another, over a store that does not know of each third commit whether it
+// happened. Long: 2,000 users, with every fault over every store.
+func TestB03B07_GroupsAndReferencesOverWhatIsAwkward(t *testing.T) {
+	const manager = scim.EnterpriseUserURN + ":manager.value"
+	stores := map[string]func(store.Store) store.Store{
+		"plain": func(s store.Store) store.Store { return s },
+		"twice": storetest.Twice,
+		"flaky": func(s store.Store) store.Store {
+			return storetest.Flaky(s, func() bool { return rand.IntN(3) == 0 })
+		},
+	}
+	people := 25
+	if big {
+		people = 2000
+	}
+	for fault, over := range map[string][]string{"lost": {"plain", "twice", "flaky"}, "cut": {"flaky"}, "hang": {"flaky"}, "500": {"flaky"}} {
+		if big {
+			over = []string{"plain", "twice", "flaky"}
+		}
+		for _, kind := range over {
+			t.Run(fault+" over "+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					crm := newPlace(t, "crm")
+					tg := crm.target()
+					tg.References = []string{manager}
+					tg.Groups = func(provisioning.Group) bool { return true }
+					plain := tg.Account
+					tg.Account = func(u provisioning.User, s authz.Subject) (connector.Account, error) {
+						a, err := plain(u, s)
+						a.Attributes[manager] = s.Attributes["manager"]
+						return a, err
+					}
+					tricks := 0
+					crm.awkward.When(-1, func(*http.Request) bool {
+						if rand.IntN(5) > 0 {
+							return false
+						}
+						tricks++
+						return true
+					}, faults[fault]())
+					st := open(t)
+					w := worldOver(t, st, stores[kind](st), tg)
+					var mu sync.Mutex
+					var ids []string
+					boss := w.person("boss", "", "")
+					staff := w.group("staff")
+					var wg sync.WaitGroup
+					for i := range people {
+						wg.Go(func() {
+							u := w.person(fmt.Sprintf("p%04d", i), "", "")
+							w.set(u.ID, "manager", "boss")
+							w.join(staff, u.ID)
+							mu.Lock()
+							defer mu.Unlock()
+							ids = append(ids, u.ID)
+						})
+					}
+					wg.Wait()
+					w.start()
+					time.Sleep(4 * time.Hour) // it goes on by itself
+					crm.awkward.Behave()
+					w.quiet()
+					if tricks == 0 {
+						t.Error("nothing went wrong, so this shows nothing")
+					}
+					if left := w.tasks(); len(left) > 0 {
+						t.Fatalf("left to do: %+v", left[0])
+					}
+					known := w.link("crm", boss.ID).RemoteID
+					var has []string
+					for _, r := range crm.resources(t) {
+						has = append(has, r.ExternalID())
+						if got := r.Sub(scim.EnterpriseUserURN).Sub("manager").String("value"); r.ExternalID() != boss.ID && (got == "" || got != known) {
+							t.Errorf("the account of %s names %q, the manager's is %q", r.String("userName"), got, known)
+						}
+					}
+					wanted := append(ids, boss.ID)
+					slices.Sort(has)
+					slices.Sort(wanted)
+					if !slices.Equal(has, wanted) {
+						t.Errorf("%d accounts for %d people", len(has), len(wanted))
+					}
+					if in := crm.members(t); len(in) != 1 || strings.Count(in[0], " p") != people {
+						t.Errorf("groups %.300q", in)
+					}
+				})
+			})
+		}
+	}
+}
