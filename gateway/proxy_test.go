@@ -394,7 +394,8 @@ func TestTwoSessionCookiesAreBothRefused(t *testing.T) {
 	f.passed(f.ask(alice, "GET", "wiki", "/"))
 }
 
-func TestAPanicIsA500OfItsRequestAlone(t *testing.T) {
+// R24: what panics is one request.
+func TestR24_APanicIsA500OfItsRequestAlone(t *testing.T) {
 	t.Parallel()
 	begun := false
 	f := newFront(t, func(_ *front, c *Config) {

@@ -187,10 +187,10 @@ func (f *fleet) end(t *testing.T) {
 	f.y.check(t)
 }
 
-// R12, R10: a stream that began before an upgrade goes on in the old process, two
+// R12: a stream that began before an upgrade goes on in the old process, two
 // upgrades long; it is cut when the newest process hears that its right has ended,
 // and the old processes end when nothing is left to serve.
-func TestR12R10_AStreamFromBeforeAnUpgradeIsCutWhenItsRightEnds(t *testing.T) {
+func TestR12_AStreamFromBeforeAnUpgradeIsCutWhenItsRightEnds(t *testing.T) {
 	t.Parallel()
 	f, guests := newFleet(t, 2)
 	ended, stays := guests[0].stream(t), guests[1].stream(t)
