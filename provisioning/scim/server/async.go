@@ -67,12 +67,14 @@ func (s *Server) async(w http.ResponseWriter, r *http.Request, do work) (reply, 
 		s.later.finish(txn, s.completions(txn, do, rep, err), s.Now())
 		ended <- outcome{rep, err}
 	}()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case o := <-ended:
-		return o.rep, o.err
-	case <-timer.C:
+	if wait > 0 { // who does not want to wait is not answered by chance
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case o := <-ended:
+			return o.rep, o.err
+		case <-timer.C:
+		}
 	}
 	w.Header().Set("Set-Txn", txn)
 	w.Header().Set("Preference-Applied", "respond-async")
