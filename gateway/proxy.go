@@ -103,7 +103,7 @@ func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
 			head = lean.AppendField(head, "Cookie", rest)
 		}
 	}
-	head = append(append(head, "X-Forwarded-For: "...), v.from.String()...)
+	head = v.from.AppendTo(append(head, "X-Forwarded-For: "...))
 	head = append(append(head, "\r\nX-Forwarded-Host: "...), s.authority...)
 	head = append(append(head, "\r\nX-Forwarded-Proto: "...), v.g.scheme()...)
 	head = append(head, "\r\n"...)

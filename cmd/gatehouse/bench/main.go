@@ -1,5 +1,6 @@
 // Command bench measures what a gateway costs: an authenticated request beside
-// a bare httputil.ReverseProxy, a sign-in at both kinds of identity provider, and
+// a bare httputil.ReverseProxy, nginx and Apache with the modules that sign people
+// in, a sign-in at both kinds of identity provider, and
 // what SCIM clients ask for beside npm's scimmy-routers.
 //
 // The gateway, the bare proxy and the service behind them are processes of
