@@ -11,7 +11,7 @@ func TestWhoHasDutiesMeetsTheDeskAndOthersDoNot(t *testing.T) {
 	w := newWorld(t)
 	carol := w.person()
 	carol.open(w.at("", "/")).signIn("campus", "carol").wants(http.StatusOK, "/.gatehouse/admin/")
-	carol.open(w.at("", "/.gatehouse/admin")).wants(http.StatusOK, "People", "carol")
+	carol.open(w.at("", "/.gatehouse/admin")).wants(http.StatusOK, "People", "Carol", "To decide")
 	carol.open(w.at("", "/.gatehouse/api/v1/users")).wants(http.StatusOK, `"user_name":"carol"`)
 
 	bob := w.person()

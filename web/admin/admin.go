@@ -192,6 +192,12 @@ func (d *desk) board(r *http.Request, here string, title web.Text, name string) 
 			around = append(around, web.Place{Key: p.key, URL: Path + p.path, Here: p.key == here})
 		}
 	}
+	// Requests wait on a page of everybody who decides; where that can not be asked,
+	// the page says so itself.
+	var waiting api.Waiting
+	if err := d.API.Call(r.Context(), "GET /v1/decisions/count", nil, &waiting); err == nil && waiting.Decides {
+		around = append(around, web.Place{Key: "deciding", URL: "/.gatehouse/requests/open", Count: waiting.Count})
+	}
 	return web.Board{Desk: d.shared.Around(r, around), Title: title, Name: name}
 }
 
