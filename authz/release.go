@@ -21,7 +21,9 @@ type ReleaseRule struct {
 	As        string // what the recipient calls it; empty: the same
 	Pos       Pos
 	Purpose   string
-	Basis     string
+	Basis     string // in law
+	// NeedsBasis: the recipient gets nothing for which Basis is empty.
+	NeedsBasis bool
 	// Values that may go out, exact or with * for any run of characters; nil:
 	// all. They are compared with what we have, before Transform.
 	Values []string
@@ -52,6 +54,7 @@ const (
 	WhyEmptied   = "transform left nothing"
 	WhyNoKey     = "there is no key for pairwise identifiers"
 	WhyNoConsent = "the person has not agreed to it"
+	WhyNoBasis   = "the recipient takes nothing without a basis in law, and none is given"
 )
 
 // A ReleasePolicy says who learns what. The zero ReleasePolicy, and nil, release
@@ -212,6 +215,9 @@ func (r *releaseRule) values(p *ReleasePolicy, to string, s Subject, vars *expr.
 	have := distinct(p.attribute(r.Attribute, to, s))
 	if len(have) == 0 {
 		return nil, 0, WhyNone
+	}
+	if r.NeedsBasis && r.Basis == "" {
+		return nil, len(have), WhyNoBasis
 	}
 	if r.Basis == BasisConsent && s.Consents[to][r.Attribute] != Given {
 		return nil, len(have), WhyNoConsent

@@ -630,6 +630,12 @@ func (k *checker) service(at where, s Service) {
 	k.refers(at.key("provisioned_by"), "target", s.ProvisionedBy, k.targets, "targets")
 	k.headers(at.key("headers"), s.Headers)
 	k.release(at.key("release"), s.Release)
+	k.refers(at.key("requires"), "attribute", s.Requires, k.released(), "attributes, or map it at an identity provider")
+	for i, a := range s.Requires {
+		if !s.Edited() && !slices.ContainsFunc(s.Release, func(r Release) bool { return r.Attribute == a }) {
+			k.say(at.key("requires").index(i), a+" is required, and never released", "add it to release")
+		}
+	}
 }
 
 var methodForm = regexp.MustCompile(`^[A-Z][A-Z-]*$`)

@@ -49,6 +49,8 @@ type Config struct {
 	Admins Admins `yaml:"admins"`
 	// Notify tells people of requests for access. Left out: they see it on their pages alone.
 	Notify Notify `yaml:"notify"`
+	// Release is what counts for everything that services and targets learn.
+	Release ReleasePolicy `yaml:"release"`
 	// Guard keeps a mistake from taking everybody's access at once.
 	Guard Guard `yaml:"guard"`
 	// Outbound says what the gateway itself may call.
@@ -486,10 +488,16 @@ type Service struct {
 	OwnersApprove bool `yaml:"owners_approve"`
 	// Headers that tell the service who it is: a preset, or names of one's own.
 	Headers Headers `yaml:"headers"`
-	// Release is what the service may learn about people. Left out: nothing.
+	// Release is what the service may learn about people. Left out: what release editors publish, and nothing until then.
 	Release []Release `yaml:"release"`
 	// Notice shows people what the service learns about them before they use it for the first time, and again when it is more. What has `basis: consent` is asked for in any case.
 	Notice bool `yaml:"notice"`
+	// ReleaseIn says where its release is kept: here in the file, or by release editors, for whom `release` is the first version. Left out: in the file if it has `release`.
+	ReleaseIn string `yaml:"release_in" jsonschema:"enum=file,enum=editor"`
+	// RequireBasis keeps back what is released to it without a `basis`.
+	RequireBasis bool `yaml:"require_basis"`
+	// Requires are attributes without which the service can not work for a person: a release that loses one is not published unseen.
+	Requires Some[string] `yaml:"requires"`
 	// Pairwise names people to this service by an ID that no other service knows.
 	Pairwise bool `yaml:"pairwise"`
 	// KeepAuthorization passes the request's Authorization header on; otherwise it is removed.
@@ -664,9 +672,27 @@ type Release struct {
 	Reference bool `yaml:"reference"`
 	// Purpose, as people read it on their data page.
 	Purpose string `yaml:"purpose"`
+	// Retention is how long the recipient keeps it, as people read it on their data page.
+	Retention string `yaml:"retention"`
 	// Basis in law.
 	Basis string `yaml:"basis" jsonschema:"enum=consent,enum=contract,enum=legal_obligation,enum=vital_interests,enum=public_task,enum=legitimate_interests"`
 }
+
+// ReleasePolicy is what counts for every release.
+type ReleasePolicy struct {
+	// RequireBasis keeps back, from every service and target, what is released without a `basis`.
+	RequireBasis bool `yaml:"require_basis"`
+	// SecondPerson: who changed a draft of release editors can not publish it.
+	SecondPerson bool `yaml:"second_person"`
+}
+
+// Edited reports whether release editors keep the service's release, and not the file.
+func (s Service) Edited() bool { return edited(s.ReleaseIn, s.Release) }
+
+// Edited reports whether release editors keep the target's release, and not the file.
+func (t Target) Edited() bool { return edited(t.ReleaseIn, t.Release) }
+
+func edited(in string, list []Release) bool { return in == "editor" || in == "" && list == nil }
 
 // Target is a system that holds accounts, kept in step with the directory. Exactly one connector says how.
 type Target struct {
@@ -690,8 +716,12 @@ type Target struct {
 	LDAP *LDAPTarget `yaml:"ldap"`
 	// Users who have an account there. Left out: nobody.
 	Users Scope `yaml:"users"`
-	// Release is what the target may learn about them, besides user name and whether they are active.
+	// Release is what the target may learn about them, besides user name and whether they are active. Left out: what release editors publish, and nothing until then.
 	Release []Release `yaml:"release"`
+	// ReleaseIn says where its release is kept: here in the file, or by release editors, for whom `release` is the first version. Left out: in the file if it has `release`.
+	ReleaseIn string `yaml:"release_in" jsonschema:"enum=file,enum=editor"`
+	// RequireBasis keeps back what is released to it without a `basis`.
+	RequireBasis bool `yaml:"require_basis"`
 	// Wait makes blocking sign-ins wait for this target.
 	Wait bool `yaml:"wait"`
 	// Groups of the directory that the target has too, with those of their members who have an account there: by name, or with `*` for any text. Left out: none.

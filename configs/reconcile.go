@@ -59,6 +59,7 @@ func (k *checker) reconcile(at where, t Target) {
 		case d.Attribute == "":
 		case own && d.Policy == "theirs":
 			k.say(place.key("policy"), d.Attribute+" is never the target's to say", "write ours or report")
+		case !own && j < 0 && t.Edited(): // release editors may release it yet
 		case !own && j < 0:
 			k.say(place.key("attribute"), d.Attribute+" is not released to the target", "add it to release, or remove the line")
 		case !own && d.Policy == "theirs" && (t.Release[j].Transform != "" || len(t.Release[j].Values) > 0 || slices.Contains(given, d.Attribute)):

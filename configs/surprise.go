@@ -110,6 +110,8 @@ func (s *surprises) service(at where, svc Service) {
 	switch {
 	case allows == 0:
 		s.say(at, fmt.Sprintf("no rule of %s allows anybody, so everybody is denied", svc.ID), "add access with an allow")
+	case len(svc.Release) == 0 && svc.Edited():
+		s.say(at, fmt.Sprintf("%s learns nothing about people until a release editor publishes something", svc.ID), "add release, if it needs to know who they are")
 	case len(svc.Release) == 0:
 		s.say(at, fmt.Sprintf("%s learns nothing about people", svc.ID), "add release, if it needs to know who they are")
 	}
@@ -124,7 +126,7 @@ func (s *surprises) service(at where, svc Service) {
 	}
 	for name, h := range svc.Headers.Own {
 		named := slices.ContainsFunc(svc.Release, func(r Release) bool { return r.Attribute == h.Attribute })
-		if !named && h.Attribute != "jwt" {
+		if !named && h.Attribute != "jwt" && !svc.Edited() {
 			s.say(at.key("headers").key(name), fmt.Sprintf("the header %s is never sent: %s is not released to %s", name, h.Attribute, svc.ID), "add it to release")
 		}
 	}

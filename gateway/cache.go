@@ -157,6 +157,9 @@ func (p *prepared) in(g *Gateway, s *service) *forService {
 	var told []string
 	if p.subject.ID != "" {
 		rel := g.c.Release.Release("service:"+s.ID, *p.subject)
+		if g.c.Beside != nil {
+			g.c.Beside("service:"+s.ID, *p.subject, rel)
+		}
 		f.headers = Outgoing(s.Headers, rel)
 		for _, h := range f.headers {
 			for _, val := range h.Values {

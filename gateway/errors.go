@@ -158,6 +158,9 @@ var statuses = map[string]int{
 	// What somebody said about a person, or what the person may.
 	"login": http.StatusForbidden, "oidc": http.StatusForbidden, "saml": http.StatusForbidden,
 	"jit": http.StatusForbidden, "user": http.StatusForbidden, "access": http.StatusForbidden,
+
+	// What was asked of the release policy can not be, as things are.
+	"release": http.StatusConflict,
 }
 
 // Status of a reason code. Of a code that it does not know it says so; that is

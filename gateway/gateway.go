@@ -49,11 +49,14 @@ import (
 // Config is everything that a Gateway needs, ready to use.
 type Config struct {
 	// Public is the gateway's own address: scheme, host and port.
-	Public         *url.URL
-	Services       []Service
-	Providers      []Provider // in the order of the chooser
-	Policy         *authz.Policy
-	Release        *authz.ReleasePolicy
+	Public    *url.URL
+	Services  []Service
+	Providers []Provider // in the order of the chooser
+	Policy    *authz.Policy
+	Release   *authz.ReleasePolicy
+	// Beside is told what is released, when headers and token for somebody at a
+	// service ("service:wiki") are made ready; nil: nobody is. It must be quick.
+	Beside         func(to string, s authz.Subject, rel authz.Release)
 	Directory      *provisioning.Directory
 	Sessions       *session.Store
 	Cookie         session.Cookie

@@ -114,7 +114,11 @@ func TestA05A07_EachDutyMayWhatTheTableSays(t *testing.T) {
   auditors: { users: [aud] }
 `, 1)
 	})
-	also := map[string]string{} // besides ada
+	also := map[string]string{ // besides ada
+		"POST /v1/release/rule": "rea", "DELETE /v1/release/rule": "rea", "POST /v1/release/bundle": "rea", "POST /v1/release/case": "rea", "DELETE /v1/release/case": "rea",
+		"POST /v1/release/impact": "rea", "POST /v1/release/publish": "rea", "POST /v1/release/rollback": "rea", "POST /v1/release/rebase": "rea", "DELETE /v1/release/draft": "rea",
+		"POST /v1/release/trial": "rea", "DELETE /v1/release/trial": "rea", "POST /v1/release/apply": "rea",
+	}
 	// What is for whoever is signed in: the function behind it looks at who asks, or
 	// it is about that person alone. Here the whole list, so that none gets in unseen.
 	everybody := map[string]string{

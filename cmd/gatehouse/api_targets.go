@@ -90,9 +90,8 @@ func (a *api) previewTarget(r *http.Request) (any, error) {
 		if len(mistakes) > 0 {
 			return nil, errNo(fmt.Sprintf("%s — and %d more; `gatehouse check -c %s` lists them", mistakes[0], len(mistakes)-1, file))
 		}
-		rules, _ := compile(cfg) // loadAll found no mistakes in it
 		var err error
-		if s, err = a.p.newSite(r.Context(), cfg, rules); err != nil {
+		if s, err = a.p.newSite(r.Context(), cfg, nil); err != nil {
 			return nil, err
 		}
 	}

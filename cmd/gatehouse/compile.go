@@ -62,7 +62,6 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		roles = append(roles, role)
 	}
 	var services []authz.ServiceRules
-	releases := map[string][]authz.ReleaseRule{}
 	for i, s := range cfg.Services {
 		sr := authz.ServiceRules{ID: s.ID, Pos: cfg.Pos("services", i)}
 		for j, r := range s.Access {
@@ -81,11 +80,6 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 			sr.Rules = append(sr.Rules, rule)
 		}
 		services = append(services, sr)
-		list := release(cfg, s.Release, "services", i)
-		if s.Pairwise && !slices.ContainsFunc(list, func(r authz.ReleaseRule) bool { return r.Attribute == "pairwise_id" }) {
-			list = append(list, authz.ReleaseRule{Attribute: "pairwise_id", Pos: cfg.Pos("services", i, "pairwise")})
-		}
-		releases["service:"+s.ID] = list
 		services = append(services, people("owners:"+s.ID, cfg.Pos("services", i, "owners"), s.Owners))
 	}
 	services = append(services, ownRules()...)
@@ -99,7 +93,6 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		services = append(services, people("approvers:"+r.ID, cfg.Pos("roles", i, "approvers"), r.Approvers))
 	}
 	for i, t := range cfg.Targets {
-		releases["target:"+t.ID] = release(cfg, t.Release, "targets", i)
 		out = append(out, paths(cfg, t, i)...)
 		// A scope is a rule like any other: who may have an account.
 		pos := cfg.Pos("targets", i)
@@ -115,7 +108,7 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 	var ms []authz.Mistake
 	r.policy, ms = authz.Compile(roles, services, known)
 	add(ms)
-	r.release, ms = authz.CompileRelease(releases, known)
+	r.release, ms = authz.CompileRelease(releaseRules(cfg), known)
 	add(ms)
 	among := func(service string) func(authz.Subject) bool {
 		return func(s authz.Subject) bool {
@@ -220,16 +213,6 @@ func match(m configs.Match) authz.Match {
 	return out
 }
 
-func release(cfg *configs.Config, list []configs.Release, section string, i int) (out []authz.ReleaseRule) {
-	for j, r := range list {
-		out = append(out, authz.ReleaseRule{
-			Attribute: r.Attribute, As: r.As, Pos: cfg.Pos(section, i, "release", j), Purpose: r.Purpose, Basis: r.Basis,
-			Values: r.Values, Transform: r.Transform, When: r.When,
-		})
-	}
-	return out
-}
-
 // paths finds what is released to a target under a name that is no place in an
 // account there.
 func paths(cfg *configs.Config, t configs.Target, i int) (out []configs.Mistake) {
@@ -245,7 +228,7 @@ func paths(cfg *configs.Config, t configs.Target, i int) (out []configs.Mistake)
 		}
 		there = append(there, path)
 	}
-	if t.SCIM2 == nil {
+	if t.SCIM2 == nil || t.Edited() { // what is published is looked at when it is
 		return out
 	}
 	if lacks := scim2.Profiles[t.SCIM2.Profile].Lacks(there); len(lacks) > 0 {

@@ -830,6 +830,11 @@ var tableText = map[string]string{
 	"touch":          "How far the members of a changed group have been told. The key is the group's ID.",
 	"user":           "People. The key is the user's ID, a UUIDv7.",
 
+	"release_draft":   "What release editors are about to publish; `tree` names the rules of each recipient by hash. There is one row, `draft`.",
+	"release_part":    "Rules of one recipient, or all test cases. The key is the hash of what they say.",
+	"release_report":  "What a draft would change: `impact` for everybody, `shadow` for those who come. Counts, and IDs of a few people; no values.",
+	"release_version": "A published release policy; `tree` names the rules of each recipient by hash. The key is 2^31−1 less the number, in 10 digits, so that the newest comes first.",
+
 	"account_case":      "An account that is there already and may be a user's: a question for a person. The key is `TARGET/USER`.",
 	"account_group":     "What is known of one of the directory's groups at a target. The key is `TARGET/GROUP`.",
 	"account_member":    "An account that is in a group at a target, or is to be. The key is the tuple (target, group, user).",

@@ -21,7 +21,7 @@ var floors = map[string]int{
 	"provisioning/scim/examples/server": 2, "provisioning/scim/examples/client": 2,
 
 	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
-	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "provisioning/scim/dialect": 1, "gateway/session": 1, "gateway/upstream": 1, "gateway/bearer": 1,
+	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "provisioning/scim/dialect": 1, "gateway/session": 1, "authz/versions": 1, "gateway/upstream": 1, "gateway/bearer": 1,
 	"configs/migrate":                 0,
 	"provisioning/store/lentstore":    1,
 	"provisioning/connector/scimuser": 1, "provisioning/connector/post": 1, "provisioning/ldapconn": 1,

@@ -28,8 +28,7 @@ func (y *yard) fill(n int) {
 		y.t.Fatal(err)
 	}
 	defer p.store.Close()
-	r, _ := compile(cfg) // loadAll found no mistakes in it
-	s, err := p.newSite(y.t.Context(), cfg, r)
+	s, err := p.newSite(y.t.Context(), cfg, nil)
 	if err != nil {
 		y.t.Fatal(err)
 	}

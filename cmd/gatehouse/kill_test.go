@@ -561,8 +561,7 @@ func (y *yard) check(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.store.Close()
-	r, _ := compile(cfg) // loadAll found no mistakes in it
-	s, err := p.newSite(ctx, cfg, r)
+	s, err := p.newSite(ctx, cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/authz/versions"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
 	"github.com/gatehouse-sso/gatehouse/federation/saml"
@@ -40,6 +41,7 @@ var reasonTables = []struct {
 	{"directory", provisioning.Reasons},
 	{"roles", access.Reasons},
 	{"credentials of programs", bearer.Reasons},
+	{"release editor", versions.Reasons},
 }
 
 // TestEveryReasonHasAStatusAndAText: a refusal must neither be a 500 because

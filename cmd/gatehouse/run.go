@@ -89,12 +89,17 @@ type process struct {
 	runner    *task.Runner
 	streams   gateway.Streams
 	site      atomic.Pointer[site]
+	// renew makes the site again of its own file, when something was published. nil:
+	// no requests are served.
+	renew func(context.Context) error
 }
 
 type site struct {
 	log         *slog.Logger
 	store       store.Store
-	cfg         *configs.Config
+	file        *configs.Config // as it was read
+	cfg         *configs.Config // with what is published in it
+	releasing                   // what release editors made of it
 	rules       rules
 	clients     *client.Registry
 	directory   *provisioning.Directory
@@ -182,6 +187,7 @@ func (p *process) newRunner(alone bool) *task.Runner {
 		reconcile.TaskPlan:     func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandlePlan(ctx, key) },
 		reconcile.TaskStray:    func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandleStray(ctx, key) },
 		lifecycle.TaskProbe:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleProbe(ctx, key) },
+		taskImpact:             func(ctx context.Context, key string) error { return p.site.Load().handleImpact(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	})})
 }
@@ -259,12 +265,17 @@ func (p *process) sweep(ctx context.Context) {
 	}
 }
 
-// newSite makes everything that one configuration says.
-func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*site, error) {
-	s := &site{log: p.log, store: p.store, cfg: cfg, rules: r, writers: map[string]*csv.Connector{}}
-	s.rules.release = r.release.With(p.keys.Pairwise())
-	multi := multi(cfg)
+// newSite makes everything that one configuration says, together with what
+// release editors published. Identity providers of a site before, of the same
+// file, go on; nil: there is none.
+func (p *process) newSite(ctx context.Context, file *configs.Config, before *site) (*site, error) {
+	s := &site{log: p.log, store: p.store, file: file, writers: map[string]*csv.Connector{}}
+	if err := s.publish(ctx, p); err != nil {
+		return nil, err
+	}
+	cfg, r := s.cfg, s.rules
 	var err error
+	multi := multi(cfg)
 	if s.clients, err = p.clients(cfg); err != nil {
 		return nil, err
 	}
@@ -350,16 +361,8 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	if s.notices, err = p.newNotices(s, pages); err != nil {
 		return nil, fmt.Errorf("notify: %w", err)
 	}
-	for i, idp := range cfg.IdentityProviders {
-		made, err := p.provider(ctx, cfg, i)
-		if asked, ok := made.Provider.(*oidc.Provider); ok && err == nil {
-			s.asked[idp.ID] = asked
-		}
-		if err != nil {
-			return nil, fmt.Errorf("identity provider %s: %w", idp.ID, err)
-		}
-		made.JIT, made.LogoURL = r.jit[idp.ID], r.look.providers[idp.ID]
-		s.providers = append(s.providers, made)
+	if err := s.provide(ctx, p, before); err != nil {
+		return nil, err
 	}
 	s.prober = newProber(cfg, r.policy, p.log, p.recorder.Record)
 	if s.inbound, err = s.takeIn(p); err != nil {
@@ -371,7 +374,7 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
-		Policy: r.policy, Release: s.rules.release, Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
+		Policy: r.policy, Release: s.rules.release, Beside: s.beside(), Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
 		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
@@ -381,12 +384,35 @@ func (p *process) newSite(ctx context.Context, cfg *configs.Config, r rules) (*s
 	return s, err
 }
 
+// provide makes the identity providers; those of a site of the same file go on,
+// with what they have learnt.
+func (s *site) provide(ctx context.Context, p *process, before *site) error {
+	if before != nil && before.file == s.file {
+		s.providers = before.providers
+		maps.Copy(s.asked, before.asked)
+		return nil
+	}
+	for i, idp := range s.cfg.IdentityProviders {
+		made, err := p.provider(ctx, s.cfg, i)
+		if asked, ok := made.Provider.(*oidc.Provider); ok && err == nil {
+			s.asked[idp.ID] = asked
+		}
+		if err != nil {
+			return fmt.Errorf("identity provider %s: %w", idp.ID, err)
+		}
+		made.JIT, made.LogoURL = s.rules.jit[idp.ID], s.rules.look.providers[idp.ID]
+		s.providers = append(s.providers, made)
+	}
+	return nil
+}
+
 // run keeps what the site remembers true, until ctx ends.
 func (s *site) run(ctx context.Context) {
 	defer s.outbox.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
+	wg.Go(func() { s.keepTrial(ctx) })
 	wg.Wait()
 }
 

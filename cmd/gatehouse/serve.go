@@ -32,6 +32,9 @@ type server struct {
 	cancel context.CancelFunc // ends it
 	wg     sync.WaitGroup
 
+	releases chan chan error // something was published; who asks is told when it is in force
+	ended    chan struct{}   // closed when nothing is put in place any more
+
 	working context.Context // ends with what one process alone does; nil: another does
 	rest    context.CancelFunc
 	workers sync.WaitGroup
@@ -99,7 +102,8 @@ func (s *server) reload() (taken bool) {
 		s.log.Error("the configuration was not taken; the one before stays in force", "mistakes", len(mistakes))
 		return false
 	}
-	old := s.p.site.Load().cfg
+	before := s.p.site.Load()
+	old := before.file
 	if cfg.Store != old.Store || cfg.Server.Listen != old.Server.Listen || cfg.Server.AdminListen != old.Server.AdminListen {
 		s.log.Error("the configuration was not taken: another store or listener needs a restart")
 		return false
@@ -108,12 +112,11 @@ func (s *server) reload() (taken bool) {
 		s.log.Error("the configuration was not taken: another key of the store needs a restart, or `gatehouse upgrade`")
 		return false
 	}
-	rules, mistakes := compile(cfg)
-	if len(mistakes) > 0 {
+	if _, mistakes := compile(cfg); len(mistakes) > 0 {
 		s.log.Error("the configuration was not taken", "mistake", mistakes[0].String())
 		return false
 	}
-	if err := s.renew(cfg, rules); err != nil {
+	if err := s.renew(cfg, before); err != nil {
 		s.log.Error("the configuration was not taken; the one before stays in force", "error", err)
 		return false
 	}
@@ -121,12 +124,13 @@ func (s *server) reload() (taken bool) {
 	return true
 }
 
-// renew puts another site in place, with the keys that there are now.
-func (s *server) renew(cfg *configs.Config, r rules) error {
+// renew puts another site in place, with the keys that there are now, and what is
+// published. Of a site before, of the same file, the identity providers go on.
+func (s *server) renew(cfg *configs.Config, before *site) error {
 	if err := s.p.readKeys(s.ctx); err != nil {
 		return err
 	}
-	next, err := s.p.newSite(s.ctx, cfg, r)
+	next, err := s.p.newSite(s.ctx, cfg, before)
 	if err == nil {
 		err = s.p.takeForce(s.ctx, next)
 	}
@@ -139,9 +143,7 @@ func (s *server) renew(cfg *configs.Config, r rules) error {
 
 // rekey makes everything use the keys that there are now.
 func (s *server) rekey() {
-	cfg := s.p.site.Load().cfg
-	r, _ := compile(cfg) // it is in force, so there are no mistakes in it
-	if err := s.renew(cfg, r); err != nil {
+	if err := s.renew(s.p.site.Load().file, nil); err != nil {
 		s.log.Error("keys that were made or have come into use are not used yet", "error", err)
 		return
 	}
@@ -167,8 +169,7 @@ type launch struct {
 func serve(ctx context.Context, l launch) (err error) {
 	defer spareHeap()()
 	cfg, log := l.cfg, l.log
-	rules, mistakes := compile(cfg)
-	if len(mistakes) > 0 {
+	if _, mistakes := compile(cfg); len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
 	}
 	if err := l.heir.await(cfg); err != nil {
@@ -193,7 +194,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	if l.heir != nil {
 		p.runner = p.newRunner(false) // the older process ends what its last requests wait for
 	}
-	first, err := p.newSite(ctx, cfg, rules)
+	first, err := p.newSite(ctx, cfg, nil)
 	if err == nil {
 		err = p.takeForce(ctx, first)
 	}
@@ -210,7 +211,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	// What works in the background outlives the requests under way.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &server{
-		p: p, load: l.load, log: log, ctx: background, program: l.program, heir: l.heir, predecessor: l.heir.gone(), upgrades: make(chan chan<- upgraded),
+		p: p, load: l.load, log: log, ctx: background, program: l.program, heir: l.heir, predecessor: l.heir.gone(), upgrades: make(chan chan<- upgraded), releases: make(chan chan error), ended: make(chan struct{}),
 		inlets: map[string]*inlet{frontInlet: in, adminInlet: adminLn, localInlet: sock},
 	}
 	p.older = func() bool {
@@ -222,7 +223,9 @@ func serve(ctx context.Context, l launch) (err error) {
 		}
 	}
 	s.place(first)
+	p.renew = s.released
 	p.config.note(true)
+	s.wg.Go(s.follow)
 	s.wg.Go(func() { p.recorder.run(background) })
 	s.wg.Go(func() { p.tokens.Run(background) })
 	s.startWork()
@@ -281,6 +284,10 @@ func serve(ctx context.Context, l launch) (err error) {
 		case <-others:
 			s.rekey()
 			continue
+		case done := <-s.releases:
+			before := p.site.Load()
+			done <- s.renew(before.file, before)
+			continue
 		case <-l.upgrade:
 			next, err = s.replace(ctx, make(chan upgraded, 1))
 			continue
@@ -292,6 +299,7 @@ func serve(ctx context.Context, l launch) (err error) {
 		}
 		break
 	}
+	close(s.ended)
 	if next != nil {
 		go func() { // whoever asked for the upgrade gets their answer
 			drain, cancel := context.WithTimeout(background, drainTime)

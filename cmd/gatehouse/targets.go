@@ -104,7 +104,16 @@ func formOf(cfg *configs.Config, t configs.Target, address string) (string, erro
 		Leave   string
 		Roles   []configs.Role
 		Types   []configs.AttributeType
-	}{address, t.Users, t.Release, t.Groups, t.Leave, cfg.Roles, cfg.AttributeTypes()})
+	}{address, t.Users, acting(t.Release), t.Groups, t.Leave, cfg.Roles, cfg.AttributeTypes()})
+}
+
+// acting are releases without what is said about them for people to read.
+func acting(list []configs.Release) []configs.Release {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Purpose, list[i].Retention = "", ""
+	}
+	return list
 }
 
 // hashed stands for plain data: other data has another.

@@ -54,8 +54,7 @@ func openAdmin(ctx context.Context, file string) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, _ := compile(cfg) // loadAll found no mistakes in it
-	s, err := p.newSite(ctx, cfg, r)
+	s, err := p.newSite(ctx, cfg, nil)
 	if err == nil {
 		err = s.clients.Admit(ctx) // a token may be made of one that is new
 	}
