@@ -65,9 +65,9 @@ func (a *api) releaseRoutes() {
 	a.route("POST /v1/release/rebase", a.rebaseRelease, editors).doc("Puts the draft on top of the version in force.", draft, takesRevision)
 	a.route("DELETE /v1/release/draft", a.discardRelease, editors).doc("Throws the draft away.", map[string]bool{}, takesRevision)
 	a.route("GET /v1/release/history", a.releaseHistory, editors, auditors).doc("Published versions, the newest first.", []webapi.ReleaseVersion{}, "before:integer this version", takesLimit)
-	a.route("GET /v1/release/trial", a.trial, editors, auditors).doc("What a draft that is tried beside the policy in force would change for those who come.", webapi.ReleaseReport{})
-	a.route("POST /v1/release/trial", a.startTrial, editors).doc("Begins to try the draft, as it is, beside the policy in force.", webapi.ReleaseReport{}, takesUntilTried)
-	a.route("DELETE /v1/release/trial", a.stopTrial, editors).doc("Ends the trial.", webapi.ReleaseReport{})
+	a.route("GET /v1/release/trial", a.releaseTrial, editors, auditors).doc("What a draft that is tried beside the policy in force would change for those who come.", webapi.ReleaseReport{})
+	a.route("POST /v1/release/trial", a.startReleaseTrial, editors).doc("Begins to try the draft, as it is, beside the policy in force.", webapi.ReleaseReport{}, takesUntilTried)
+	a.route("DELETE /v1/release/trial", a.stopReleaseTrial, editors).doc("Ends the trial.", webapi.ReleaseReport{})
 	a.route("GET /v1/release/export", a.exportRelease, editors, auditors).doc("All that release editors keep, in the form that apply takes.", versions.Policy{}, takesOf)
 	a.route("POST /v1/release/apply", a.applyRelease, editors).doc("Makes the draft what an exported policy says.", draft, takesRevision).reads("application/json")
 	a.raw("GET /v1/release/record", a.releaseRecord, editors, auditors).doc("The record of processing: who learns what about people, why, by which right and for how long.", nil, "format:json|csv of the answer; json where nothing is said").file("application/json, text/csv")
@@ -585,13 +585,13 @@ func (a *api) startImpact(r *http.Request) (any, error) {
 	return a.impact(r)
 }
 
-func (a *api) trial(r *http.Request) (any, error) {
+func (a *api) releaseTrial(r *http.Request) (any, error) {
 	a.p.site.Load().writeTrial(r.Context())
 	return a.reportView(r.Context(), versions.Shadow)
 }
 
-// startTrial tries the draft for a time: seven days where nothing is said.
-func (a *api) startTrial(r *http.Request) (any, error) {
+// startReleaseTrial tries the draft for a time: seven days where nothing is said.
+func (a *api) startReleaseTrial(r *http.Request) (any, error) {
 	until, err := endOf(cmp.Or(r.FormValue("until"), "7d"), a.p.now())
 	if err != nil {
 		return nil, err
@@ -603,7 +603,7 @@ func (a *api) startTrial(r *http.Request) (any, error) {
 	return a.renewed(r)
 }
 
-func (a *api) stopTrial(r *http.Request) (any, error) {
+func (a *api) stopReleaseTrial(r *http.Request) (any, error) {
 	a.p.site.Load().writeTrial(r.Context())
 	if _, err := a.s.versions.Stop(r.Context(), a.actor(r)); err != nil {
 		return nil, err

@@ -46,6 +46,7 @@ var places = []place{
 	{"people", "/people", []string{"helpdesk", "auditors"}},
 	{"groups", "/groups", []string{"helpdesk", "auditors"}},
 	{"services", "/services", []string{"helpdesk", "auditors", "release_editors"}},
+	{"release", "/release", []string{"release_editors", "auditors"}},
 	{"targets", "/targets", []string{"helpdesk", "auditors"}},
 	{"tasks", "/tasks", []string{"helpdesk", "auditors"}},
 	{"providers", "/providers", []string{"helpdesk", "auditors"}},
@@ -67,6 +68,7 @@ func New(c Config) http.Handler {
 	d.groupPages()
 	d.page("/services", d.services, nil)
 	d.page("/service", d.service, nil)
+	d.releasePages()
 	d.targetPages()
 	d.taskPages()
 	d.providerPages()
