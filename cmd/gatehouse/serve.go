@@ -184,7 +184,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen for administrators: %w — stop what has the address, or change server.admin_listen", err)
 	}
-	defer adminLn.Close()
+	defer func() { _ = adminLn.Close() }()
 
 	p, err := openProcess(ctx, cfg, log, l.now)
 	if err != nil {
@@ -206,7 +206,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	if err != nil {
 		return err
 	}
-	defer sock.Close()
+	defer func() { _ = sock.Close() }()
 
 	// What works in the background outlives the requests under way.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
