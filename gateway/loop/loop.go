@@ -415,7 +415,7 @@ func (c *conn) one(r *http.Request, ctx *requestContext) (on bool) {
 			if w.frozen == nil {
 				w.send()
 			}
-			if err != http.ErrAbortHandler {
+			if e, ok := err.(error); !ok || !errors.Is(e, http.ErrAbortHandler) {
 				c.log(r.RemoteAddr, err)
 			}
 		}
