@@ -75,7 +75,7 @@ func TestARunIsTwoCommits(t *testing.T) {
 							t.Errorf("it is true, and there is %+v", got)
 						}
 					case errors.As(said, &retry):
-						if got.State != Waiting || got.Due.Sub(time.Now()) != time.Hour || got.Attempts != 0 || got.Error != "later" {
+						if got.State != Waiting || time.Until(got.Due) != time.Hour || got.Attempts != 0 || got.Error != "later" {
 							t.Errorf("to be run again: %+v", got)
 						}
 					case errors.As(said, &park):
