@@ -290,3 +290,20 @@ func TestOnlyWhatTheRulesLetOutIsEverSent(t *testing.T) {
 		t.Error("nothing was ever sent: the property shows nothing")
 	}
 }
+
+// Where a recipient takes nothing without a basis in law, a value without one does
+// not go there; with one it does.
+func TestNothingGoesWithoutABasisWhereOneIsRequired(t *testing.T) {
+	t.Parallel()
+	for _, r := range []authz.ReleaseRule{{}, {NeedsBasis: true}, {Basis: "contract"}, {NeedsBasis: true, Basis: "contract"}} {
+		r.Attribute = "mail"
+		rel := releases(t, r).Release("service:app", kim())
+		goes := !r.NeedsBasis || r.Basis != ""
+		if (len(rel.Sent) == 1) != goes {
+			t.Errorf("needs a basis %t, has %q: sent %v", r.NeedsBasis, r.Basis, rel.Sent)
+		}
+		if !goes && rel.Withheld[0].Why != authz.WhyNoBasis {
+			t.Errorf("withheld because %s", rel.Withheld[0].Why)
+		}
+	}
+}
