@@ -144,13 +144,13 @@ func TestTheReleaseEditorFromDraftToRollback(t *testing.T) {
 		carol.do(http.MethodPost, page(path), form).settle().wants(http.StatusOK, parts...)
 	}
 	revision := func() string { return editor{t: t, w: w}.revision() }
-	do("/release/to?to=service%3Awiki", url.Values{"do": {"remove"}, "name": {"mail"}, "revision": {""}}, "The draft was saved")
+	do("/release/to?to=service%3Awiki", url.Values{"do": {"remove"}, "to": {"service:wiki"}, "name": {"mail"}, "revision": {""}}, "The draft was saved")
 	// What is typed in vain is not lost.
-	carol.do(http.MethodPost, page("/release/rule?to=service%3Awiki"), url.Values{"do": {"save"}, "attribute": {"given_name"}, "purpose": {"To greet"}, "transform": {"nonsense("}, "revision": {revision()}}).
+	carol.do(http.MethodPost, page("/release/rule?to=service%3Awiki"), url.Values{"do": {"save"}, "to": {"service:wiki"}, "attribute": {"given_name"}, "purpose": {"To greet"}, "transform": {"nonsense("}, "revision": {revision()}}).
 		wants(http.StatusConflict, "release.invalid", "nonsense(", "To greet")
-	carol.do(http.MethodPost, page("/release/rule?to=service%3Awiki"), url.Values{"do": {"save"}, "attribute": {"given_name"}, "revision": {"another"}}).
+	carol.do(http.MethodPost, page("/release/rule?to=service%3Awiki"), url.Values{"do": {"save"}, "to": {"service:wiki"}, "attribute": {"given_name"}, "revision": {"another"}}).
 		wants(http.StatusConflict, "release.changed_meanwhile")
-	do("/release/rule?to=service%3Awiki", url.Values{"do": {"save"}, "attribute": {"given_name"}, "as": {"first"}, "purpose": {"To greet"}, "revision": {revision()}}, "The draft was saved")
+	do("/release/rule?to=service%3Awiki", url.Values{"do": {"save"}, "to": {"service:wiki"}, "attribute": {"given_name"}, "as": {"first"}, "purpose": {"To greet"}, "revision": {revision()}}, "The draft was saved")
 	do("/release/cases", url.Values{"do": {"save"}, "name": {"no mail"}, "to": {"service:wiki"}, "attributes": {"mail: a@b.example"}, "withholds": {"mail"}, "revision": {revision()}}, "no mail", "Holds")
 	carol.open(page("/release/preview?attributes=given_name%3A+Kim")).wants(http.StatusOK, "Kim", "first")
 	carol.open(page("/release/draft")).wants(http.StatusOK, "first", "carol")

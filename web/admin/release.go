@@ -189,7 +189,7 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 		}
 		cells := []web.Cell{name, {Text: word("attribute", e.Attribute)}, {Values: limitsOf(e)}, text(e.Purpose), basis, text(e.Retention)}
 		if editor {
-			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "release.remove", e.Name(), does("remove", "revision", revision, "name", e.Name()))}})
+			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "release.remove", e.Name(), does("remove", "to", to, "revision", revision, "name", e.Name()))}})
 		}
 		table.Rows = append(table.Rows, row(cells...))
 	}
@@ -216,7 +216,7 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 		}
 		b.Blocks = append(b.Blocks,
 			web.Block{Heading: say("release.add"), Forms: []web.Form{{Search: true, Action: Path + "/release/rule", Fields: add, Button: say("release.add_button")}}},
-			web.Block{Heading: say("release.bundle"), Lead: says("release.bundle_text"), Forms: []web.Form{{Action: here, Button: say("release.bundle_button"), Fields: append(does("bundle", "revision", revision),
+			web.Block{Heading: say("release.bundle"), Lead: says("release.bundle_text"), Forms: []web.Form{{Action: here, Button: say("release.bundle_button"), Fields: append(does("bundle", "to", to, "revision", revision),
 				choice("bundle", "bundle", "release.bundle", "", bundles...), input("bundle_purpose", "purpose", "release.purpose", ""), basisChoice("bundle_basis", ""))}}})
 	}
 	who := input("name", "name", "release.whom", q.Get("name"))
@@ -311,7 +311,7 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 		return b, nil
 	}
 	values := web.Field{ID: "values", Name: "values", Kind: "area", Label: say("release.only"), Hint: say("release.only_hint"), Value: strings.Join(e.Values, "\n")}
-	fields := append(does("save", "revision", revision, "was", was),
+	fields := append(does("save", "to", to, "revision", revision, "was", was),
 		choice("attribute", "attribute", "release.attribute", e.Attribute, attributeOptions(rel.Attributes)...),
 		input("as", "as", "release.as", e.As), values,
 		input("transform", "transform", "release.transform", e.Transform), input("when", "when", "release.when", e.When),
