@@ -48,7 +48,7 @@ func TestPicturesColoursAndTextsThatWillNotDoAreRefusedWithTheirPlace(t *testing
 	}
 	for branding, want := range map[string]string{
 		"{ logo: page.html }":                "is no SVG, PNG, JPEG or WebP image",
-		"{ logo: none.svg }":                 "can not be read",
+		"{ logo: none.svg }":                 "can not be used",
 		"{ colors: { light: \"#ffcc00\" } }": "contrast",
 		"{ colors: { dark: teal } }":         "is no colour",
 		"{ texts: nowhere }":                 "can not be read",
