@@ -44,7 +44,11 @@ func (a *api) document() []byte {
 		case rt.answer != nil:
 			answer["content"] = object{"application/json": object{"schema": kinds.of(rt.answer)}}
 		case rt.media != "":
-			answer["content"] = object{rt.media: object{}}
+			content := object{}
+			for _, media := range strings.Split(rt.media, ", ") {
+				content[media] = object{}
+			}
+			answer["content"] = content
 		}
 		op["responses"] = object{"200": answer, "default": refused}
 		if rt.body != "" {

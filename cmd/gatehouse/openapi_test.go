@@ -87,7 +87,7 @@ func TestEachSafeRouteAnswersAsItsDocumentSays(t *testing.T) {
 		return carol.open(w.at("", "/.gatehouse/api/v1/audit?flow="+code)).body != "[]\n"
 	})
 	w.admin(http.MethodPost, "groups", url.Values{"name": {"crew"}}, nil)
-	values := map[string]string{"code": code, "format": "jsonl", "group": "crew", "key": "none", "name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus"}
+	values := map[string]string{"to": "service:wiki", "code": code, "format": "jsonl", "group": "crew", "key": "none", "name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus"}
 	elsewhere := map[string]string{ // that which the demo has none of
 		"/source/test": "directory", "/source/preview": "directory", "/source/held": "source", "/import": "import", "/import/result": "import", "/task": "task", "/provider/trial": "trial",
 	}
@@ -113,6 +113,9 @@ func TestEachSafeRouteAnswersAsItsDocumentSays(t *testing.T) {
 				v = "none"
 				q.Set("id", v)
 			}
+		}
+		if path == "/release/preview" { // of somebody, known or made up
+			q.Set("name", "bob")
 		}
 		if path == "/task" {
 			q = url.Values{"kind": {"none"}, "key": {"none"}}
