@@ -239,13 +239,19 @@ func TestTargetsAreSeenAndSteered(t *testing.T) {
 	if code := w.ask(http.MethodPost, "target/test", url.Values{"id": {"crm"}}, &no); code == http.StatusOK || no.Error == "" {
 		t.Errorf("with wrong credentials: %d %q", code, no.Error)
 	}
-	for path, q := range map[string]url.Values{
-		"target/test": {"id": {"none"}}, "target/probe": {"id": {"none"}}, "target/pause": {"id": {"none"}}, "target/resume": {"id": {"none"}},
-		"target/provision": {"id": {"none"}, "name": {"p000"}}, "target/held": {"id": {"crm"}},
-		"target/case": {"id": {"crm"}, "name": {"p000"}, "answer": {"perhaps"}},
+	nowhere := url.Values{"id": {"none"}}
+	for path, c := range map[string]struct {
+		form   url.Values
+		status int
+	}{
+		"target/test": {nowhere, http.StatusNotFound}, "target/probe": {nowhere, http.StatusNotFound},
+		"target/pause": {nowhere, http.StatusNotFound}, "target/resume": {nowhere, http.StatusNotFound},
+		"target/provision": {url.Values{"id": {"none"}, "name": {"p000"}}, http.StatusNotFound},
+		"target/held":      {url.Values{"id": {"crm"}}, http.StatusConflict},
+		"target/case":      {url.Values{"id": {"crm"}, "name": {"p000"}, "answer": {"perhaps"}}, http.StatusBadRequest},
 	} {
-		if code := w.ask(http.MethodPost, path, q, &no); code != http.StatusNotFound || no.Error == "" {
-			t.Errorf("%s %v: %d %q", path, q, code, no.Error)
+		if code := w.ask(http.MethodPost, path, c.form, &no); code != c.status || no.Error == "" {
+			t.Errorf("%s %v: %d %q, want %d", path, c.form, code, no.Error, c.status)
 		}
 	}
 }

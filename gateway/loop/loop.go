@@ -83,7 +83,8 @@ func (s *Server) Serve(ln net.Listener) error {
 			wait = 0
 			s.take(nc)
 		default:
-			if t, ok := err.(net.Error); !ok || !t.Temporary() { //nolint:errorlint,staticcheck // as net/http has it: too many files, mostly
+			//lint:ignore SA1019 as net/http has it: too many open files, mostly
+			if t, ok := err.(net.Error); !ok || !t.Temporary() { //nolint:errorlint,staticcheck // see above
 				return err
 			}
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
