@@ -47,6 +47,9 @@ func (c *Config) check() []Mistake {
 	k.site()
 	k.attributeTypes()
 	for i, p := range c.IdentityProviders {
+		if p.ID == "recover" {
+			k.say(where("identity_providers").index(i).key("id"), `the id "recover" stands for who comes in without an identity provider`, "choose another")
+		}
 		k.provider(where("identity_providers").index(i), p)
 	}
 	for i, name := range c.TrustSelf {

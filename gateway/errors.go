@@ -35,6 +35,7 @@ const (
 	ReasonSignIn          = "session.required"
 	ReasonRevoked         = "session.revoked"
 	ReasonTicket          = "session.ticket"
+	ReasonRecovery        = "session.recovery"
 	ReasonProviderUnknown = "login.provider_unknown"
 	ReasonLoop            = "login.loop"
 	ReasonLink            = "login.link"
@@ -67,6 +68,7 @@ var Reasons = map[string]string{
 	ReasonSignIn:          "Nobody is signed in.",
 	ReasonRevoked:         "The session ended while the request was under way.",
 	ReasonTicket:          "The hand-over from the gateway to the service's host was not valid: used before, too old, or in a browser that keeps no cookies.",
+	ReasonRecovery:        "The code of the machine was used before, is older than ten minutes, or was never made, or a later one took its place.",
 	ReasonProviderUnknown: "There is no such identity provider, or this service does not take it.",
 	ReasonLoop:            "The person signed in several times in a row for the same address, and came back as nobody, or as weakly signed in as before.",
 	ReasonLink:            "Adding an identity was not asked for in this session, or too long ago, or the session is over.",
@@ -136,6 +138,7 @@ var statuses = map[string]int{
 	ReasonSignIn:          http.StatusUnauthorized,
 	ReasonRevoked:         http.StatusUnauthorized,
 	ReasonTicket:          http.StatusForbidden,
+	ReasonRecovery:        http.StatusForbidden,
 	ReasonProviderUnknown: http.StatusNotFound,
 	ReasonProxy:           http.StatusForbidden,
 	ReasonQuestion:        http.StatusBadRequest,

@@ -43,6 +43,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
 
@@ -82,7 +83,10 @@ type Config struct {
 	// use a service, at ConsentPath on the gateway's own host. nil: never.
 	Unsaid func(s authz.Subject, service string) bool
 	// Tried is told what came of a Trial. nil: nobody is.
-	Tried      func(t Trial, id federation.Identity, err error)
+	Tried func(t Trial, id federation.Identity, err error)
+	// Recovered is called in the transaction that lets somebody in by a code of the
+	// machine, with the support code and the address; its error undoes that.
+	Recovered  func(tx store.Tx, flow, from string) error
 	Now        func() time.Time
 	Contact    string // whom to ask where a service names nobody
 	ContactURL string
@@ -165,7 +169,8 @@ type Gateway struct {
 	people    *people
 	prepared  *cache
 	anonymous *prepared
-	host      string // Public's
+	recoverer *authz.Subject // see recover.go
+	host      string         // Public's
 	assets    http.Handler
 	language  http.Handler
 	noise     *log.Logger // what the proxy says about connections
@@ -216,6 +221,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	if c.Streams == nil {
 		c.Streams = &Streams{}
+	}
+	if c.Recovered == nil {
+		c.Recovered = func(store.Tx, string, string) error { return nil }
 	}
 	if c.Multi == nil {
 		c.Multi = func(string) bool { return false }
@@ -273,6 +281,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	for i := range c.Providers {
 		p := &c.Providers[i]
+		if p.ID == session.Recovery {
+			return nil, fmt.Errorf("no identity provider may be called %s", p.ID)
+		}
 		g.providers[p.ID] = p
 		g.callbacks[p.Callback] = p
 	}
@@ -282,6 +293,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g.wall = newWall(list)
 	g.prepared, g.anonymous = newCache(), prepare(nil, nil, &authz.Subject{})
+	g.recoverer = recoverer()
 	c.Streams.judge.Store(g)
 	return g, nil
 }
@@ -468,15 +480,12 @@ func (v *visit) recall() error {
 	case err != nil:
 		return refusal{code: ReasonStore, detail: "look up session: " + err.Error()}
 	}
-	user, err := v.g.people.of(v.r.Context(), s.UserID)
+	user, err := v.g.person(v.r.Context(), s, v.service)
 	if errors.Is(err, provisioning.ErrNotFound) {
-		return nil // deleted meanwhile: nobody
+		return nil // deleted meanwhile, or not good for this service: nobody
 	}
 	if err != nil {
 		return refusal{code: ReasonStore, detail: "load user: " + err.Error()}
-	}
-	if v.g.providers[s.Provider] == nil {
-		return nil // nobody vouches for them any more
 	}
 	v.session, v.who = s, v.g.prepared.of(v.g, s, user)
 	return nil

@@ -206,13 +206,13 @@ func (g *Gateway) over(s *stream) string {
 	if s.session != "" {
 		ctx := context.Background()
 		row, err := g.c.Sessions.Peek(ctx, s.session)
-		if errors.Is(err, session.ErrNone) || err == nil && g.providers[row.Provider] == nil {
+		if errors.Is(err, session.ErrNone) {
 			return ReasonRevoked
 		}
 		if err != nil {
 			return ReasonStore
 		}
-		user, err := g.people.of(ctx, s.user)
+		user, err := g.person(ctx, row, service)
 		if errors.Is(err, provisioning.ErrNotFound) {
 			return ReasonRevoked
 		}

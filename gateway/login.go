@@ -267,7 +267,7 @@ func (v *visit) login() {
 		return
 	}
 	var want federation.Login
-	other := q.Get("switch") != ""
+	other := q.Get("switch") != "" || v.session != nil && v.session.Recovers() && (dest.host != v.g.host || dest.service != nil && !v.g.ours(dest.service))
 	if v.session != nil && !other {
 		d := authz.Decision{Outcome: authz.Allow}
 		if dest.service != nil {

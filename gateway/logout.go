@@ -82,6 +82,9 @@ func (v *visit) confirm() {
 // leave makes what asks the identity provider of a session to end its own.
 func (v *visit) leave(s *session.Session, scope string) (federation.Challenge, federation.Pending, error) {
 	p := v.g.providers[s.Provider]
+	if p == nil { // nobody's session, or that of one who is gone
+		return federation.Challenge{}, federation.Pending{}, federation.ErrNoLogout
+	}
 	leaver, ok := p.Provider.(federation.Leaver)
 	if !ok {
 		return federation.Challenge{}, federation.Pending{}, federation.ErrNoLogout
@@ -194,10 +197,11 @@ func (v *visit) signedOut() {
 
 // farewell says what ended and what did not.
 func (v *visit) farewell(out away) {
-	v.answer(http.StatusOK, "", web.SignedOut{
-		From: v.g.allTitles(), Others: out.Others, Provider: v.g.providers[out.Provider].Title, State: out.State,
-		AgainURL: v.g.c.Public.String() + "/",
-	})
+	page := web.SignedOut{From: v.g.allTitles(), Others: out.Others, AgainURL: v.g.c.Public.String() + "/"}
+	if p := v.g.providers[out.Provider]; p != nil {
+		page.Provider, page.State = p.Title, out.State
+	}
+	v.answer(http.StatusOK, "", page)
 }
 
 // slo takes SAML logout messages that a browser brings: an answer to ours, or

@@ -37,7 +37,7 @@ func (v *visit) ours(rest string) {
 // identity providers that tell of a logout, have limits of their own or none:
 // what ends a session must not be lost.
 func (v *visit) signsIn(rest string) bool {
-	return rest == "login" || rest == "session" || v.g.callbacks[rest] != nil
+	return rest == "login" || rest == "session" || rest == "recover" || v.g.callbacks[rest] != nil
 }
 
 // Methods of our endpoints, as in an Allow header.
@@ -73,6 +73,8 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		return func() { v.hand(v.g.program(rest), rest) }, v.r.Method // it says itself which it takes
 	case rest == "login":
 		return v.login, reads
+	case rest == "recover":
+		return v.recoverAccess, readsPost
 	case rest == "welcome":
 		return v.welcome, posts
 	case rest == "logout":

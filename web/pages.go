@@ -21,6 +21,7 @@ type view struct {
 	form     string // where its form is posted to
 	posts    bool   // has a form that posts itself
 	confirms bool   // has a form for a person to post
+	secret   bool   // its address says what nobody else may know
 	desk     *Desk  // around it; its forms are for a person to post, to ourselves
 }
 
@@ -235,6 +236,16 @@ type Confirm struct {
 	Everywhere bool
 }
 
+// Recover asks whoever has a link of the machine to come in by it. Yes is a POST
+// of Fields to Action, which is a path on the same host.
+type Recover struct {
+	Action string
+	Fields url.Values
+}
+
+func (p Recover) view() view {
+	return view{template: "recover", form: p.Action, confirms: true, secret: true}
+}
 func (p Chooser) view() view          { return view{template: "chooser"} }
 func (p Welcome) view() view          { return view{template: "welcome", form: p.Action, confirms: true} }
 func (p Denied) view() view           { return view{template: "denied", refresh: p.RefreshSeconds} }

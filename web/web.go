@@ -360,7 +360,7 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy(v.posts, v.desk != nil, forms))
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", referrer(v.confirms || v.desk != nil))
+	h.Set("Referrer-Policy", referrer((v.confirms || v.desk != nil) && !v.secret))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")

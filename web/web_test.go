@@ -405,6 +405,9 @@ func TestO23_TooMuchTextIsCutAndControlCharactersGo(t *testing.T) {
 		case web.Consent:
 			c.Fields = nil
 			page = c
+		case web.Recover:
+			c.Fields = nil
+			page = c
 		case web.Welcome:
 			c.Fields = nil
 			page = c

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning/access"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -19,6 +23,19 @@ func (a *api) sessionRoutes() {
 		"Sessions in the order of their IDs, without what opens them.", []webapi.Session{}, append(which, takesAfter, takesLimit)...)
 	a.route("DELETE /v1/sessions", a.endSessions).doc(
 		"Ends one session, or all of a user, an identity provider or a service.", map[string]int{}, append(which, "id one session")...)
+	if !a.people { // a way in is made by who has the machine alone
+		a.route("POST /v1/recover", a.recover).doc("Makes a link by which somebody comes in without an identity provider.", webapi.WayIn{})
+	}
+}
+
+func (a *api) recover(r *http.Request) (any, error) {
+	code, until, err := a.s.sessions.OfferRecovery(r.Context(), func(tx store.Tx) error {
+		return a.p.audit.Append(tx, audit.Event{Kind: "recovery.offered", By: access.Machine})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return webapi.WayIn{URL: a.s.cfg.Server.PublicURL.String() + "/.gatehouse/recover?" + url.Values{"code": {code}}.Encode(), Until: until}, nil
 }
 
 // sessionFilter reads of whom (name), from where (idp) and for which service

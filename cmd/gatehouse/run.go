@@ -375,6 +375,9 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 	s.gateway, err = gateway.New(gateway.Config{
 		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
 		Policy: r.policy, Release: s.rules.release, Beside: s.beside(), Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
+		Recovered: func(tx store.Tx, flow, from string) error {
+			return p.audit.Append(tx, audit.Event{Kind: "recovery.used", UserID: session.Recovery, Provider: session.Recovery, Flow: flow, From: from})
+		},
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
 		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,

@@ -40,6 +40,12 @@ func First(values []string) string {
 	return values[0]
 }
 
+// A WayIn is a link by which somebody comes in once.
+type WayIn struct {
+	URL   string    `json:"url"`
+	Until time.Time `json:"until"`
+}
+
 // A Session as pages and tools show it: nothing that opens it.
 type Session struct {
 	ID       string    `json:"id"`

@@ -112,6 +112,7 @@ func Samples() []Sample {
 		}},
 		{"go-on", 200, web.GoOn{URL: "https://idp.uni.example/logout", To: "Campus"}},
 		{"return-by-get", 200, web.ReturnByGet{Service: "Wiki", URL: "/edit/page"}},
+		{"recover", 200, web.Recover{Action: "/.gatehouse/recover", Fields: url.Values{"code": {"a1b2"}}}},
 		{"confirm", 200, web.Confirm{
 			Who: bob, From: []string{"Wiki", "Payroll"}, Action: "/.gatehouse/logout", Fields: url.Values{"csrf": {"e5f6"}}, BackURL: "/",
 		}},
