@@ -94,6 +94,13 @@ type Subject struct {
 	AuthTime time.Time
 }
 
+// SignedOut is the subject without what belongs to a sign-in: as targets see it,
+// which are kept in step while nobody is there.
+func (s Subject) SignedOut() Subject {
+	s.Provider, s.ACR, s.AMR, s.AuthTime = "", "", nil, time.Time{}
+	return s
+}
+
 // A Request is what is to be decided.
 type Request struct {
 	Subject Subject

@@ -161,10 +161,14 @@ func (p *ReleasePolicy) PairwiseID(to, userID string) string {
 
 // Release is what the recipient learns about the subject: what its rules let
 // out, and what stays back and why. Nobody has nothing to release. The same
-// subject always gives the same, in the same order.
+// subject always gives the same, in the same order; for a target whether or not
+// they are signed in.
 func (p *ReleasePolicy) Release(to string, s Subject) Release {
 	if s.ID == "" {
 		s = Subject{}
+	}
+	if strings.HasPrefix(to, "target:") {
+		s = s.SignedOut()
 	}
 	var out Release
 	var rules []releaseRule

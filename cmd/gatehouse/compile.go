@@ -117,7 +117,8 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		}
 	}
 	for _, t := range cfg.Targets {
-		r.scopes[t.ID] = among(scopeOf(t.ID))
+		in := among(scopeOf(t.ID))
+		r.scopes[t.ID] = func(s authz.Subject) bool { return in(s.SignedOut()) }
 	}
 	r.admin, r.protected = among("gatehouse:admins"), among("gatehouse:protected")
 	r.duties, r.approves = map[string]func(authz.Subject) bool{administrator: r.admin}, map[string]func(authz.Subject) bool{}
