@@ -57,6 +57,7 @@ type lab struct {
 	hangUp          []func()     // ends the idle connections of a person
 	target          string       // its address
 	posts           atomic.Int64 // accounts that it was asked to make
+	pushed          *buffer      // what it was asked, as it came
 }
 
 // labConfig is what a lab can be asked for.
@@ -172,7 +173,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 	if with != nil {
 		with(&c)
 	}
-	l := &lab{clock: &clock{}, scheme: "http", upstream: &mirror{}, hup: make(chan os.Signal, 1), config: filepath.Join(c.Dir, "gatehouse.yaml")}
+	l := &lab{clock: &clock{}, scheme: "http", upstream: &mirror{}, pushed: &buffer{}, hup: make(chan os.Signal, 1), config: filepath.Join(c.Dir, "gatehouse.yaml")}
 	if c.TLS {
 		c.Scheme, l.scheme = "https", "https"
 		writePair(t, c.Dir)
@@ -200,6 +201,9 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/Users") {
 			l.posts.Add(1)
 		}
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(l.pushed, "%s %s\n%s\n", r.Method, r.URL, body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		target.ServeHTTP(w, r)
 	}))
 	c.Target = l.target
