@@ -288,6 +288,7 @@ type guest struct {
 	f       *front
 	user    provisioning.User
 	session string
+	mu      sync.Mutex
 	keys    map[string]string
 }
 
@@ -319,7 +320,7 @@ func (f *front) signIn(u provisioning.User, row session.Session) *guest {
 	if err := f.sessions.Save(r, w, gs); err != nil {
 		f.t.Fatal(err)
 	}
-	return &guest{f, u, gs.ID, map[string]string{"gate": w.Result().Cookies()[0].Value}}
+	return &guest{f: f, user: u, session: gs.ID, keys: map[string]string{"gate": w.Result().Cookies()[0].Value}}
 }
 
 // cookie is the Cookie header line of a guest at a host; of nobody it is empty.
@@ -327,6 +328,8 @@ func (p *guest) cookie(host string) string {
 	if p == nil {
 		return ""
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.keys[host] == "" {
 		secret, err := p.f.sessions.AddKey(p.f.t.Context(), p.session, host+".test")
 		if err != nil {

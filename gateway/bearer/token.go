@@ -133,13 +133,15 @@ func (t *Tokens) load(ctx context.Context) error {
 	for _, row := range rows {
 		all[row.ID] = before[row.ID].with(row)
 	}
+	ended := false
+	for id := range before {
+		_, still := all[id]
+		ended = ended || !still
+	}
 	t.m = all
 	t.mu.Unlock()
-	for id := range before {
-		if _, ok := all[id]; !ok && t.Ended != nil {
-			t.Ended()
-			break
-		}
+	if ended && t.Ended != nil {
+		t.Ended()
 	}
 	return nil
 }

@@ -389,15 +389,23 @@ func TestForwardsAsTheStandardProxyDoes(t *testing.T) {
 			}
 			p := responses[pn]
 			n++
-			// What a service closes unsaid is noticed sooner or later: a race of its own.
-			f.transport.CloseIdleConnections()
-			f.direct.CloseIdleConnections()
-			s.does(says(p.say, p.keep))
-			standard := ask(t, f.standard, raw, method)
-			wantAsked := s.heard()
-			s.does(says(p.say, p.keep))
-			lean := ask(t, f.lean, raw, method)
-			diff := cmp.Diff(standard, lean) + cmp.Diff(wantAsked, s.heard())
+			exchange := func() string {
+				// What a service closes unsaid is noticed sooner or later: a race of its own.
+				f.transport.CloseIdleConnections()
+				f.direct.CloseIdleConnections()
+				s.does(says(p.say, p.keep))
+				standard := ask(t, f.standard, raw, method)
+				wantAsked := s.heard()
+				s.does(says(p.say, p.keep))
+				lean := ask(t, f.lean, raw, method)
+				return cmp.Diff(standard, lean) + cmp.Diff(wantAsked, s.heard())
+			}
+			diff := exchange()
+			// After a broken answer the standard proxy may or may not be in time for the
+			// next request. A difference of the two comes each time.
+			for again := 0; again < 2 && diff != ""; again++ {
+				diff = exchange()
+			}
 			if diff == "" {
 				continue
 			}
