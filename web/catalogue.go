@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/feature/plural"
@@ -107,24 +108,19 @@ func (t text) form(f plural.Form) string {
 // loadCatalogues reads the built-in languages, and those of more over them.
 // English comes first: it is what the others are measured by.
 func loadCatalogues(more fs.FS) ([]*catalogue, error) {
-	byTag := map[language.Tag]*catalogue{}
-	for _, from := range []struct {
-		files   fs.FS
-		pattern string
-		over    bool
-	}{{translations, "translations/*.json", false}, {more, "*.json", true}} {
-		if from.files == nil {
-			continue
+	byTag, err := builtIn()
+	if err != nil {
+		return nil, err
+	}
+	if more != nil {
+		own := map[language.Tag]*catalogue{}
+		for tag, c := range byTag {
+			own[tag] = &catalogue{tag: c.tag, Name: c.Name, Texts: maps.Clone(c.Texts), Reasons: maps.Clone(c.Reasons)}
 		}
-		names, err := fs.Glob(from.files, from.pattern)
-		if err != nil {
-			return nil, fmt.Errorf("list translations: %w", err)
+		if err := readAll(more, "*.json", true, own); err != nil {
+			return nil, err
 		}
-		for _, name := range names {
-			if err := read(from.files, name, from.over, byTag); err != nil {
-				return nil, fmt.Errorf("read %s: %w", name, err)
-			}
-		}
+		byTag = own
 	}
 	all := slices.SortedFunc(maps.Values(byTag), func(a, b *catalogue) int {
 		if a.tag == language.English || b.tag == language.English {
@@ -137,6 +133,26 @@ func loadCatalogues(more fs.FS) ([]*catalogue, error) {
 		errs = append(errs, c.differs(all[0]))
 	}
 	return all, errors.Join(errs...)
+}
+
+// builtIn are the languages of the program. Nobody changes them.
+var builtIn = sync.OnceValues(func() (map[language.Tag]*catalogue, error) {
+	found := map[language.Tag]*catalogue{}
+	return found, readAll(translations, "translations/*.json", false, found)
+})
+
+// readAll reads all files that a pattern names.
+func readAll(files fs.FS, pattern string, over bool, found map[language.Tag]*catalogue) error {
+	names, err := fs.Glob(files, pattern)
+	if err != nil {
+		return fmt.Errorf("list translations: %w", err)
+	}
+	for _, name := range names {
+		if err := read(files, name, over, found); err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // read adds a file to the catalogue of its language; over what is said there

@@ -12,13 +12,13 @@ import (
 // used are the texts that templates ask for by name, and those whose names are made.
 func used(t *testing.T) map[string]bool {
 	t.Helper()
-	p, err := New(Brand{})
+	asked, err := askedFor()
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := map[string]bool{"time": true}
-	for _, tmpl := range p.speakers[0].templates {
-		for _, key := range keys(tmpl) {
+	for _, keys := range asked {
+		for _, key := range keys {
 			m[key] = true
 		}
 	}

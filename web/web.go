@@ -31,6 +31,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template/parse"
 	"time"
 
@@ -65,9 +66,12 @@ type Pages struct {
 	speakers []*speaker // in the order of the matcher
 }
 
-// A speaker has every template in one language.
+// A speaker has the templates in one language.
 type speaker struct {
 	*catalogue
+	funcs template.FuncMap
+
+	mu        sync.Mutex
 	templates map[string]*template.Template
 }
 
@@ -126,34 +130,68 @@ func choose(all []*catalogue, want []string) ([]*catalogue, error) {
 	return chosen, nil
 }
 
-// speaker parses every template for one language, and checks that each text
-// that a template asks for by name is there.
+// speaker says the templates in one language. It is an error if a text is not
+// there that a template asks for by name.
 func (p *Pages) speaker(c *catalogue) (*speaker, error) {
+	asked, err := askedFor()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for name, keys := range asked {
+		for _, key := range keys {
+			if _, ok := c.Texts[key]; !ok {
+				errs = append(errs, fmt.Errorf("template %s: no text %q", name, key))
+			}
+		}
+	}
+	return &speaker{catalogue: c, funcs: p.funcs(c), templates: map[string]*template.Template{}}, errors.Join(errs...)
+}
+
+// template is a template in the language, parsed when it is needed: most pages are
+// never shown in most languages.
+func (s *speaker) template(name string) (*template.Template, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.templates[name]; t != nil {
+		return t, nil
+	}
+	t, err := parseTemplate(name, s.funcs)
+	if err == nil {
+		s.templates[name] = t
+	}
+	return t, err
+}
+
+func parseTemplate(name string, funcs template.FuncMap) (*template.Template, error) {
+	t, err := template.New(name).Option("missingkey=error").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html")
+	if err != nil {
+		return nil, fmt.Errorf("parse template: %w", err)
+	}
+	return t, nil
+}
+
+// askedFor are the texts that each template asks for by name: all are parsed
+// once, so that none is found broken when it is to be shown.
+var askedFor = sync.OnceValues(func() (map[string][]string, error) {
 	files, err := templateFiles.ReadDir("templates")
 	if err != nil {
 		return nil, fmt.Errorf("read templates: %w", err)
 	}
-	s := &speaker{catalogue: c, templates: map[string]*template.Template{}}
-	var errs []error
+	asked := map[string][]string{}
 	for _, f := range files {
 		name, _ := strings.CutSuffix(f.Name(), ".html")
 		if name == "layout" {
 			continue
 		}
-		t, err := template.New(name).Option("missingkey=error").Funcs(p.funcs(c)).
-			ParseFS(templateFiles, "templates/layout.html", "templates/"+f.Name())
+		t, err := parseTemplate(name, (&Pages{}).funcs(&catalogue{}))
 		if err != nil {
-			return nil, fmt.Errorf("parse template: %w", err)
+			return nil, err
 		}
-		for _, key := range keys(t) {
-			if _, ok := c.Texts[key]; !ok {
-				errs = append(errs, fmt.Errorf("template %s: no text %q", name, key))
-			}
-		}
-		s.templates[name] = t
+		asked[name] = keys(t)
 	}
-	return s, errors.Join(errs...)
-}
+	return asked, nil
+})
 
 // keys are the texts that the templates ask for by name.
 func keys(t *template.Template) []string {
@@ -354,9 +392,12 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, status int, page 
 		}
 	}
 	var body bytes.Buffer
-	err := s.templates[v.template].ExecuteTemplate(&body, "layout", root{
-		Page: page, Posts: v.posts, Desk: v.desk, Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
-	})
+	t, err := s.template(v.template)
+	if err == nil {
+		err = t.ExecuteTemplate(&body, "layout", root{
+			Page: page, Posts: v.posts, Desk: v.desk, Lang: s.tag.String(), Dir: s.dir(), Languages: p.switches(r, s),
+		})
+	}
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy(v.posts, v.desk != nil, forms))
 	h.Set("X-Content-Type-Options", "nosniff")
