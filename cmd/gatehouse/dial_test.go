@@ -237,8 +237,8 @@ func TestB11_WrongCertificatesAreRefused(t *testing.T) {
 	}{
 		{"as it should be", trusted, tls.VersionTLS13, nil, ""},
 		{"of an authority nobody trusts", nil, tls.VersionTLS13, nil, "unknown authority"},
-		{"expired", trusted, tls.VersionTLS13, func(x *x509.Certificate) { x.NotAfter = now.Add(-time.Minute) }, "expired"},
-		{"not valid yet", trusted, tls.VersionTLS13, func(x *x509.Certificate) { x.NotBefore = now.Add(time.Minute) }, "not yet valid"},
+		{"expired", trusted, tls.VersionTLS13, func(x *x509.Certificate) { x.NotAfter = now.Add(-30 * time.Minute) }, "expired"},
+		{"not valid yet", trusted, tls.VersionTLS13, func(x *x509.Certificate) { x.NotBefore = now.Add(30 * time.Minute) }, "not yet valid"},
 		{"for another host", trusted, tls.VersionTLS13, func(x *x509.Certificate) { x.IPAddresses, x.DNSNames = nil, []string{"other.test"} }, "IP SANs"},
 		{"over TLS 1.1", trusted, tls.VersionTLS11, nil, "protocol version"},
 	} {
