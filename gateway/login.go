@@ -561,12 +561,8 @@ func (v *visit) finish(p *Provider) {
 	}
 	v.signedIn(p, err)
 	if err != nil {
-		retry := v.g.c.Public.String() + "/"
-		if f.Return != "" {
-			retry = v.g.loginURL(f.Return, "")
-		}
 		v.service = v.g.destination(f.Return).service
-		v.refuseLogin(p, withProvider(err, p, retry))
+		v.refuseFlow(p, f, err)
 	}
 }
 
@@ -682,6 +678,15 @@ func (v *visit) refuseLogin(p *Provider, err error) {
 	v.noteAt(p.ID, "login.refused", code, err)
 	v.comeAgain(err)
 	v.answer(status(code), code, v.failed(err, code))
+}
+
+// refuseFlow is refuseLogin with the way back to where the sign-in was to lead.
+func (v *visit) refuseFlow(p *Provider, f flow, err error) {
+	retry := v.g.c.Public.String() + "/"
+	if f.Return != "" {
+		retry = v.g.loginURL(f.Return, "")
+	}
+	v.refuseLogin(p, withProvider(err, p, retry))
 }
 
 // goOn sends a signed-in browser to where it wanted to go, with a ticket if

@@ -87,11 +87,7 @@ func (v *visit) welcome() {
 	p, f, err := v.welcomed()
 	v.signedIn(p, err)
 	if err != nil {
-		retry := v.g.c.Public.String() + "/"
-		if f.Return != "" {
-			retry = v.g.loginURL(f.Return, "")
-		}
-		v.refuseLogin(p, withProvider(err, p, retry))
+		v.refuseFlow(p, f, err)
 	}
 }
 
@@ -121,10 +117,6 @@ func (v *visit) welcomed() (p *Provider, f flow, err error) {
 	if err := v.recall(); err != nil {
 		return p, f, err
 	}
-	q, err := v.questions(p, w.Identity)
-	if err != nil {
-		return p, f, err
-	}
 	given := &provisioning.Answers{UserName: v.r.PostForm.Get("user_name"), Attributes: map[string]string{}}
 	for name := range v.r.PostForm {
 		if attr, ok := strings.CutPrefix(name, "attribute."); ok {
@@ -135,7 +127,11 @@ func (v *visit) welcomed() (p *Provider, f flow, err error) {
 	asking.JIT.Answers = given
 	err = v.enter(&asking, f, w.Identity)
 	var wrong *provisioning.Unanswered
-	if errors.As(err, &wrong) {
+	if !errors.As(err, &wrong) {
+		return p, f, err
+	}
+	q, err := v.questions(p, w.Identity)
+	if err == nil {
 		err = v.ask(p, f, w.Identity, q, given, wrong)
 	}
 	return p, f, err
