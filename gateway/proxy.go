@@ -24,8 +24,8 @@ func (v *visit) pass() {
 		if s.NoWebSocket || !webSocket(r) {
 			// Whatever else one could switch to would leave the wall behind.
 			delete(r.Header, "Upgrade")
-		} else if o := r.Header["Origin"]; len(o) > 1 || len(o) == 1 && !strings.EqualFold(o[0], v.g.origin(v.host)) {
-			v.refuse(refusal{code: ReasonCrossSite, detail: "a WebSocket from the origin " + strings.Join(o, " ")})
+		} else if v.foreign() {
+			v.refuse(foreignSocket(r))
 			return
 		}
 	}
@@ -145,6 +145,17 @@ func (s *service) target(r *http.Request) string {
 	u := *r.URL
 	s.aim(&u)
 	return u.RequestURI()
+}
+
+// foreign reports whether a page of another origin asks. Browsers let any page open
+// a WebSocket anywhere, and say of which origin it is.
+func (v *visit) foreign() bool {
+	o := v.r.Header["Origin"]
+	return len(o) > 1 || len(o) == 1 && !strings.EqualFold(o[0], v.g.origin(v.host))
+}
+
+func foreignSocket(r *http.Request) refusal {
+	return refusal{code: ReasonCrossSite, detail: "a WebSocket from the origin " + strings.Join(r.Header["Origin"], " ")}
 }
 
 // webSocket reports whether a request asks for a WebSocket and nothing else.

@@ -180,8 +180,8 @@ func (v *visit) approve() {
 	}
 	// Upgrade itself does not reach us by every proxy; a WebSocket has this too.
 	if r.Header["Sec-Websocket-Key"] != nil || httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") {
-		if o := r.Header["Origin"]; s.NoWebSocket || len(o) > 1 || len(o) == 1 && !strings.EqualFold(o[0], v.g.origin(v.host)) {
-			v.refuse(refusal{code: ReasonCrossSite, detail: "a WebSocket from the origin " + strings.Join(o, " ")})
+		if s.NoWebSocket || v.foreign() {
+			v.refuse(foreignSocket(r))
 			return
 		}
 	}
