@@ -1,9 +1,6 @@
 package authz
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // BasisConsent is the basis of what goes out only if the person agrees.
 const BasisConsent = "consent"
@@ -42,15 +39,7 @@ func (p *ReleasePolicy) Unsaid(to string, s Subject, notice bool) (list []Releas
 	return list
 }
 
-// NeedsConsent are the recipients of which something goes out only by consent.
-func (p *ReleasePolicy) NeedsConsent() (list []string) {
-	if p == nil {
-		return nil
-	}
-	for _, to := range slices.Sorted(maps.Keys(p.by)) {
-		if slices.ContainsFunc(p.by[to], func(r releaseRule) bool { return r.Basis == BasisConsent }) {
-			list = append(list, to)
-		}
-	}
-	return list
+// NeedsConsent reports whether something goes to the recipient only by consent.
+func (p *ReleasePolicy) NeedsConsent(to string) bool {
+	return p != nil && slices.ContainsFunc(p.by[to], func(r releaseRule) bool { return r.Basis == BasisConsent })
 }

@@ -5,9 +5,6 @@ import (
 	"net/url"
 )
 
-// ConsentPath is where people are asked and told what services learn about them.
-const ConsentPath = "/.gatehouse/consent"
-
 // unsaid leads a browser that opens a page to where its person is asked or told
 // something first. Everything else goes on without what they have not agreed to.
 // Proxies that ask about requests of their own are not led anywhere.
@@ -18,6 +15,6 @@ func (v *visit) unsaid() bool {
 	if v.r.Method != http.MethodGet || v.caller() != browser {
 		return false
 	}
-	v.redirect(v.g.c.Public.String() + ConsentPath + "?" + url.Values{"service": {v.service.ID}, "back": {v.here()}}.Encode())
+	v.redirect(v.g.c.ConsentURL + "?" + url.Values{"service": {v.service.ID}, "back": {v.here()}}.Encode())
 	return true
 }

@@ -80,8 +80,9 @@ type Config struct {
 	// code if it was refused, and how long it was worked on. nil: nobody is.
 	SignedIn func(provider, reason string, took time.Duration)
 	// Unsaid reports whether somebody is to be asked or told something before they
-	// use a service, at ConsentPath on the gateway's own host. nil: never.
-	Unsaid func(s authz.Subject, service string) bool
+	// use a service, at ConsentURL. nil: never.
+	Unsaid     func(s authz.Subject, service string) bool
+	ConsentURL string
 	// Tried is told what came of a Trial. nil: nobody is.
 	Tried func(t Trial, id federation.Identity, err error)
 	// Recovered is called in the transaction that lets somebody in by a code of the

@@ -31,14 +31,13 @@ func (s *site) givesNotice(to string) bool {
 // asks are the recipients about which somebody has a word: services where they
 // are asked or told, and targets where they have an account.
 func (s *site) asks(sub authz.Subject) (list []string) {
-	consent := s.rules.release.NeedsConsent()
 	for _, c := range s.cfg.Services {
-		if to := "service:" + c.ID; c.Notice || slices.Contains(consent, to) {
+		if to := "service:" + c.ID; c.Notice || s.rules.release.NeedsConsent(to) {
 			list = append(list, to)
 		}
 	}
 	for _, t := range s.cfg.Targets {
-		if to := "target:" + t.ID; slices.Contains(consent, to) && s.rules.scopes[t.ID](sub) {
+		if to := "target:" + t.ID; s.rules.release.NeedsConsent(to) && s.rules.scopes[t.ID](sub) {
 			list = append(list, to)
 		}
 	}

@@ -73,7 +73,7 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 			API: common.API, Pages: pages, Has: s.has, Provider: common.Provider, FreshURL: common.FreshURL,
 		})),
 		own(askID, "Requests", portal.RequestsPath, mine),
-		own(consentID, "Consent", gateway.ConsentPath, mine),
+		own(consentID, "Consent", portal.ConsentPath, mine),
 		own(meID, "My data", portal.MePath, mine),
 	}
 	home := s.cfg.Server.PublicURL.Hostname()
