@@ -10,19 +10,20 @@ import (
 
 // look is what pages look like and say at this site.
 type look struct {
-	brand     web.Brand
+	pages     *web.Pages
 	services  map[string]string // addresses of logos, by ID
 	providers map[string]string
 }
 
 // compileLook reads images, colours and texts of the site's own.
 func compileLook(cfg *configs.Config) (look, []configs.Mistake) {
-	l := look{services: map[string]string{}, providers: map[string]string{}, brand: web.Brand{
+	l := look{services: map[string]string{}, providers: map[string]string{}}
+	brand := web.Brand{
 		Name: cfg.Branding.Name, HelpText: cfg.Help.Contact, HelpURL: address(cfg.Help.URL), Languages: cfg.Languages, LanguageURL: "/.gatehouse/language",
 		Colours: web.Colours{Light: cfg.Branding.Colors.Light, Dark: cfg.Branding.Colors.Dark},
-	}}
+	}
 	if cfg.Server.PublicURL != nil {
-		l.brand.HomeURL = cfg.Server.PublicURL.String() + "/"
+		brand.HomeURL = cfg.Server.PublicURL.String() + "/"
 	}
 	var out []configs.Mistake
 	image := func(file configs.File, at ...any) string {
@@ -38,10 +39,10 @@ func compileLook(cfg *configs.Config) (look, []configs.Mistake) {
 			out = append(out, configs.At(cfg.Pos(at...), filepath.Base(string(file))+" "+err.Error(), "name a picture of at most 512 KiB: SVG, PNG, JPEG or WebP"))
 			return ""
 		}
-		l.brand.Images = append(l.brand.Images, i)
+		brand.Images = append(brand.Images, i)
 		return i.URL()
 	}
-	l.brand.LogoURL = image(cfg.Branding.Logo, "branding", "logo")
+	brand.LogoURL = image(cfg.Branding.Logo, "branding", "logo")
 	for i, s := range cfg.Services {
 		l.services[s.ID] = image(s.Logo, "services", i, "logo")
 	}
@@ -63,11 +64,12 @@ func compileLook(cfg *configs.Config) (look, []configs.Mistake) {
 		if _, err := os.Stat(folder); err != nil {
 			out = append(out, configs.At(cfg.Pos("branding", "texts"), filepath.Base(folder)+" can not be read: "+err.Error(), "name a folder with files such as en.json"))
 		} else {
-			l.brand.Translations = os.DirFS(folder)
+			brand.Translations = os.DirFS(folder)
 		}
 	}
 	if len(out) == 0 {
-		if _, err := web.New(l.brand); err != nil {
+		var err error
+		if l.pages, err = web.New(brand); err != nil {
 			for _, e := range joined(err) {
 				out = append(out, configs.At(cfg.Pos("branding"), e.Error(), "mend the texts of one's own"))
 			}

@@ -354,10 +354,7 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 			}
 		},
 	})
-	pages, err := web.New(r.look.brand)
-	if err != nil {
-		return nil, err
-	}
+	pages := r.look.pages
 	if s.notices, err = p.newNotices(s, pages); err != nil {
 		return nil, fmt.Errorf("notify: %w", err)
 	}
@@ -379,7 +376,7 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 			return p.audit.Append(tx, audit.Event{Kind: "recovery.used", UserID: session.Recovery, Provider: session.Recovery, Flow: flow, From: from})
 		},
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
-		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, ConsentURL: cfg.Server.PublicURL.String() + portal.ConsentPath, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
 		Own:     map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token, "access/v1/": s.authzen(p)},
 		Aliases: map[string]string{"/scim2/": "scim/v2/", "/access/v1/": "access/v1/", "/.well-known/authzen-configuration": "access/v1/configuration"},
