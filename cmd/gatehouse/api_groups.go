@@ -32,7 +32,8 @@ func (a *api) groups(r *http.Request) (any, error) {
 	seq := a.s.directory.Groups(r.Context(), r.FormValue("after"), limitOf(r))
 	if q := r.FormValue("q"); q != "" {
 		userStore, prefix := a.s.directory.SplitName(q)
-		seq = a.s.directory.SearchGroups(r.Context(), userStore, prefix, second(a.s.directory.SplitName(r.FormValue("after"))), limitOf(r))
+		_, after := a.s.directory.SplitName(r.FormValue("after"))
+		seq = a.s.directory.SearchGroups(r.Context(), userStore, prefix, after, limitOf(r))
 	}
 	for g, err := range seq {
 		if err != nil {
@@ -46,7 +47,8 @@ func (a *api) groups(r *http.Request) (any, error) {
 // groupNamed finds a group by name or by ID.
 func (a *api) groupNamed(r *http.Request) (provisioning.Group, error) {
 	name := r.FormValue("group")
-	g, err := a.s.directory.GroupByName(r.Context(), first(a.s.directory.SplitName(name)), second(a.s.directory.SplitName(name)))
+	groupStore, groupName := a.s.directory.SplitName(name)
+	g, err := a.s.directory.GroupByName(r.Context(), groupStore, groupName)
 	if errors.Is(err, provisioning.ErrNotFound) {
 		g, err = a.s.directory.Group(r.Context(), name)
 	}

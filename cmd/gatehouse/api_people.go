@@ -81,7 +81,8 @@ func (a *api) users(r *http.Request) (any, error) {
 // named finds a user by name or by ID.
 func (a *api) named(r *http.Request) (provisioning.User, error) {
 	name := r.FormValue("name")
-	u, err := a.s.directory.ByName(r.Context(), first(a.s.directory.SplitName(name)), second(a.s.directory.SplitName(name)))
+	userStore, userName := a.s.directory.SplitName(name)
+	u, err := a.s.directory.ByName(r.Context(), userStore, userName)
 	if errors.Is(err, provisioning.ErrNotFound) {
 		u, err = a.s.directory.User(r.Context(), name)
 	}
@@ -90,9 +91,6 @@ func (a *api) named(r *http.Request) (provisioning.User, error) {
 	}
 	return u, err
 }
-
-func first(a, _ string) string  { return a }
-func second(_, b string) string { return b }
 
 func (a *api) user(r *http.Request) (any, error) {
 	u, err := a.named(r)

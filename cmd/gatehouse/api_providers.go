@@ -192,7 +192,7 @@ func (p *process) tryOut(site *site) func(gateway.Trial, federation.Identity, er
 			}
 		}
 		if err != nil {
-			v.Code, v.Error = first(apiReason(err)), err.Error()
+			v.Code, v.Error = apiReason(err)
 		}
 		p.trials.put(t.Key, t.UserID, v)
 	}

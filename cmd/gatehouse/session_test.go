@@ -390,7 +390,8 @@ func TestT11J06_WhoIsDisabledOrDeletedIsOutAtTheNextRequestAndStaysOut(t *testin
 		// A change by anybody else than the verb ends no session, and lets
 		// nobody in all the same.
 		s := l.p.site.Load()
-		u, err := s.directory.ByName(t.Context(), first(s.directory.SplitName(who.name)), second(s.directory.SplitName(who.name)))
+		userStore, userName := s.directory.SplitName(who.name)
+		u, err := s.directory.ByName(t.Context(), userStore, userName)
 		if err != nil {
 			t.Fatal(err)
 		}
