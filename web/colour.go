@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -50,11 +51,11 @@ func (c Colours) css() (string, error) {
 	if c == (Colours{}) {
 		return "", nil
 	}
-	light, err := parseColour(or(c.Light, ourLight))
+	light, err := parseColour(cmp.Or(c.Light, ourLight))
 	if err != nil {
 		return "", err
 	}
-	dark, err := parseColour(or(c.Dark, ourDark))
+	dark, err := parseColour(cmp.Or(c.Dark, ourDark))
 	if err != nil {
 		return "", err
 	}
@@ -67,13 +68,6 @@ func (c Colours) css() (string, error) {
 	}
 	return fmt.Sprintf(":root, :root:not([data-theme]) { %s }\n@media (prefers-color-scheme: dark) { :root, :root:not([data-theme]) { %s } }\n",
 		theme(light, light, black, white.mix(light, 0.08)), theme(dark, light, white, page.mix(light, 0.25))), nil
-}
-
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }
 
 type rgb [3]uint8
