@@ -13,7 +13,8 @@ import (
 // with roles, and their session in the request's context instead of in headers,
 // and may render what it likes. Its unsafe requests must come from its own origin.
 func (v *visit) inProcess(r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions && !v.fromHere() {
+	changes := r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
+	if changes && !v.fromHere() {
 		v.refuse(refusal{code: ReasonCrossSite, detail: "posted by another site"})
 		return
 	}
@@ -35,6 +36,9 @@ func (v *visit) inProcess(r *http.Request) {
 	r.Header["X-Forwarded-For"] = []string{v.from.String()}
 	r.URL.Path, r.URL.RawPath = v.path, ""
 	v.service.Handler.ServeHTTP(v.w, r)
+	if changes {
+		v.g.people.forget(v.who.subject.ID) // the next request sees what they changed about themselves
+	}
 }
 
 var _ http.Handler = (*Gateway)(nil)
