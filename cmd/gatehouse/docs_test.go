@@ -809,6 +809,7 @@ var tableText = map[string]string{
 	"member":           "Who is in a group: an edge for each membership. The key is the tuple (group, user).",
 	"nest":             "Which group is in which: an edge. The key is the tuple (parent, child).",
 	"notice":           "What is to be told to a person, once. The key is the tuple (user, kind, stage).",
+	"notify_over":      "An address that said that it wants to hear no more of requests, and when. The key is a digest of it.",
 	"once":             "What worked once and must not again: flows and assertions. The key is the hash of what is remembered. The raw key (`once`, `h`) holds how far old ones have been swept away.",
 	"csv_account":      "What the next file says of an account, of a target that reads CSV files. The key is the tuple (target, ID).",
 	"csv_count":        "How many changes a target that reads CSV files had. The key is the target.",

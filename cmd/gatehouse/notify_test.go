@@ -24,9 +24,11 @@ import (
 
 // A hook receives events as Standard Webhooks says, and checks who signed them.
 type hook struct {
-	mu   sync.Mutex
-	fail int // requests that are refused first
-	got  []string
+	mu     sync.Mutex
+	fail   int  // requests that are refused first
+	gone   bool // it wants no more
+	refuse int  // how often it said so
+	got    []string
 }
 
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -41,6 +43,9 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("webhook-signature") != "v1,"+base64.StdEncoding.EncodeToString(m.Sum(nil)):
 		w.WriteHeader(http.StatusUnauthorized)
+	case h.gone:
+		h.refuse++
+		w.WriteHeader(http.StatusGone)
 	case h.fail > 0:
 		h.fail--
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -155,6 +160,69 @@ notify:
 			t.Errorf("the webhook is told %q", private)
 		}
 	}
+}
+
+// An address that says 410 hears no more, also of a gateway that was started
+// again, until somebody has an event tried again; then it is told what it missed.
+func TestAWebhookThatWantsNoMoreIsLeftAloneOverARestart(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	ledger(l)
+	h := &hook{gone: true}
+	at := l.serve(h)
+	l.reload(func(s string) string {
+		return s + fmt.Sprintf("notify: { webhook: { url: \"%s/hook\", secrets: [\"%s\"] } }\n", at, hookSecret)
+	})
+	// parked waits until so many events wait for a person, and returns their keys.
+	parked := func(want int) (keys []string) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d events are parked", want), func() bool {
+			var tasks []task.Task
+			l.admin(http.MethodGet, "tasks", nil, &tasks)
+			keys = nil
+			for _, task := range tasks {
+				if task.Kind == notice.KindHook && task.State == "parked" && strings.Contains(task.Error, "410") && strings.Contains(task.Error, "requeue") {
+					keys = append(keys, task.Key)
+				}
+			}
+			return len(keys) == want
+		})
+		return keys
+	}
+	refused := func(want int) {
+		t.Helper()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.refuse != want {
+			t.Errorf("the address was called %d times, want %d", h.refuse, want)
+		}
+	}
+	bob := l.in("campus", "bob")
+	day := l.clock.now().UTC().Add(20 * 24 * time.Hour).Format(time.DateOnly)
+	bob.open(l.at("", "/.gatehouse/requests/ask?service=ledger")).submit(url.Values{"reason": {"to count"}, "until": {day}}).wants(http.StatusOK, "Waiting")
+	first := parked(1)
+	refused(1)
+	l.restart()
+	var list []webapi.Request
+	l.admin(http.MethodGet, "requests", nil, &list)
+	l.admin(http.MethodPost, "request/approve", url.Values{"id": {list[0].ID}}, nil)
+	parked(2)
+	refused(1)
+
+	l.tryAgain(notice.KindHook, first[0]) // by a person, and it says so again
+	eventually(t, "it was called once more", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.refuse == 2
+	})
+	keys := parked(2)
+	h.mu.Lock()
+	h.gone = false
+	h.mu.Unlock()
+	l.tryAgain(notice.KindHook, keys[0])
+	eventually(t, "both events arrive", func() bool { return len(h.events()) == 2 })
+	parked(0)
+	refused(2)
 }
 
 // tryAgain makes a task due, if it is there still.

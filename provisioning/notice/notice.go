@@ -10,6 +10,9 @@
 // and who is gone or decided meanwhile is not written to. It is sent at least
 // once; one that comes twice has the same Message-ID.
 //
+// An address that answers 410 wants to hear no more, and that is kept: its tasks
+// are parked without a call, until somebody has one of them tried again.
+//
 // Messages go through many hands, so they say who asks for what, and where to
 // look; why, and everything else, is on the page, behind a sign-in.
 package notice
@@ -19,7 +22,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/mail"
 	"strings"
@@ -27,7 +29,6 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
-	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/webhook"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
@@ -244,46 +245,4 @@ func (n *Notices) message(ctx context.Context, state string, r access.Request) (
 func digest(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return base64.RawURLEncoding.EncodeToString(sum[:18])
-}
-
-// An event says that a request came to a state, to programs: by IDs alone.
-type event struct {
-	ID      string    `json:"id"`
-	State   string    `json:"state"`
-	User    string    `json:"user"`
-	Role    string    `json:"role"`
-	Service string    `json:"service,omitempty"`
-	Until   time.Time `json:"until"`
-	By      string    `json:"by,omitempty"`
-}
-
-// EventType is the type of the CloudEvents that an address is told; what they
-// are about is "requests/" and the ID of one.
-const EventType = "gatehouse.request.v1"
-
-// HandleHook is the task.Handler of KindHook.
-func (n *Notices) HandleHook(ctx context.Context, key string) error {
-	state, id, _ := strings.Cut(key, "/")
-	r, ok, err := n.request(ctx, id)
-	if err != nil || !ok || n.Hook == nil {
-		return err
-	}
-	e := event{ID: r.ID, State: state, User: r.UserID, Role: r.Role, Service: r.Service, Until: r.Until}
-	if state == r.State && state != access.Pending {
-		e.By = r.By
-		if !r.Granted.IsZero() {
-			e.Until = r.Granted
-		}
-	}
-	err = n.Hook.Send(ctx, key, EventType, "requests/"+r.ID, e)
-	var said *connector.Error
-	if errors.As(err, &said) {
-		if said.After > 0 {
-			return &task.Retry{After: said.After, Reason: said.Text}
-		}
-		if said.Class != connector.Transient {
-			return &task.Park{Reason: fmt.Sprintf("the webhook will not take it: %v", err)}
-		}
-	}
-	return err
 }

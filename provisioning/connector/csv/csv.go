@@ -119,9 +119,14 @@ var accounts = store.Table[account]{
 			if !a.Changed {
 				return nil
 			}
-			return []string{string(store.Key(a.Target, fmt.Sprintf("%020d", a.Seq)))}
+			return []string{place(a.Target, a.Seq)}
 		},
 	},
+}
+
+// place is where a change stands among those of a target.
+func place(target string, seq uint64) string {
+	return string(store.Key(target, fmt.Sprintf("%020d", seq)))
 }
 
 // there is a value by which an account is found that is not removed.
@@ -307,12 +312,32 @@ const pageSize = 200
 
 // all yields every row of the target, removed ones too.
 func (c *Connector) all(ctx context.Context) iter.Seq2[account, error] {
+	return c.paged(ctx, func(tx store.Tx, last account) iter.Seq2[account, error] {
+		return accounts.Find(tx, "target", c.c.Target, accounts.Key(last), pageSize)
+	})
+}
+
+// changes yields the rows that changed, in the order of their changes.
+func (c *Connector) changes(ctx context.Context) iter.Seq2[account, error] {
+	return c.paged(ctx, func(tx store.Tx, last account) iter.Seq2[account, error] {
+		return c.changedRows(tx, last.Seq, pageSize)
+	})
+}
+
+// changedRows are the first that changed after a change.
+func (c *Connector) changedRows(tx store.Tx, after uint64, limit int) iter.Seq2[account, error] {
+	return accounts.Range(tx, "changed", place(c.c.Target, after+1), string(store.End(store.Key(c.c.Target))), limit)
+}
+
+// paged yields rows page by page, each read in a transaction of its own by next,
+// which is given the last row so far: at first one before all.
+func (c *Connector) paged(ctx context.Context, next func(tx store.Tx, last account) iter.Seq2[account, error]) iter.Seq2[account, error] {
 	return func(yield func(account, error) bool) {
-		for after := ""; ; {
+		for last := (account{Target: c.c.Target}); ; {
 			var page []account
 			err := c.c.Store.View(ctx, func(tx store.Tx) error {
 				page = nil
-				for a, err := range accounts.Find(tx, "target", c.c.Target, after, pageSize) {
+				for a, err := range next(tx, last) {
 					if err != nil {
 						return err
 					}
@@ -328,7 +353,7 @@ func (c *Connector) all(ctx context.Context) iter.Seq2[account, error] {
 				if !yield(a, nil) {
 					return
 				}
-				after = accounts.Key(a)
+				last = a
 			}
 			if len(page) < pageSize {
 				return

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +36,7 @@ func (c *Connector) Write(ctx context.Context) error {
 		if upTo, changed = n.Seq, false; err != nil {
 			return err
 		}
-		for _, err := range c.changedRows(tx, 1) {
+		for _, err := range c.changedRows(tx, 0, 1) {
 			changed = true
 			return err
 		}
@@ -50,11 +49,6 @@ func (c *Connector) Write(ctx context.Context) error {
 		return fmt.Errorf("write the file of target %s: %w", c.c.Target, err)
 	}
 	return c.told(ctx, upTo)
-}
-
-func (c *Connector) changedRows(tx store.Tx, limit int) iter.Seq2[account, error] {
-	from := store.Key(c.c.Target)
-	return accounts.Range(tx, "changed", string(from), string(store.End(from)), limit)
 }
 
 // file writes one, and what stands beside it, and removes old ones.
@@ -164,39 +158,6 @@ func (a account) op() string {
 	return "update"
 }
 
-// changes yields the rows that changed, in the order of their changes.
-func (c *Connector) changes(ctx context.Context) iter.Seq2[account, error] {
-	return func(yield func(account, error) bool) {
-		from, end := string(store.Key(c.c.Target)), string(store.End(store.Key(c.c.Target)))
-		for {
-			var page []account
-			err := c.c.Store.View(ctx, func(tx store.Tx) error {
-				page = nil
-				for a, err := range accounts.Range(tx, "changed", from, end, pageSize) {
-					if err != nil {
-						return err
-					}
-					page = append(page, a)
-				}
-				return nil
-			})
-			if err != nil {
-				yield(account{}, err)
-				return
-			}
-			for _, a := range page {
-				if !yield(a, nil) {
-					return
-				}
-				from = string(store.Key(c.c.Target, fmt.Sprintf("%020d", a.Seq+1)))
-			}
-			if len(page) < pageSize {
-				return
-			}
-		}
-	}
-}
-
 // toldBatch rows are marked in one transaction: each is up to 4 keys.
 const toldBatch = 24
 
@@ -206,7 +167,7 @@ func (c *Connector) told(ctx context.Context, upTo uint64) error {
 	for more := true; more; {
 		err := c.c.Store.Update(ctx, func(tx store.Tx) error {
 			var page []account
-			for a, err := range c.changedRows(tx, toldBatch) {
+			for a, err := range c.changedRows(tx, 0, toldBatch) {
 				if err != nil {
 					return err
 				}

@@ -35,7 +35,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
@@ -69,10 +68,10 @@ type Config struct {
 // A Sender signs events and sends them to one address. Make one with NewSender.
 type Sender struct {
 	client  *post.Client
+	address string
 	signers []signer
 	source  string
 	now     func() time.Time
-	gone    atomic.Bool // the receiver said 410 to Send
 }
 
 // A Connector tells one address of users. Make one with New.
@@ -104,7 +103,7 @@ func NewSender(c Config) (*Sender, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	w := &Sender{client: p, source: c.Source, now: c.Now}
+	w := &Sender{client: p, address: digest(c.URL), source: c.Source, now: c.Now}
 	for _, s := range c.Secrets {
 		sign, err := newSigner(s)
 		if err != nil {
@@ -257,15 +256,11 @@ var errGone = &connector.Error{Class: connector.Route, Over: true, Text: "410 Go
 
 // Send sends an event about a subject, with data as JSON. Its id makes the
 // receiver see that it is the same when it comes again. Errors are those of a
-// connector.Connector. Once the answer was 410, nothing more is sent until a
-// Sender is made anew.
+// connector.Connector; one that is Over says that the receiver wants no more,
+// which it is for the caller to remember.
 func (w *Sender) Send(ctx context.Context, id, kind, subject string, data any) error {
-	if w.gone.Load() {
-		return errGone
-	}
-	err := w.send(ctx, event{ID: "msg_" + digest(w.source, id, kind), Type: kind, Subject: subject, DataContentType: "application/json", Data: data})
-	if errors.Is(err, errGone) {
-		w.gone.Store(true)
-	}
-	return err
+	return w.send(ctx, event{ID: "msg_" + digest(w.source, id, kind), Type: kind, Subject: subject, DataContentType: "application/json", Data: data})
 }
+
+// Address names where events go, in a few letters that tell nothing of it.
+func (w *Sender) Address() string { return w.address }
