@@ -37,7 +37,8 @@ import (
 )
 
 // A Server is an http.Server whose Serve takes the usual requests itself. Of its
-// fields those about limits and timeouts hold for both, as do Shutdown and Close.
+// fields MaxHeaderBytes, ReadHeaderTimeout and IdleTimeout hold for both, as do
+// Shutdown and Close; handlers bound the rest by http.ResponseController.
 // BaseContext and ConnContext are only asked by net/http's half; ConnState is told
 // here when a connection begins and ends.
 type Server struct {
@@ -399,11 +400,7 @@ func (c *conn) one(r *http.Request, ctx *requestContext) (on bool) {
 	c.out = outs.Get().(*[maxOut + 1024]byte)[:0]
 	w := &response{c: c, r: r, header: http.Header{}, length: -1}
 	c.mu.Lock()
-	c.ctx, c.writeBy = ctx, time.Time{}
-	if c.late {
-		c.late = false
-		_ = c.nc.SetWriteDeadline(time.Time{}) // else the next write says what is wrong
-	}
+	c.ctx = ctx
 	c.mu.Unlock()
 	var b *body
 	if c.head.body > 0 {
@@ -424,9 +421,7 @@ func (c *conn) one(r *http.Request, ctx *requestContext) (on bool) {
 		if b != nil {
 			_ = b.Close()
 		}
-		c.mu.Lock()
-		c.ctx = nil
-		c.mu.Unlock()
+		c.forgive()
 		if cap(c.out) == maxOut+1024 {
 			outs.Put((*[maxOut + 1024]byte)(c.out[:maxOut+1024]))
 		}
@@ -456,6 +451,18 @@ func (c *conn) check() {
 	if !c.writeBy.IsZero() && !c.late && time.Now().After(c.writeBy) {
 		c.late = true
 		_ = c.nc.SetWriteDeadline(time.Unix(1, 0))
+	}
+}
+
+// forgive ends what the clock and a deadline had to do with a request, so that
+// neither reaches the next one, here or at net/http.
+func (c *conn) forgive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctx, c.writeBy = nil, time.Time{}
+	if c.late {
+		c.late = false
+		_ = c.nc.SetWriteDeadline(time.Time{}) // else the next write says what is wrong
 	}
 }
 

@@ -402,9 +402,9 @@ func TestClientsSeeWhatNetHTTPWouldSay(t *testing.T) {
 			n++
 			here := s.here.Load()
 			c := open(t, s.ours, "")
+			s.others.Delete(c.LocalAddr().String()) // another connection may have had the port
 			ours := talkOn(t, c, a.raw+after)
-			// Taken out, as another connection may have the same port later.
-			_, other := s.others.LoadAndDelete(c.LocalAddr().String())
+			_, other := s.others.Load(c.LocalAddr().String())
 			if diff := differ(talk(t, s.standard, a.raw+after), ours); diff != "" {
 				t.Errorf("%s, answered with %s (- net/http, + loop):\n%s", what, name, diff)
 			}
@@ -525,18 +525,38 @@ func TestContextsEndWithTheirRequest(t *testing.T) {
 }
 
 // A body that is read after its request would be another request's bytes.
+// A deadline of one request does not reach the next one, wherever that is served.
+func TestDeadlinesEndWithTheirRequest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		fmt.Fprint(w, "said")
+		_ = c.Flush()
+		if r.URL.Path == "/late" {
+			_ = c.SetWriteDeadline(time.Unix(1, 0)) // nothing is written after it
+		}
+	})
+	for _, next := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PROPFIND / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		got := talk(t, s.ours, "HEAD /late HTTP/1.1\r\nHost: x\r\n\r\n"+next)
+		if len(got) != 2 || got[1].Body != "said" || got[1].Broken {
+			t.Errorf("%q: %+v", next, got)
+		}
+	}
+}
+
 func TestABodyEndsWithItsRequest(t *testing.T) {
 	t.Parallel()
-	bodies := make(chan io.Reader, 1)
+	bodies := make(chan io.Reader, 2)
 	s := newSite(t, func(_ http.ResponseWriter, r *http.Request) { bodies <- r.Body })
-	c := open(t, s.ours, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
-	if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
-		t.Fatal(err)
+	post := "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+	if got := talk(t, s.ours, post+post); len(got) != 2 {
+		t.Fatalf("%d answers", len(got))
 	}
+	// By the second answer the first request is over.
 	if n, err := (<-bodies).Read(make([]byte, 5)); n != 0 || !errors.Is(err, http.ErrBodyReadAfterClose) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
-	if s.here.Load() != 1 {
+	if s.here.Load() != 2 {
 		t.Error("not served by the loop")
 	}
 }
