@@ -667,17 +667,8 @@ func TestMembersAreSentInPieces(t *testing.T) {
 // A manager is named by the target's ID of their account, once there is one.
 func TestAReferenceWaitsForBothAccounts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const path = scim.EnterpriseUserURN + ":manager.value"
 		crm := newPlace(t, "crm")
-		tg := crm.target()
-		tg.References = []string{path}
-		plain := tg.Account
-		tg.Account = func(u provisioning.User, s authz.Subject) (connector.Account, error) {
-			a, err := plain(u, s)
-			a.Attributes[path] = s.Attributes["manager"]
-			return a, err
-		}
-		w := newWorld(t, open(t), tg)
+		w := newWorld(t, open(t), crm.naming())
 		w.start()
 		ana := w.person("ana", "", "")
 		w.set(ana.ID, "manager", "boss")
@@ -685,7 +676,7 @@ func TestAReferenceWaitsForBothAccounts(t *testing.T) {
 		named := func() string {
 			for _, r := range crm.resources(t) {
 				if r.String("userName") == "ana" {
-					return r.Sub(scim.EnterpriseUserURN).Sub("manager").String("value")
+					return names(r)
 				}
 			}
 			return "no account"

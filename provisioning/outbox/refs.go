@@ -164,34 +164,47 @@ func (o *Outbox) HandleRefs(ctx context.Context, key string) error {
 }
 
 // dependents adds the tasks of those whose account names the user by an ID that
-// is not theirs any more, or names nobody yet.
+// is not theirs any more, or names nobody yet. Whose task is due already is passed
+// over: with thousands of them, a run that broke off is gone on with.
 func (o *Outbox) dependents(ctx context.Context, id, userID string) error {
 	for after := ""; ; {
 		n, next := 0, ""
-		err := o.c.Store.Update(ctx, func(tx store.Tx) error {
-			n, next = 0, after
+		var keys []string
+		err := o.c.Store.View(ctx, func(tx store.Tx) error {
+			n, next, keys = 0, after, nil
 			l, _, err := links.Get(tx, Key(id, userID))
 			if err != nil {
 				return err
 			}
-			var page []reference
 			for ref, err := range references.Find(tx, "to", Key(id, userID), after, pageOfRefs) {
 				if err != nil {
 					return err
 				}
-				page = append(page, ref)
-			}
-			for _, ref := range page {
 				n, next = n+1, references.Key(ref)
 				if ref.Remote == l.RemoteID {
 					continue
 				}
-				if err := task.Add(tx, Kind, Key(id, ref.From), o.c.Now()); err != nil {
+				key := Key(id, ref.From)
+				t, ok, err := task.Get(tx, Kind, key)
+				if err != nil {
 					return err
+				}
+				if !ok || t.State != task.Waiting || t.Due.After(o.c.Now()) {
+					keys = append(keys, key)
 				}
 			}
 			return nil
 		})
+		if err == nil && len(keys) > 0 {
+			err = o.c.Store.Update(ctx, func(tx store.Tx) error {
+				for _, key := range keys {
+					if err := task.Add(tx, Kind, key, o.c.Now()); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
 		if err != nil || n < pageOfRefs {
 			return err
 		}

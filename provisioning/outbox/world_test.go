@@ -128,6 +128,27 @@ func (p *place) target() outbox.Target {
 	}
 }
 
+// manager is where an account names that of another user.
+const manager = scim.EnterpriseUserURN + ":manager.value"
+
+// naming is the target with accounts that name the manager's.
+func (p *place) naming() outbox.Target {
+	tg := p.target()
+	tg.References = []string{manager}
+	plain := tg.Account
+	tg.Account = func(u provisioning.User, s authz.Subject) (connector.Account, error) {
+		a, err := plain(u, s)
+		a.Attributes[manager] = s.Attributes["manager"]
+		return a, err
+	}
+	return tg
+}
+
+// names is whom the account of a resource names.
+func names(r *scim.Resource) string {
+	return r.Sub(scim.EnterpriseUserURN).Sub("manager").String("value")
+}
+
 // holds lists what is really there, by user name: "ana active title mail".
 func (p *place) holds(t testing.TB) []string {
 	t.Helper()
