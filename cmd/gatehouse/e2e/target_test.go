@@ -166,9 +166,9 @@ func newScimmyWorld(t *testing.T) *scimmyWorld {
 
 // A scimUser is what scimmy holds.
 type scimUser struct {
-	ID, UserName, DisplayName string
-	Active                    *bool
-	Emails                    []struct{ Value string }
+	ID, ExternalID, UserName, DisplayName, Title string
+	Active                                       *bool
+	Emails                                       []struct{ Value string }
 }
 
 func get[T any](t testing.TB, from string) (v T) {

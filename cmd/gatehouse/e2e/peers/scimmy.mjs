@@ -57,6 +57,14 @@ app.use((req, res, next) => {
   if (status === 429) res.set('Retry-After', '2');
   return res.status(status).end();
 });
+// scimmy wants numbers for the place and size of a page, scimmy-routers hands on
+// text, and what is no number is passed over: without this every page is the first.
+app.use('/scim/v2', (req, res, next) => {
+  const query = { ...req.query };
+  for (const name of ['startIndex', 'count']) if (name in query) query[name] = Number(query[name]);
+  Object.defineProperty(req, 'query', { value: query });
+  next();
+});
 app.use('/scim/v2', new SCIMMYRouters({
   type: 'bearer',
   handler: req => {
