@@ -65,7 +65,16 @@ func targetSays(err error, target string) error {
 	}
 	var ce *connector.Error
 	if errors.As(err, &ce) {
-		return errNo(fmt.Sprintf("%s answers: %v", target, err))
+		said := strings.TrimPrefix(ce.Error(), ce.Class.String()+": ")
+		switch ce.Class {
+		case connector.Transient:
+			return errNo(fmt.Sprintf("%s does not answer as it should at the moment (transient): %s — see that it runs and can be reached from here", target, said))
+		case connector.Auth:
+			return errNo(fmt.Sprintf("%s does not take our credentials (auth): %s — see what the configuration of the target says of them", target, said))
+		case connector.Route:
+			return errNo(fmt.Sprintf("%s is not what the configuration says it is (route): %s — see the address and the kind of the target", target, said))
+		}
+		return errNo(fmt.Sprintf("%s refuses (%s): %s", target, ce.Class, said))
 	}
 	return err
 }

@@ -125,6 +125,48 @@ func TestFourInitiatorsCauseAccounts(t *testing.T) {
 	comes(hr, "inbound disabled", "p000")
 }
 
+// Whoever tries a target that does not do is told what kind of fault it is, and
+// where to look; and that it did not work is how the verb ends.
+func TestATargetThatDoesNotDoIsToldWithItsReason(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, crowd(1), func(c *yardConfig) { c.Mode, c.First = "async", "pass" })
+	w := y.run(&clock{})
+	crm := y.targets[0]
+	y.arrive(w.person(), "p000").wants(http.StatusOK)
+	eventually(t, "crm has the account", func() bool { return len(crm.holds(t)) == 1 })
+	provision := func() (list attempts) {
+		t.Helper()
+		w.admin(http.MethodPost, "target/provision", url.Values{"name": {"p000"}, "id": {"crm"}}, &list)
+		return list
+	}
+	if list := provision(); list.No() || len(list) != 1 {
+		t.Errorf("at a target that does: %+v", list)
+	}
+	for _, c := range []struct {
+		trick       connectortest.Trick
+		class, cure string
+	}{
+		{connectortest.Fail(503, ""), "(transient)", "see that it runs"},
+		{connectortest.Fail(401, ""), "(auth)", "does not take our credentials"},
+		{connectortest.HTML(404), "(route)", "see the address"},
+	} {
+		crm.awkward.When(-1, func(*http.Request) bool { return true }, c.trick)
+		for _, path := range []string{"target/test", "target/probe"} {
+			var said struct{ Error string }
+			if code := w.ask(http.MethodPost, path, url.Values{"id": {"crm"}}, &said); code != http.StatusConflict || !strings.HasPrefix(said.Error, "crm ") || !strings.Contains(said.Error, c.class) || !strings.Contains(said.Error, c.cure) {
+				t.Errorf("%s: %d %q, want %s", path, code, said.Error, c.class)
+			}
+		}
+		if list := provision(); !list.No() || list[0].Class != strings.Trim(c.class, "()") || list[0].Steps[0].OK {
+			t.Errorf("provisioning on demand: %+v, want %s", list, c.class)
+		}
+		crm.awkward.Behave()
+	}
+	if n := len(crm.holds(t)); n != 1 {
+		t.Errorf("crm holds %d accounts", n)
+	}
+}
+
 // What an administrator can see and do about targets, over the API of the verbs.
 func TestTargetsAreSeenAndSteered(t *testing.T) {
 	t.Parallel()

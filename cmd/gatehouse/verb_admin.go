@@ -144,7 +144,11 @@ func adminVerb[T any](use, short string, check cobra.PositionalArgs, ask func(cm
 }
 
 func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// Flags are those of its verbs: of a verb that there is not, that is what is said.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
+	}
 	cmd.AddCommand(verbs...)
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,8 +109,16 @@ func previewCommand() *cobra.Command {
 	return cmd
 }
 
+// attempts are runs for one user.
+type attempts []outbox.Operation
+
+// No: a target does not agree about the user.
+func (list attempts) No() bool {
+	return slices.ContainsFunc(list, func(op outbox.Operation) bool { return op.Error != "" })
+}
+
 // showSteps shows what a run did, step by step.
-func showSteps(w io.Writer, list []outbox.Operation) {
+func showSteps(w io.Writer, list attempts) {
 	for i, op := range list {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -125,7 +134,7 @@ func showSteps(w io.Writer, list []outbox.Operation) {
 		for _, c := range op.Calls {
 			fmt.Fprintf(w, "  %s %s\t%d\tsent %s got %s\n", c.Method, c.Path, c.Status, c.Sent, c.Got)
 		}
-		if op.Error != "" {
+		if n := len(op.Steps); op.Error != "" && (n == 0 || op.Steps[n-1].Text != op.Error) {
 			fmt.Fprintf(w, "%s\t\t%s\n", op.Class, op.Error)
 		}
 		if !op.Next.IsZero() {

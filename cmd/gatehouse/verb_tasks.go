@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,8 +161,20 @@ func newMeter(w io.Writer, asJSON bool) *meter {
 
 const barWidth = 30
 
+// standing says how far a task is and, where it stands still, why.
+func standing(t task.Task) string {
+	parts := []string{progressLine(t)}
+	if t.Error != "" && t.State != task.Running {
+		parts = append(parts, t.Error)
+		if t.State == task.Waiting {
+			parts = append(parts, "again at "+t.Due.Format(time.TimeOnly))
+		}
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
+}
+
 func (m *meter) show(t task.Task) {
-	line := cmp.Or(progressLine(t), t.Error)
+	line := standing(t)
 	switch {
 	case m.terminal:
 		fmt.Fprintf(m.w, "\r\x1b[K%s %s %s", bar(t.Progress), t.State, line)
@@ -176,6 +188,9 @@ func (m *meter) show(t task.Task) {
 		about := string(t.State)
 		if p := t.Progress; p != nil {
 			about += fmt.Sprint(p.Note, tenth(p))
+		}
+		if t.State != task.Running {
+			about += t.Error
 		}
 		if about != m.last {
 			m.last = about

@@ -47,6 +47,15 @@ func TestAMeterIsABarOnATerminalAndLinesElsewhere(t *testing.T) {
 	if len(drawn) != 22 || strings.Count(drawn[11], "█") != barWidth/2 || !strings.HasSuffix(drawn[21], "\n") || strings.Count(drawn[21], "█") != barWidth {
 		t.Errorf("drawn %q", drawn)
 	}
+	// What stands still says why, once.
+	var still strings.Builder
+	m := &meter{w: &still}
+	for range 3 {
+		m.show(task.Task{State: task.Waiting, Error: "it is paused: they move", Due: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
+	}
+	if got := still.String(); got != "waiting: it is paused: they move; again at 03:04:05\n" {
+		t.Errorf("of what waits it says %q", got)
+	}
 	if bar(nil) != "["+strings.Repeat("·", barWidth)+"]" {
 		t.Errorf("nothing is drawn as %s", bar(nil))
 	}

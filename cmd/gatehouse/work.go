@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
@@ -33,7 +34,7 @@ func (a *admin) follow(ctx context.Context, kind, key string, m *meter) error {
 	case err != nil:
 		return err
 	case t.State == task.Paused:
-		return errNo("paused: " + progressLine(t) + " — the same command goes on")
+		return errNo(strings.TrimSuffix("paused: "+progressLine(t), ": ") + " — the same command goes on")
 	}
 	return nil
 }

@@ -371,10 +371,18 @@ func whole(fn func() error) (err error) {
 // its target is not asked: for task.Config. Who waits for a person is looked at
 // again soon, since the answer comes without notice.
 func (o *Outbox) Closed(kind, lane string) time.Duration {
-	t := o.targets[lane]
-	if t == nil || kind != Kind && kind != KindGroup {
+	if kind != Kind && kind != KindGroup {
 		return 0
 	}
-	wait, _ := t.mayAsk(o.c.Now())
+	wait, _ := o.LeftAlone(lane)
 	return wait
+}
+
+// LeftAlone is for how long a target is not asked, and why; zero: it may be asked.
+func (o *Outbox) LeftAlone(id string) (time.Duration, string) {
+	t := o.targets[id]
+	if t == nil {
+		return 0, ""
+	}
+	return t.mayAsk(o.c.Now())
 }

@@ -195,8 +195,8 @@ func (r *Reconciler) Handle(ctx context.Context, key string) error {
 	if t == nil {
 		return &task.Park{Reason: "target " + id + " is not in the configuration, or can not be reconciled"}
 	}
-	if wait := r.c.Outbox.Closed(outbox.Kind, id); wait > 0 {
-		return &task.Retry{After: wait, Reason: "the target is left alone for a while"}
+	if wait, why := r.c.Outbox.LeftAlone(id); wait > 0 {
+		return &task.Retry{After: wait, Reason: "the target is left alone for a while: " + why}
 	}
 	p := &pass{r: r, t: t, mode: Mode(mode), key: key, limit: r.limits[id]}
 	err := p.run(ctx)
