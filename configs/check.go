@@ -188,6 +188,9 @@ func (k *checker) server() {
 		k.say(at.key("admin_listen"), "the admin listener is at the address of the gateway itself", "give it another port")
 	}
 	k.forwardAuth(at.key("forward_auth"), s.ForwardAuth)
+	if s.Tracing != nil {
+		k.tracing(at.key("tracing"), *s.Tracing)
+	}
 	u := s.PublicURL
 	if u == nil {
 		return
@@ -499,6 +502,15 @@ func (k *checker) allowed(at where, u *url.URL) {
 	private := a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast()
 	if private && !slices.ContainsFunc(k.Outbound.Allow, func(p netip.Prefix) bool { return p.Contains(a) }) {
 		k.say(at, fmt.Sprintf("%s is a private or loopback address, which the gateway does not call", host), fmt.Sprintf("if it is meant, add %s to outbound.allow", netip.PrefixFrom(a, a.BitLen())))
+	}
+}
+
+func (k *checker) tracing(at where, t Tracing) {
+	k.secureURL(at.key("url"), t.URL, t.InsecureHTTP)
+	for name := range t.Headers {
+		if !headerForm.MatchString(name) {
+			k.say(at.key("headers").key(name), fmt.Sprintf("%q can not be the name of a header", name), "use letters, digits and hyphens")
+		}
 	}
 }
 

@@ -81,6 +81,20 @@ type Server struct {
 	AdminListen Listen `yaml:"admin_listen" jsonschema:"default=127.0.0.1:9090"`
 	// AccessLog writes a line for each request into the log: who, from where, the path without what is behind its question mark, the status, bytes and time.
 	AccessLog bool `yaml:"access_log"`
+	// Tracing tells a collector of OpenTelemetry what requests, sign-ins and accounts took their time with; never who, and never from where. Left out: nobody is told.
+	Tracing *Tracing `yaml:"tracing"`
+}
+
+// Tracing is where traces go.
+type Tracing struct {
+	// URL is where a collector takes OTLP over HTTP, as `http://127.0.0.1:4318/v1/traces`.
+	URL *url.URL `yaml:"url" jsonschema:"required"`
+	// InsecureHTTP allows http to another machine.
+	InsecureHTTP bool `yaml:"insecure_http"`
+	// Headers go with each delivery, as a token of the collector.
+	Headers map[string]Secret `yaml:"headers"`
+	// Percent of the traces that begin at the gateway are kept. Those that a proxy of `trusted_proxies` began are kept as that proxy says, and go on here; what anybody else says about a trace counts for nothing.
+	Percent int `yaml:"percent" jsonschema:"default=100,minimum=1,maximum=100"`
 }
 
 // ForwardAuth is a proxy that asks before each request.

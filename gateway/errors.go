@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
+	"github.com/gatehouse-sso/gatehouse/gateway/tracing"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/web"
@@ -191,6 +192,7 @@ func (v *visit) refuse(err error) {
 	code := reasonOf(err)
 	v.note("refused", code, err)
 	if v.w.begun.Load() {
+		v.span.Failed(code)
 		panic(http.ErrAbortHandler)
 	}
 	v.comeAgain(err)
@@ -399,6 +401,7 @@ func (v *visit) answer(st int, code string, page web.Page) {
 	h := v.w.Header()
 	h.Set("Cache-Control", "no-store")
 	v.w.abandon(v.r)
+	v.span.Say(tracing.KeyError, code)
 	if code == ReasonMethod && h["Allow"] == nil {
 		h.Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 	}

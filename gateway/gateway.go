@@ -39,6 +39,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/gateway/tracing"
 	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -76,6 +77,7 @@ type Config struct {
 	Access         *slog.Logger               // gets a line for each request; nil: none is written
 	Meter          func(service string) Meter // of a service, or of OwnMeter; nil: nobody counts
 	Pace           *Pace                      // of those who are not signed in; nil: nobody is slowed, which is for tests
+	Tracer         *tracing.Tracer            // of requests; nil: none is traced
 	// SignedIn is told of each answer of an identity provider, with the reason
 	// code if it was refused, and how long it was worked on. nil: nobody is.
 	SignedIn func(provider, reason string, took time.Duration)
@@ -330,11 +332,15 @@ type visit struct {
 	form    bool           // it is a form of a page of ours, whose answer leads on
 	page    bool           // and wants what the person is to see who may not
 	linking string         // the user to whom a sign-in that begins adds an identity
+	span    *tracing.Span  // of this request; nil: it is not traced
 }
 
 // ServeHTTP takes one request from the top to the bottom.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{g: g, w: &reply{ResponseWriter: w, one: r.ProtoMajor == 1}, r: r, turn: g.c.Streams.turn.Load(), who: g.anonymous, began: time.Now()}
+	if g.c.Tracer != nil {
+		v.trace()
+	}
 	defer v.end()
 	defer v.recover()
 	if g.hsts != nil {
@@ -382,7 +388,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if v.paced() {
 		return
 	}
-	d := g.decide(v)
+	d := v.judge()
 	v.service.meter.Decision(d.Outcome.String(), decisive(d))
 	switch d.Outcome {
 	case authz.Allow:

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/gateway/tracing"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
@@ -532,7 +533,13 @@ func (v *visit) takeFlow(p *Provider, state string) (flow, error) {
 
 // finish takes an identity provider's answer.
 func (v *visit) finish(p *Provider) {
+	span := v.span.Child("gatehouse.sign_in")
+	defer span.End()
+	span.Say(tracing.KeyProvider, p.ID)
+	heard := span.Child("gatehouse." + p.Callback[:strings.IndexByte(p.Callback, '/')] + ".response")
 	f, id, err := v.identify(p)
+	heard.Failed(codeOf(err))
+	heard.End()
 	if errors.Is(err, errOldTab) {
 		v.redirect(v.g.destination(f.Return).url)
 		return
@@ -560,6 +567,7 @@ func (v *visit) finish(p *Provider) {
 		err = v.enter(p, f, id)
 	}
 	v.signedIn(p, err)
+	span.Failed(codeOf(err))
 	if err != nil {
 		v.service = v.g.destination(f.Return).service
 		v.refuseFlow(p, f, err)
@@ -597,6 +605,7 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 		return err
 	}
 	v.g.people.forget(user.ID) // the next request sees what this sign-in said
+	v.span.Causes(user.ID)
 	row := session.Session{
 		UserID: user.ID, Provider: p.ID, Issuer: id.Ref.Issuer, Subject: id.Ref.Subject,
 		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,

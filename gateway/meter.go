@@ -53,6 +53,7 @@ func (v *visit) end() {
 		m = v.service.meter
 	}
 	m.Request(v.r.Method, status, took)
+	v.endSpan(status)
 	if v.g.c.Access != nil {
 		v.logAccess(status, took)
 	}
@@ -76,6 +77,9 @@ func (v *visit) logAccess(status int, took time.Duration) {
 	}
 	if v.support != "" {
 		attrs = append(attrs, slog.String("support", v.support))
+	}
+	if id := v.span.ID(); id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
 	}
 	v.g.c.Access.LogAttrs(v.r.Context(), slog.LevelInfo, "access", attrs...)
 }

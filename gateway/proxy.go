@@ -50,6 +50,9 @@ func (v *visit) pass() {
 	}
 	v.trip = s.upstreams.Begin(v.hint())
 	defer v.trip.End()
+	if v.span != nil {
+		defer v.away(r)()
+	}
 	if d := s.upstreams.Timeouts.Whole; d > 0 && r.Header["Upgrade"] == nil {
 		defer time.AfterFunc(d, func() { st.end(errSlow) }).Stop()
 	}

@@ -16,7 +16,7 @@ const module = "github.com/gatehouse-sso/gatehouse"
 // never sideways, unless a row of allowed says why.
 var floors = map[string]int{
 	"authz": 0, "authz/expr": 0, "federation": 0, "provisioning/store": 0, "provisioning/connector": 0, "provisioning/scim": 0, "configs": 0, "web": 0,
-	"gateway/metrics": 0, "provisioning/folder": 0, "provisioning/sheet": 0,
+	"gateway/metrics": 0, "gateway/tracing": 0, "provisioning/folder": 0, "provisioning/sheet": 0,
 	"provisioning/scim/v1":              0,
 	"provisioning/scim/examples/server": 2, "provisioning/scim/examples/client": 2,
 
@@ -89,6 +89,7 @@ var outside = []struct {
 	{"golang.org/x/net", []string{"gateway", "gateway/lean", "gateway/loop"}, "tokens in headers are parsed as net/http does"},
 	{"github.com/pires/go-proxyproto", []string{"cmd/gatehouse"}, "only the front's listener is told who comes"},
 	{"github.com/prometheus", []string{"gateway/metrics"}, "names of metrics have one owner"},
+	{"go.opentelemetry.io", []string{"gateway/tracing"}, "what a trace may say about a request is decided in one place"},
 	{"expvar", nil, "prometheus brings it in, and it serves only on a mux that no listener of ours has"},
 	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
 	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "provisioning/notice/noticetest", "web/webtest"}, "test suites that are packages"},

@@ -31,6 +31,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
 	"github.com/gatehouse-sso/gatehouse/gateway/metrics"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/gateway/tracing"
 	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
@@ -120,6 +121,7 @@ type site struct {
 	callers     *bearer.Callers
 	gateway     *gateway.Gateway
 	prober      *prober
+	tracer      *tracing.Tracer // nil: nothing is traced
 }
 
 // openProcess opens the store of a configuration and what belongs to it.
@@ -170,7 +172,7 @@ func (p *process) newRunner(alone bool) *task.Runner {
 	return task.NewRunner(task.Config{Store: p.store, Workers: 64, PerLane: 8, Alone: alone, Now: p.now, Closed: p.closed, Damaged: p.damaged, Prepare: map[string]func(store.Tx, string) any{
 		outbox.Kind: func(tx store.Tx, key string) any { return p.site.Load().outbox.Prepare(tx, key) },
 	}, Handlers: p.accessTasks(map[string]task.Handler{
-		outbox.Kind:            func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) },
+		outbox.Kind:            p.traced("sync", func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) }),
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleRefs(ctx, key) },
 		outbox.KindGroup:       func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleGroup(ctx, key) },
@@ -366,6 +368,7 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 		return nil, err
 	}
 	s.callers = p.callers(cfg)
+	s.tracer = p.newTracer(cfg)
 	if s.upstreams, err = p.upstreams(cfg); err != nil {
 		return nil, err
 	}
@@ -376,7 +379,7 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 			return p.audit.Append(tx, audit.Event{Kind: "recovery.used", UserID: session.Recovery, Provider: session.Recovery, Flow: flow, From: from})
 		},
 		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
-		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, ConsentURL: cfg.Server.PublicURL.String() + portal.ConsentPath, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
+		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, Tracer: s.tracer, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, ConsentURL: cfg.Server.PublicURL.String() + portal.ConsentPath, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
 		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
 		Own:     map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token, "access/v1/": s.authzen(p)},
 		Aliases: map[string]string{"/scim2/": "scim/v2/", "/access/v1/": "access/v1/", "/.well-known/authzen-configuration": "access/v1/configuration"},
@@ -413,6 +416,7 @@ func (s *site) run(ctx context.Context) {
 	wg.Go(func() { s.sessions.Run(ctx) })
 	wg.Go(func() { s.gateway.Run(ctx) })
 	wg.Go(func() { s.keepTrial(ctx) })
+	wg.Go(func() { s.tracer.Run(ctx) })
 	wg.Wait()
 }
 
