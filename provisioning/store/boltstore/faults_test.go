@@ -622,69 +622,82 @@ func ledger(path string) {
 	wg.Wait()
 }
 
+// A life is one process of ledger, from its start to its death. began is called when
+// its store is open. What is on the disk afterwards is compared with what was said.
+func life(t *testing.T, path, what string, cmd *exec.Cmd, began func()) (acked int) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said [ledgerWorkers]int
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break // a line that is cut off was not acknowledged to anybody
+		}
+		w, i := 0, 0
+		if line == "open\n" {
+			began()
+		} else if _, err := fmt.Sscanf(line, "%d %d\n", &w, &i); err != nil {
+			t.Errorf("the child says %q", line)
+			cmd.Process.Kill()
+		} else {
+			said[w] = i
+			acked++
+		}
+	}
+	cmd.Wait()
+	s, err := boltstore.Open(path, boltstore.Options{Check: true})
+	if err != nil {
+		t.Fatalf("after %s: %v", what, err)
+	}
+	defer s.Close()
+	rows, err := read(s)
+	if err != nil {
+		t.Fatalf("after %s: %v", what, err)
+	}
+	whole(t, what, rows, said)
+	return acked
+}
+
+// whole compares the rows of a ledger with what was acknowledged: each worker's are
+// those of one moment, not before what it said last.
+func whole(t *testing.T, what string, rows map[string]string, said [ledgerWorkers]int) {
+	t.Helper()
+	want := map[string]string{}
+	for w, least := range said {
+		last := rows[fmt.Sprintf("last/%d", w)]
+		n := 0
+		fmt.Sscan(last, &n)
+		if n < least {
+			t.Errorf("after %s worker %d is at %d, and %d was acknowledged", what, w, n, least)
+		}
+		if n == 0 {
+			continue
+		}
+		want[fmt.Sprintf("last/%d", w)] = last
+		for i := max(1, n-19); i <= n; i++ {
+			want[fmt.Sprintf("left/%d/%06d", w, i)] = strings.Repeat("l", 700)
+			want[fmt.Sprintf("right/%d/%06d", w, i)] = strings.Repeat("r", 100)
+		}
+	}
+	if !maps.Equal(rows, want) {
+		t.Errorf("after %s there are %d rows, %d are whole", what, len(rows), len(want))
+	}
+}
+
 func TestR01_NothingAcknowledgedIsLostByAKill(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "db")
 	acked := 0
 	for kill := range many(6, 60) {
-		cmd := child(t, "ledger", path)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		var said [ledgerWorkers]int
-		lines := bufio.NewReader(out)
-		after := rand.IntN(60)
-		for n := 0; ; n++ {
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				break // a line that is cut off was not acknowledged to anybody
-			}
-			w, i := 0, 0
-			if line == "open\n" {
-				time.AfterFunc(time.Duration(after)*time.Millisecond, func() { cmd.Process.Kill() })
-			} else if _, err := fmt.Sscanf(line, "%d %d\n", &w, &i); err != nil {
-				t.Errorf("the child says %q", line)
-				cmd.Process.Kill()
-			} else {
-				said[w] = i
-				acked++
-			}
-		}
-		cmd.Wait()
-
-		s, err := boltstore.Open(path, boltstore.Options{Check: true})
-		if err != nil {
-			t.Fatalf("after kill %d: %v", kill, err)
-		}
-		rows, err := read(s)
-		if err != nil {
-			t.Fatalf("after kill %d: %v", kill, err)
-		}
-		want := map[string]string{}
-		for w, least := range said {
-			last := rows[fmt.Sprintf("last/%d", w)]
-			n := 0
-			fmt.Sscan(last, &n)
-			if n < least {
-				t.Errorf("after kill %d worker %d is at %d, and %d was acknowledged", kill, w, n, least)
-			}
-			if n == 0 {
-				continue
-			}
-			want[fmt.Sprintf("last/%d", w)] = last
-			for i := max(1, n-19); i <= n; i++ {
-				want[fmt.Sprintf("left/%d/%06d", w, i)] = strings.Repeat("l", 700)
-				want[fmt.Sprintf("right/%d/%06d", w, i)] = strings.Repeat("r", 100)
-			}
-		}
-		if !maps.Equal(rows, want) {
-			t.Errorf("after kill %d there are %d rows, %d are whole", kill, len(rows), len(want))
-		}
-		s.Close()
+		cmd, after := child(t, "ledger", path), time.Duration(rand.IntN(60))*time.Millisecond
+		acked += life(t, path, fmt.Sprintf("kill %d", kill), cmd, func() { time.AfterFunc(after, func() { cmd.Process.Kill() }) })
 	}
 	if acked == 0 {
 		t.Error("nothing was acknowledged")
