@@ -13,6 +13,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/upstream"
 )
 
 // whole is n, or with GATEHOUSE_FAULTS as many as the row says.
@@ -191,4 +197,155 @@ func TestR19_ServicesThatFailHarmNoOther(t *testing.T) {
 		wg.Wait()
 	}
 	eventually(t, "no stream is left", func() bool { return f.streams.Count() == 0 })
+}
+
+// R06: a disk that takes its time, or hangs. Who is signed in notices nothing, as no
+// request of theirs waits for it; what must be written waits, and is.
+func TestR06_ADiskThatHangsHoldsUpNobodyWhoIsSignedIn(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	alice, bob := f.guest("alice", "fin"), f.guest("bob")
+	for _, host := range []string{"wiki", "payroll"} {
+		f.passed(f.ask(alice, "GET", host, "/"))
+	}
+	bob.cookie("wiki")
+	hung := make(chan struct{})
+	f.st.hung.Store(&hung)
+	ended := make(chan error, 1)
+	began := f.st.updates.Load()
+	go func() { _, err := f.sessions.EndUser(t.Context(), bob.user.ID, "test"); ended <- err }()
+	eventually(t, "a write hangs", func() bool { return f.st.updates.Load() > began })
+	for i := range whole(100, 2000) {
+		f.passed(f.ask(alice, "GET", []string{"wiki", "payroll"}[i%2], "/"))
+		f.refused(f.ask(alice, "GET", "wiki", "/admin/x"), 403, authz.ReasonDenied)
+		f.passed(f.ask(nil, "GET", "open", "/"))
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the write did not hang: %v", err)
+	default:
+	}
+	f.st.hung.Store(nil)
+	close(hung)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	f.refused(f.ask(bob, "GET", "wiki", "/"), 401, ReasonSignIn)
+}
+
+// R43: a request that its client takes back over HTTP/2 is broken off at the service,
+// where it does not look whole, and is not sent again; the connection goes on.
+func TestR43_ARequestTakenBackIsNotWholeAndNotSentAgain(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, overTLS)
+	type got struct {
+		n   int64
+		err error
+	}
+	came, bodies := make(chan struct{}, 10), make(chan got, 10)
+	fn := func(c net.Conn, r *http.Request) {
+		came <- struct{}{}
+		n, err := io.Copy(io.Discard, r.Body)
+		bodies <- got{n, err}
+		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+	}
+	f.rawUp.Store(&fn)
+	h := f.h2conn(t, "raw")
+	for i := range 3 {
+		id := uint32(1 + 2*i)
+		b := h.block(":method", "POST", ":scheme", "https", ":authority", f.at("raw"), ":path", "/", "content-length", "1000000") // a short one would be gathered here first
+		if err := h.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: b, EndHeaders: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.fr.WriteData(id, false, []byte("half")); err != nil {
+			t.Fatal(err)
+		}
+		<-came
+		if err := h.fr.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+			t.Fatal(err)
+		}
+		if g := <-bodies; g.err == nil {
+			t.Errorf("a body of %d bytes that was taken back looks whole to the service", g.n)
+		}
+	}
+	if status := h.get(99, f.at("raw"), "/"); status != "204" {
+		t.Errorf("after it, on the same connection: %q", status)
+	}
+	<-came
+	if len(came) != 0 {
+		t.Error("a request was sent again")
+	}
+}
+
+// R43: a service over HTTP/2 that goes away in the middle. What it may have acted on
+// is not sent again; the next request has a connection of its own.
+func TestR43_WhatAServiceMayHaveActedOnIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	var posts, gets atomic.Int64
+	var leave atomic.Bool // after a POST
+	leave.Store(true)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+					return
+				}
+				fr := http2.NewFramer(c, c)
+				fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+				_ = fr.WriteSettings()
+				for {
+					frame, err := fr.ReadFrame()
+					if err != nil {
+						return
+					}
+					head, ok := frame.(*http2.MetaHeadersFrame)
+					if !ok {
+						continue
+					}
+					if head.PseudoValue("method") == http.MethodPost {
+						if posts.Add(1); leave.Load() {
+							_ = fr.WriteGoAway(head.StreamID, http2.ErrCodeNo, nil) // it was, or may be, acted on
+							return
+						}
+					} else {
+						gets.Add(1)
+					}
+					_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: head.StreamID, BlockFragment: []byte{0x88}, EndHeaders: true, EndStream: true}) // :status 200
+				}
+			}()
+		}
+	}()
+	f := serves(t, upstream.Config{Retries: 2, Wire: upstream.Wire{Protocol: upstream.H2C}}, "http://"+ln.Addr().String())
+	f.passedStatus(f.ask(nil, "GET", "open", "/"), http.StatusOK)
+	for i := range int64(5) {
+		if a := f.ask(nil, "POST", "open", "/", "Content-Length: 0"); a.StatusCode != http.StatusBadGateway {
+			t.Errorf("a POST whose service went away: %d", a.StatusCode)
+		}
+		if got := posts.Load(); got != i+1 {
+			t.Fatalf("%d POSTs came of %d", got, i+1)
+		}
+	}
+	leave.Store(false)
+	f.passedStatus(f.ask(nil, "POST", "open", "/", "Content-Length: 0"), http.StatusOK)
+	f.passedStatus(f.ask(nil, "GET", "open", "/"), http.StatusOK)
+	if gets.Load() != 2 || posts.Load() != 6 {
+		t.Errorf("%d GETs and %d POSTs came", gets.Load(), posts.Load())
+	}
+}
+
+func (f *front) passedStatus(a answer, want int) {
+	f.t.Helper()
+	if a.StatusCode != want {
+		f.t.Errorf("%d %.200s, want %d", a.StatusCode, a.body, want)
+	}
 }

@@ -75,10 +75,11 @@ type front struct {
 
 func (f *front) now() time.Time { return time.Now().Add(time.Duration(f.offset.Load())) }
 
-// counted counts transactions.
+// counted counts transactions. While hung is there, no write ends.
 type counted struct {
 	store.Store
 	views, updates atomic.Int64
+	hung           atomic.Pointer[chan struct{}]
 }
 
 func (c *counted) View(ctx context.Context, fn func(store.Tx) error) error {
@@ -88,6 +89,9 @@ func (c *counted) View(ctx context.Context, fn func(store.Tx) error) error {
 
 func (c *counted) Update(ctx context.Context, fn func(store.Tx) error) error {
 	c.updates.Add(1)
+	if hung := c.hung.Load(); hung != nil {
+		<-*hung
+	}
 	return c.Store.Update(ctx, fn)
 }
 

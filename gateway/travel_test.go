@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,12 +172,12 @@ func TestAServiceThatIsDownSaysSo(t *testing.T) {
 
 func TestAServiceThatComesBackIsBack(t *testing.T) {
 	t.Parallel()
-	at := dead(t)
-	f := serves(t, upstream.Config{Failures: 1}, at)
+	at := filepath.Join(t.TempDir(), "s") // nobody else comes by that address meanwhile
+	f := serves(t, upstream.Config{Failures: 1}, "unix://"+at)
 	f.refused(f.ask(nil, "GET", "open", "/"), 503, ReasonUpstreamDown)
-	ln, err := net.Listen("tcp", strings.TrimPrefix(at, "http://"))
+	ln, err := net.Listen("unix", at)
 	if err != nil {
-		t.Skip("somebody took the port")
+		t.Fatal(err)
 	}
 	s := &httptest.Server{Listener: ln, Config: &http.Server{Handler: http.HandlerFunc(nothingElse)}} //nolint:gosec // of a test
 	s.Start()

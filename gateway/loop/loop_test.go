@@ -753,3 +753,51 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// R21: when there are no more file descriptors, connections wait and none is lost;
+// the server goes on when there are some again.
+func TestR21_WithoutFileDescriptorsConnectionsWait(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := &scarce{Listener: inner}
+	ln.left.Store(6)
+	srv := &Server{}
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") })
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	c := &http.Client{Timeout: patient, Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 5 {
+		resp, err := c.Get("http://" + inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if string(b) != "served" {
+			t.Errorf("%d %s", resp.StatusCode, b)
+		}
+	}
+	if ln.left.Load() > 0 {
+		t.Error("there were always some left")
+	}
+	_ = srv.Close()
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// scarce is a listener without descriptors for the first calls.
+type scarce struct {
+	net.Listener
+	left atomic.Int64
+}
+
+func (s *scarce) Accept() (net.Conn, error) {
+	if s.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return s.Listener.Accept()
+}

@@ -252,7 +252,7 @@ func TestR07_PowerThatGoesAtAnyMomentLosesNothingAcknowledged(t *testing.T) {
 			loose = append(loose, c)
 		default:
 			// The power goes while the disk is asked to keep all of it.
-			for range many(3, 18) {
+			for range many(3, 4) {
 				image := bytes.Clone(kept)
 				for _, i := range rng.Perm(len(loose)) {
 					at, data := loose[i].at, loose[i].data
