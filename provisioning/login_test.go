@@ -38,6 +38,52 @@ func from(t testing.TB, src string) From {
 	return f
 }
 
+// D13: what a message calls itself is data. IDs that pose as paths, queries, keys of
+// ours or of other tables work once like any other, and touch nothing else.
+func TestD13_IDsOfMessagesAreDataAndNothingElse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := worldOver(t, open(t, filepath.Join(dir, "gate.db")))
+	j := jit(t, "campus")
+	honest := campus("honest", "preferred_username", "kim")
+	w.mustLogin(t, honest)
+	before, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile := []string{
+		"' or 1=1 --", `"; DROP TABLE user; --`, "../../x", "/etc/passwd", `..\..\x`, "user", "user\x00\x01", "\x00", "\xff\xfe", "a\r\nX-Admin: 1", "%2e%2e%2f", "${jndi:ldap://x}",
+		"{{.}}", "*", "_id:1", strings.Repeat("i", 1000), honest.Once[0].Key + "\x00", honest.Once[0].Key[:len(honest.Once[0].Key)-1], " " + honest.Once[0].Key, strings.ToUpper(honest.Once[0].Key),
+	}
+	for i, key := range hostile {
+		id := campus(fmt.Sprint("s", i), "preferred_username", fmt.Sprint("user", i))
+		id.Once[0].Key = key
+		u, _, err := w.Login(t.Context(), id, j, key)
+		if err != nil {
+			t.Errorf("%q: %v", key, err)
+			continue
+		}
+		if u.UserName != fmt.Sprint("user", i) {
+			t.Errorf("%q made %q", key, u.UserName)
+		}
+		w.refused(t, id, j, federation.ReasonReplayed)
+	}
+	for i, key := range hostile { // and each still, after all the others
+		id := campus(fmt.Sprint("s", i), "preferred_username", fmt.Sprint("user", i))
+		id.Once[0].Key = key
+		w.refused(t, id, j, federation.ReasonReplayed)
+	}
+	w.refused(t, honest, j, federation.ReasonReplayed)
+	if after, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(after) != len(before) {
+		t.Errorf("files: %v, before %v, %v", after, before, err)
+	}
+	var n int
+	w.scan(t, store.Key("user", "r"), func([]byte, []byte) { n++ })
+	if n != 1+len(hostile) {
+		t.Errorf("%d users of %d people", n, 1+len(hostile))
+	}
+}
+
 // jit is how a provider of the tests is configured.
 func jit(t testing.TB, provider string) JIT {
 	return JIT{Provider: provider, Mode: Async, UserStore: "primary", UserName: from(t, "claims.preferred_username"), Mapping: mapping(t,

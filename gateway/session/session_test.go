@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -217,6 +218,68 @@ func TestLastUseIsWrittenBehindAndSurvivesARestart(t *testing.T) {
 		time.Sleep(30*time.Minute - time.Second)
 		c.is(ck, home, "alice")
 	})
+}
+
+// D12: sessions that end leave nothing behind, so that a store does not grow with the
+// years but with who is there at a time.
+func TestD12_AStoreGrowsWithWhoIsThereAndNotWithTheYears(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "x.db")
+		st, err := boltstore.Open(path, boltstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = st.Close() })
+		b := newBed(t, st, Config{Idle: 10 * time.Minute, Lifetime: time.Hour, PerUser: 1 << 30})
+		days, people := 4, 40
+		if os.Getenv("GATEHOUSE_FAULTS") != "" {
+			days, people = 100, 1000
+		}
+		var sizes []int64
+		for range days {
+			var wg sync.WaitGroup
+			for i := range people {
+				wg.Go(func() { b.signIn(fmt.Sprint("user ", i), nil) })
+			}
+			wg.Wait()
+			if n, err := b.Count(t.Context()); err != nil || n != people {
+				t.Errorf("%d sessions of %d people, %v", n, people, err)
+			}
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			if n, err := b.Count(t.Context()); err != nil || n != 0 {
+				t.Errorf("%d sessions a long time after their end, %v", n, err)
+			}
+			if left := rows(t, st); left > 0 {
+				t.Errorf("%d rows are left of them", left)
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes = append(sizes, info.Size())
+		}
+		if first, last := sizes[1], sizes[len(sizes)-1]; last > first*3/2 {
+			t.Errorf("the file grew from %d to %d bytes: %v", first, last, sizes)
+		}
+	})
+}
+
+// rows counts what is stored of sessions, their indexes with them.
+func rows(t *testing.T, st store.Store) (n int) {
+	t.Helper()
+	if err := st.View(t.Context(), func(tx store.Tx) error {
+		for _, err := range tx.Scan(nil, nil, 0) {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestForgettingARowDoesNotMakeItsSessionIdle(t *testing.T) {
