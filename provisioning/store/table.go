@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 )
 
@@ -160,6 +159,10 @@ func (t *Table[T]) put(tx Tx, before []entry, v T) error {
 	return tx.Put(Key(t.Name, "r", key), row)
 }
 
+// Insert is Put for who has found, in the same transaction and with Get, that
+// there is no row with v's key.
+func (t *Table[T]) Insert(tx Tx, v T) error { return t.put(tx, nil, v) }
+
 // Delete removes the row and its index entries; that it is not there is no error.
 func (t *Table[T]) Delete(tx Tx, key string) error {
 	v, ok, err := t.Get(tx, key)
@@ -189,24 +192,21 @@ type entry struct {
 
 func (e entry) same(o entry) bool { return bytes.Equal(e.raw, o.raw) }
 
-// entries lists the index entries of v, each once, in an order that depends on v alone.
+// entries lists the index entries of v, each once, in the order of their keys.
 func (t *Table[T]) entries(v T, key string) []entry {
-	var es []entry
-	for _, index := range slices.Sorted(maps.Keys(t.Unique)) {
-		for _, value := range distinct(t.Unique[index](v)) {
+	es := make([]entry, 0, len(t.Unique)+len(t.Index))
+	for index, values := range t.Unique {
+		for _, value := range values(v) {
 			es = append(es, entry{Key(t.Name, "u", index, value), []byte(key), index, value, true})
 		}
 	}
-	for _, index := range slices.Sorted(maps.Keys(t.Index)) {
-		for _, value := range distinct(t.Index[index](v)) {
+	for index, values := range t.Index {
+		for _, value := range values(v) {
 			es = append(es, entry{Key(t.Name, "i", index, value, key), nil, index, value, false})
 		}
 	}
-	return es
-}
-
-func distinct(values []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(values)))
+	slices.SortFunc(es, func(a, b entry) int { return bytes.Compare(a.raw, b.raw) })
+	return slices.CompactFunc(es, entry.same)
 }
 
 // Lookup returns the row that has value in a unique index.

@@ -15,9 +15,14 @@ import (
 // A run is one call of a handler for a task that was taken, and all that is
 // written about it. It is in the handler's context.
 type run struct {
-	r                *Runner
-	kind, key, claim string
-	prepared         any
+	r *Runner
+	entry
+	claim    string
+	prepared any
+
+	taken bool      // the row says that it is this run's
+	stays time.Time // until when its worker goes on in the lane; zero: it does not
+	next  *run      // what its worker goes on with
 
 	began     time.Time
 	ctx       context.Context // of the handler
@@ -31,11 +36,7 @@ type run struct {
 	renewal *time.Timer
 }
 
-func (r *Runner) newRun(kind, key string) *run {
-	return &run{r: r, kind: kind, key: key, claim: r.self + rand.Text()}
-}
-
-func (u *run) id() string { return id(u.kind, u.key) }
+func (r *Runner) newRun(t entry) *run { return &run{r: r, entry: t, claim: r.self + rand.Text()} }
 
 type runKey struct{}
 
@@ -58,13 +59,26 @@ func Conclude(ctx context.Context, s store.Store, said error, fn func(store.Tx) 
 	if !ok {
 		return s.Update(ctx, fn)
 	}
-	err := s.Update(ctx, func(tx store.Tx) error {
-		if err := fn(tx); err != nil {
-			return err
-		}
-		return turnRow(tx, u.kind, u.key, u.ending(said))
-	})
-	u.concluded = err == nil
+	commit := func(on bool) error {
+		return s.Update(ctx, func(tx store.Tx) error {
+			if err := fn(tx); err != nil {
+				return err
+			}
+			if err := turnRow(tx, u.kind, u.key, u.ending(said)); err != nil || !on {
+				return err
+			}
+			return u.goOn(tx)
+		})
+	}
+	err := commit(!u.concluded && u.mayGoOn())
+	if errors.Is(err, store.ErrLimit) && u.next != nil { // both are too much for one transaction
+		u.letGo()
+		err = commit(false)
+	}
+	if u.next != nil && err != nil { // it may have happened: the next looks whether it was taken
+		u.next.taken = false
+	}
+	u.concluded = u.concluded || err == nil
 	return err
 }
 
@@ -132,32 +146,37 @@ func (r *Runner) change(ctx context.Context, kind, key string, fn func(tx store.
 // begin takes the task, if nobody has it and it is due or need not be. It returns
 // the row as it found it.
 func (u *run) begin(ctx context.Context, anyTime bool) (got bool, t row, err error) {
-	err = u.r.change(ctx, u.kind, u.key, func(tx store.Tx, have *row) fate {
-		if t, got = (row{}), false; have == nil {
-			return leave
-		}
-		if t, got = *have, have.Claim == u.claim; got {
-			return leave // a commit whose answer was lost
-		}
-		now := u.r.c.Now()
-		switch {
-		case have.Wish != "" && !have.Lease.After(now): // told to stop, and died
-			have.stop()
-			t = *have
-			return put
-		case have.State == Waiting && (anyTime || !have.Due.After(now)):
-		case have.State == Running && !have.Lease.After(now):
-		default:
-			return leave
-		}
-		got = true
-		have.State, have.Due, have.Ran, have.Claim, have.Lease = Running, now, have.Version, u.claim, now.Add(leaseTime)
-		if prepare := u.r.c.Prepare[u.kind]; prepare != nil {
-			u.prepared = prepare(tx, u.key)
-		}
-		return put
+	err = u.r.change(ctx, u.kind, u.key, func(tx store.Tx, have *row) (f fate) {
+		t, got, f = u.take(tx, have, anyTime)
+		return f
 	})
 	return got && err == nil, t, err
+}
+
+// take is what begin does to the row, which is nil if there is none.
+func (u *run) take(tx store.Tx, have *row, anyTime bool) (was row, got bool, f fate) {
+	if have == nil {
+		return row{}, false, leave
+	}
+	was = *have
+	if have.Claim == u.claim {
+		return was, true, leave // a commit whose answer was lost
+	}
+	now := u.r.c.Now()
+	switch {
+	case have.Wish != "" && !have.Lease.After(now): // told to stop, and died
+		have.stop()
+		return *have, false, put
+	case have.State == Waiting && (anyTime || !have.Due.After(now)):
+	case have.State == Running && !have.Lease.After(now):
+	default:
+		return was, false, leave
+	}
+	have.State, have.Due, have.Ran, have.Claim, have.Lease = Running, now, have.Version, u.claim, now.Add(leaseTime)
+	if prepare := u.r.c.Prepare[u.kind]; prepare != nil {
+		u.prepared = prepare(tx, u.key)
+	}
+	return was, true, put
 }
 
 // do calls the handler of a task that was taken, and stores what it said.
@@ -170,7 +189,7 @@ func (u *run) do(ctx context.Context) error {
 	u.renewal = time.AfterFunc(leaseTime/3, u.renew)
 	u.mu.Unlock()
 	r.mu.Lock()
-	r.runs[u.id()] = u
+	r.runs[u.id] = u
 	r.mu.Unlock()
 
 	said := call(u.ctx, r.c.Handlers[u.kind], u.key)
@@ -181,7 +200,7 @@ func (u *run) do(ctx context.Context) error {
 	u.renewal.Stop()
 	u.mu.Unlock()
 	r.mu.Lock()
-	delete(r.runs, u.id())
+	delete(r.runs, u.id)
 	r.mu.Unlock()
 	if u.concluded {
 		return said
@@ -267,7 +286,7 @@ var wish = map[State]error{Paused: ErrPaused, Cancelled: ErrCancelled}
 // wished looks whether a person told the run to stop.
 func (u *run) wished() (why error) {
 	_ = u.r.c.Store.View(u.ctx, func(tx store.Tx) error { // the next renewal looks again
-		t, ok, err := tasks.Get(tx, u.id())
+		t, ok, err := tasks.Get(tx, u.id)
 		if ok && t.Claim == u.claim {
 			why = wish[t.Wish]
 		}

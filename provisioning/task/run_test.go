@@ -106,7 +106,7 @@ func TestWhatARunConcludesIsOnlyItsOwn(t *testing.T) {
 		other := NewRunner(Config{Store: s, Handlers: handlers(nil)})
 		meanwhile = func() {
 			must(t, other.takeOrphans(t.Context()))
-			if got, _, err := other.newRun("sync", "k").begin(t.Context(), true); !got || err != nil {
+			if got, _, err := other.newRun(entry{id: id("sync", "k"), kind: "sync", key: "k"}).begin(t.Context(), true); !got || err != nil {
 				t.Error(got, err)
 			}
 		}

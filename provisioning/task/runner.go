@@ -321,18 +321,25 @@ func (r *Runner) lookIn(tx store.Tx, kind, lane string, free int, now time.Time)
 	return due, wait, len(due) == room, nil
 }
 
-// work runs one task that was due.
+// work runs a task that was due, and what its worker goes on with.
 func (r *Runner) work(ctx context.Context, t entry) {
-	defer func() {
-		r.mu.Lock()
-		delete(r.busy, t.id)
-		r.mu.Unlock()
-		signal(r.free)
-	}()
-	run := r.newRun(t.kind, t.key)
-	got, _, err := run.begin(ctx, false)
+	defer signal(r.free)
+	first := r.newRun(t)
+	first.stays = time.Now().Add(stay)
+	for u := first; u != nil; u = u.next {
+		r.try(ctx, u)
+		r.release(u.entry)
+	}
+}
+
+// try runs a task, unless it turns out that it is another's, or none.
+func (r *Runner) try(ctx context.Context, u *run) {
+	got, err := u.taken, error(nil)
+	if !got {
+		got, _, err = u.begin(ctx, false)
+	}
 	if err == nil && !got {
-		err = r.setAside(ctx, t)
+		err = r.setAside(ctx, u.entry)
 	}
 	switch {
 	case err != nil: // the store's fault; not again at once
@@ -341,7 +348,7 @@ func (r *Runner) work(ctx context.Context, t entry) {
 		case <-time.After(leastDelay):
 		}
 	case got:
-		_ = run.do(ctx) // it is in the row
+		_ = u.do(ctx) // it is in the row
 	}
 }
 
@@ -367,7 +374,7 @@ func (r *Runner) Now(ctx context.Context, kind, key string) error {
 	if r.c.Handlers[kind] == nil {
 		return fmt.Errorf("run task: there is no handler for kind %q", kind)
 	}
-	run := r.newRun(kind, key)
+	run := r.newRun(entry{id: id(kind, key), kind: kind, key: key})
 	got, t, err := run.begin(ctx, true)
 	if err != nil {
 		return fmt.Errorf("run task %s %s: %w", kind, key, err)
@@ -403,7 +410,7 @@ func (r *Runner) follow(ctx context.Context, run *run) (got bool, t row, err err
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		for range r.c.Store.Watch(ctx, store.Key(tasks.Name, "r", run.id())) {
+		for range r.c.Store.Watch(ctx, store.Key(tasks.Name, "r", run.id)) {
 			signal(changed)
 		}
 	}()
@@ -411,7 +418,7 @@ func (r *Runner) follow(ctx context.Context, run *run) (got bool, t row, err err
 	for {
 		t = row{}
 		err := r.c.Store.View(ctx, func(tx store.Tx) (err error) {
-			t, _, err = tasks.Get(tx, run.id())
+			t, _, err = tasks.Get(tx, run.id)
 			return err
 		})
 		if err != nil {

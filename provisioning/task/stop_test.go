@@ -161,7 +161,7 @@ func TestAWishOutlivesTheProcess(t *testing.T) {
 			bubble(t, func(t *testing.T, s store.Store) {
 				add(t, s, "sync", "k", time.Now())
 				crashed := NewRunner(Config{Store: s, Handlers: handlers(nil)})
-				if got, _, err := crashed.newRun("sync", "k").begin(t.Context(), false); !got || err != nil {
+				if got, _, err := crashed.newRun(entry{id: id("sync", "k"), kind: "sync", key: "k"}).begin(t.Context(), false); !got || err != nil {
 					t.Fatal(got, err)
 				}
 				must(t, wish(t.Context(), s, "sync", "k"))

@@ -181,10 +181,11 @@ func AddFirst(tx store.Tx, kind, key string, due time.Time) error {
 }
 
 func enter(tx store.Tx, kind, key string, due time.Time, first bool) error {
-	r, ok, err := tasks.Get(tx, id(kind, key))
+	was, ok, err := tasks.Get(tx, id(kind, key))
 	if err != nil {
 		return fmt.Errorf("add task %s %s: %w", kind, key, err)
 	}
+	r := was
 	// While a run goes on, Due is when it began; the first Add since then sets it.
 	asked := ok && (r.State == Waiting || r.State == Running && r.Version > r.Ran)
 	if !asked || due.Before(r.Due) {
@@ -204,7 +205,12 @@ func enter(tx store.Tx, kind, key string, due time.Time, first bool) error {
 	r.Kind, r.Key, r.Added, r.First = kind, key, time.Now(), r.First || first
 	r.Attempts, r.Failing, r.Error, r.Snoozed = 0, time.Time{}, "", false
 	r.Version++
-	if err := tasks.Put(tx, r); err != nil {
+	if ok {
+		err = tasks.Swap(tx, was, r)
+	} else {
+		err = tasks.Insert(tx, r)
+	}
+	if err != nil {
 		return fmt.Errorf("add task %s %s: %w", kind, key, err)
 	}
 	return nil

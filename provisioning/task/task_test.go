@@ -358,7 +358,7 @@ func TestACrashIsTakenUpWhenItsLeaseIsOver(t *testing.T) {
 				began := time.Now()
 				add(t, s, "sync", "k", began)
 				crashed := NewRunner(Config{Store: s, Owner: "node", Handlers: handlers(nil)})
-				if got, _, err := crashed.newRun("sync", "k").begin(t.Context(), false); !got || err != nil {
+				if got, _, err := crashed.newRun(entry{id: id("sync", "k"), kind: "sync", key: "k"}).begin(t.Context(), false); !got || err != nil {
 					t.Fatal(got, err)
 				}
 				ran := make(chan time.Duration, 9)
@@ -418,7 +418,7 @@ func TestALostLeaseStopsTheRunAndKeepsItsOutcomeOut(t *testing.T) {
 		if err := other.takeOrphans(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, _, err := other.newRun("sync", "k").begin(t.Context(), false); !got || err != nil {
+		if got, _, err := other.newRun(entry{id: id("sync", "k"), kind: "sync", key: "k"}).begin(t.Context(), false); !got || err != nil {
 			t.Fatal(got, err)
 		}
 		if err := <-stopped; !errors.Is(err, errLost) {

@@ -35,6 +35,7 @@ import (
 	"hash/crc32"
 	"iter"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -144,6 +145,7 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	for {
 		select {
 		case writer <- struct{}{}:
+			runtime.Gosched() // whoever is about to ask for the same may join; it takes no time where nobody is
 			group := s.take()
 			switch {
 			case len(group) == 1 && group[0] == j: // nobody else: no need for goroutines to meet

@@ -20,7 +20,8 @@ var errOver = errors.New("boltstore: the transaction is over")
 type txn struct {
 	s      *Store
 	bucket *bolt.Bucket
-	over   *overlay // nil: read-only
+	lookup *bolt.Cursor // of Get; it keeps its way through the tree, so that each need not make one
+	over   *overlay     // nil: read-only
 	dead   bool
 	err    error // a limit that was passed; fn can not hide it
 }
@@ -38,8 +39,11 @@ func (t *txn) Get(key []byte) (val []byte, ok bool, err error) {
 		}
 	}
 	err = t.s.guard(func() error {
-		packed := t.bucket.Get(key)
-		if packed == nil {
+		if t.lookup == nil {
+			t.lookup = t.bucket.Cursor()
+		}
+		found, packed := t.lookup.Seek(key)
+		if !bytes.Equal(found, key) {
 			return nil
 		}
 		v, sound := unpack(key, packed)
