@@ -48,6 +48,18 @@ func JustLooked(ctx context.Context) context.Context {
 // Looked reports that the caller has JustLooked.
 func Looked(ctx context.Context) bool { return ctx.Value(lookedKey{}) != nil }
 
+type unsentKey struct{}
+
+// NeverSent says to a Find that no target was ever told the external ID, so that
+// no account can have it.
+func NeverSent(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unsentKey{}, true)
+}
+
+// Sent reports that an account may have the external ID: the caller does not know
+// better.
+func Sent(ctx context.Context) bool { return ctx.Value(unsentKey{}) == nil }
+
 // WithTrace makes calls under the context that it returns be collected in t.
 func WithTrace(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)

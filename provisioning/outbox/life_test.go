@@ -170,6 +170,45 @@ func TestWhatWasDeletedAtTheTargetIsMadeAgain(t *testing.T) {
 	})
 }
 
+// Nobody can have heard of somebody who was made a moment ago: they are looked for
+// by name alone. Once they may have been heard of, they are looked for by our ID,
+// also by who comes after us.
+func TestWhoIsNewIsLookedForByNameAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		crm := newPlace(t, "crm")
+		w := newWorld(t, open(t), crm.target())
+		time.Sleep(time.Second)
+		stop := w.start()
+		asked := func(name string) (list []string) {
+			t.Helper()
+			crm.awkward.Behave()
+			before := len(crm.awkward.Seen())
+			if name == "lost" {
+				crm.awkward.Writes(1, connectortest.DropReply())
+			}
+			w.person(name, "", "")
+			w.quiet()
+			for _, s := range crm.awkward.Seen()[before:] {
+				_, by, _ := strings.Cut(s.URI, "filter=")
+				by, _, _ = strings.Cut(by, "%20")
+				list = append(list, strings.TrimSpace(s.Method+" "+by))
+			}
+			return list
+		}
+		want(t, "somebody new", asked("new"), []string{"GET userName", "POST"})
+		want(t, "whose first creation was answered in vain", asked("lost"), []string{"GET userName", "POST", "GET externalId", "GET"})
+		stop()
+		old := w.person("old", "", "")
+		w = newWorld(t, w.st, crm.target())
+		before := len(crm.awkward.Seen())
+		w.start()
+		w.quiet()
+		if s := crm.awkward.Seen()[before]; !strings.Contains(s.URI, "filter=externalId") {
+			t.Errorf("%s is first looked for by %s", old.ID, s.URI)
+		}
+	})
+}
+
 func TestAnAccountThatIsThereAlready(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -199,6 +238,7 @@ func TestAnAccountThatIsThereAlready(t *testing.T) {
 					first = crm.plant(t, p)
 				}
 				before := crm.holds(t)
+				w = newWorld(t, w.st, tg) // whoever was there before we began may be known anywhere
 				w.start()
 				w.quiet()
 				if c.holds != nil {

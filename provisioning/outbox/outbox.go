@@ -142,6 +142,9 @@ type Config struct {
 type Outbox struct {
 	c       Config
 	targets map[string]*target
+	// since is when this Outbox was made. Who was created since then was not yet in
+	// a backup that the store was put back from: what is not noted was not done.
+	since time.Time
 
 	open    context.Context // until Close
 	close   context.CancelFunc
@@ -178,7 +181,7 @@ func New(c Config) *Outbox {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	o := &Outbox{c: c, targets: map[string]*target{}, running: map[string]*awaited{}}
+	o := &Outbox{c: c, targets: map[string]*target{}, since: c.Now(), running: map[string]*awaited{}}
 	o.open, o.close = context.WithCancel(context.Background())
 	for _, t := range c.Targets {
 		if t.Timeout == 0 {

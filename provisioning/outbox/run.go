@@ -28,6 +28,8 @@ type run struct {
 	want   bool              // in scope
 	acct   connector.Account // what should be, if want
 	link   Link
+	known  bool   // the link is stored
+	unsent bool   // no target can have been told of the user by us before this run
 	had    string // the account's ID when the run began
 	asked  bool   // the link was Asked then
 	meant  bool   // and Meant
@@ -89,11 +91,14 @@ func (r *run) prepare(tx store.Tx) error {
 	}
 	next := r.noted()
 	next.Intent = r.began
-	if err := links.Put(tx, next); err != nil {
-		return err
+	var err error
+	if r.known {
+		err = links.Swap(tx, r.link, next)
+	} else {
+		err = links.Insert(tx, next)
 	}
-	r.intended = true
-	return nil
+	r.intended = err == nil
+	return err
 }
 
 // load reads everything in one snapshot, unless that was done as the run was
@@ -129,7 +134,7 @@ func (r *run) loadTx(tx store.Tx) error {
 	if err != nil {
 		return err
 	}
-	if r.link = link; !ok {
+	if r.link, r.known = link, ok; !ok {
 		r.link = Link{Target: r.t.ID, UserID: r.userID}
 	}
 	r.had, r.asked, r.meant = r.link.RemoteID, r.link.Asked, r.link.Meant
@@ -138,6 +143,12 @@ func (r *run) loadTx(tx store.Tx) error {
 		return err
 	}
 	r.user = u
+	if r.unsent = !r.known && u.Created.After(r.o.since); r.unsent {
+		_, tried, err := operations.Get(tx, Operation{Target: r.t.ID, UserID: r.userID}.Key())
+		if r.unsent = !tried; err != nil {
+			return err
+		}
+	}
 	s, err := r.o.subject(tx, u)
 	if err != nil {
 		return err
@@ -230,6 +241,9 @@ func (r *run) mine(ctx context.Context) (id string, err error) {
 		return "", nil // Sync itself knows what it made
 	}
 	var there []connector.Account
+	if r.unsent {
+		ctx = connector.NeverSent(ctx)
+	}
 	err = r.call(ctx, func(ctx context.Context) (err error) {
 		there, err = r.t.Connector.Find(ctx, r.acct)
 		return err
@@ -279,6 +293,7 @@ func (r *run) create(ctx context.Context) error {
 	if !connector.CapsOf(r.t.Connector).NoFind {
 		ctx = connector.JustLooked(ctx)
 	}
+	r.unsent = false
 	var id string
 	err := r.call(ctx, func(ctx context.Context) (err error) {
 		id, err = r.t.Connector.Sync(ctx, r.acct, "")

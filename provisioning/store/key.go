@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 )
@@ -30,28 +31,28 @@ func Key(parts ...string) []byte {
 
 // Parts decodes a Key. It refuses every byte string that Key does not make.
 func Parts(key []byte) ([]string, error) {
-	var parts []string
-	var part []byte
-	open := false // bytes were read that no terminator has ended
-	for i := 0; i < len(key); i++ {
-		if key[i] != 0x00 {
-			part, open = append(part, key[i]), true
-			continue
-		}
-		if i++; i == len(key) {
+	parts := make([]string, 0, 5) // an entry of an index has as many
+	var part []byte               // what was read of a part with a 0x00 in it
+	for len(key) > 0 {
+		i := bytes.IndexByte(key, 0x00)
+		if i < 0 || i+1 == len(key) {
 			return nil, errKey
 		}
-		switch key[i] {
-		case 0x01:
-			parts, part, open = append(parts, string(part)), part[:0], false
-		case 0xFF:
-			part, open = append(part, 0x00), true
+		head, mark := key[:i], key[i+1]
+		key = key[i+2:]
+		switch {
+		case mark == 0xFF:
+			part = append(append(part, head...), 0x00)
+			if len(key) == 0 {
+				return nil, errKey
+			}
+		case mark == 0x01 && part == nil:
+			parts = append(parts, string(head))
+		case mark == 0x01:
+			parts, part = append(parts, string(append(part, head...))), nil
 		default:
 			return nil, errKey
 		}
-	}
-	if open {
-		return nil, errKey
 	}
 	return parts, nil
 }

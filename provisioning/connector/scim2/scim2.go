@@ -235,7 +235,11 @@ func (c *Connector) how(ctx context.Context) Update {
 
 // Find returns the accounts that have the external ID, or else the user name, of want.
 func (c *Connector) Find(ctx context.Context, want connector.Account) ([]connector.Account, error) {
-	got, err := c.search(ctx, "externalId", want.ExternalID)
+	var got []connector.Account
+	var err error
+	if connector.Sent(ctx) {
+		got, err = c.search(ctx, "externalId", want.ExternalID)
+	}
 	if noSearch(err) || err == nil && len(got) == 0 {
 		got, err = c.search(ctx, "userName", c.domain+want.UserName)
 	}

@@ -39,10 +39,11 @@ const (
 
 // A Client asks one server. Make one with New.
 type Client struct {
-	base string
-	http http.Client
-	auth func(*http.Request)
-	v1   bool
+	base    string
+	http    http.Client
+	timeout time.Duration // of one call
+	auth    func(*http.Request)
+	v1      bool
 }
 
 // V1 is a Client of the same server that speaks SCIM 1.1 with it. Messages are
@@ -62,10 +63,14 @@ func New(base string, c *http.Client, auth func(*http.Request)) (*Client, error)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("scim client: the address must be an absolute http or https one, without user, query or fragment")
 	}
-	cl := &Client{base: strings.TrimSuffix(base, "/"), auth: auth}
+	cl := &Client{base: strings.TrimSuffix(base, "/"), timeout: Timeout, auth: auth}
 	if c != nil {
 		cl.http = *c
 	}
+	if own := cl.http.Timeout; own > 0 && own < Timeout {
+		cl.timeout = own
+	}
+	cl.http.Timeout = 0 // one clock is enough for a call
 	cl.http.Jar = nil
 	cl.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return cl, nil
@@ -224,7 +229,7 @@ func (c *Client) do(ctx context.Context, cl call) (*scim.Object, http.Header, er
 		fail.Err = ErrID
 		return nil, nil, fail
 	}
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// Once there is a connection, what happened to the request is not known without an answer.
 	var sent atomic.Bool
