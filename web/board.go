@@ -20,27 +20,37 @@ type Board struct {
 type Text struct {
 	Key, Else string
 	With      []string // placeholder, value, placeholder, value …
+	Count     *int     // of things: stands for {n}, and chooses the form for so many
+	Why       *Text    // stands for {why}
 }
 
 // A Way leads to another page.
 type Way struct {
-	Text Text
-	Name string // of a thing, where there are no words
-	URL  string
-	Here bool
-	File bool // it is no page
+	Text  Text
+	Name  string // of a thing, where there are no words
+	URL   string
+	Here  bool
+	Count int  // of what waits there; 0: nothing
+	File  bool // it is no page
 }
 
-// A Block is a part of a Board with a heading, unless that is empty.
+// A Block is a part of a Board with a heading, unless that is empty. Forms that
+// search stand before what they find, others after what they are about.
 type Block struct {
-	Heading Text
-	Lead    []Text
-	Facts   []Fact
-	Chart   *Chart
-	Table   *Table
-	Forms   []Form
-	Once    string // something to copy that is not shown again
-	Ways    []Way
+	// ID of it in the page, where Watch or a Live form brings it up to date.
+	ID string
+	// Watch: it changes by itself, and is looked at again every other second at
+	// WatchURL, which is the page that it is on.
+	Watch    bool
+	WatchURL string
+	Heading  Text
+	Lead     []Text
+	Facts    []Fact
+	Chart    *Chart
+	Table    *Table
+	Forms    []Form
+	Once     string // something to copy that is not shown again
+	Ways     []Way
 }
 
 // A Fact is one thing that is so.
@@ -88,9 +98,17 @@ type Form struct {
 	Danger bool
 	Quiet  bool
 	Leaves bool // it leads to somebody else
+	// Tall: one field under the other, for what is filled in and not searched for.
+	Tall bool
+	// Look, if it has words, is a second button that shows at the form's own
+	// address what would come of it, and does nothing. With scripts the block
+	// Live shows it while somebody types.
+	Look Text
+	Live string
 }
 
-// A Field of a Form. Kind is text, search, date, area, select, check or hidden.
+// A Field of a Form. Kind is text, search, date, area, select, check or hidden;
+// heading has a Label alone, for the fields that follow.
 type Field struct {
 	ID, Name, Value string
 	Kind            string

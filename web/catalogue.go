@@ -347,6 +347,13 @@ func (c *catalogue) say(s Text) string {
 	for i, w := range s.With {
 		args[i] = w
 	}
+	if s.Why != nil {
+		args = append(args, "why", c.say(*s.Why))
+	}
+	if s.Count != nil {
+		args = append(args, "n", message.NewPrinter(c.tag).Sprint(*s.Count))
+		return c.fill(found.form(plural.Cardinal.MatchPlural(c.tag, *s.Count, 0, 0, 0, 0)), args, c.isolate)
+	}
 	return c.fill(found.Other, args, c.isolate)
 }
 

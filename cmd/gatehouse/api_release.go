@@ -42,10 +42,14 @@ func (a *api) releaseRoutes() {
 	a.route("GET /v1/release", a.release, editors, auditors).doc("The release policy: what each service and target learns, and whether there is a draft.", webapi.Release{},
 		takesOf, "q recipients whose ID or title has this in it", "after goes on after this recipient", takesLimit)
 	a.route("GET /v1/release/recipient", a.recipient, editors, auditors).doc("What one service or target learns.", webapi.ReleaseRecipient{}, takesTo, takesOf)
-	a.route("POST /v1/release/rule", a.saveRule, editors).doc("Releases an attribute in the draft, or changes how.", draft, takesTo, takesRevision,
-		"was the recipient's name of the rule that is changed; nothing: it is another one", "attribute! of ours, or one that is built in", "as what the recipient calls it; the same where nothing is said",
+	takesRule := []string{
+		takesTo, "was the recipient's name of the rule that is changed; nothing: it is another one", "attribute! of ours, or one that is built in", "as what the recipient calls it; the same where nothing is said",
 		"values[] that may go out, exact or with *, one on a line; all where nothing is said", "transform an expression over value and values", "when an expression over user and login",
-		"reference:boolean the values are users, and a target gets its own IDs of them", takesPurpose, takesBasis, takesRetention)
+		"reference:boolean the values are users, and a target gets its own IDs of them", takesPurpose, takesBasis, takesRetention,
+	}
+	a.route("POST /v1/release/rule", a.saveRule, editors).doc("Releases an attribute in the draft, or changes how.", draft, append(slices.Clone(takesRule), takesRevision)...)
+	a.route("GET /v1/release/rule", a.previewRule, editors, auditors).doc("What a recipient would learn about one person if the draft had this rule too; nothing is saved.", webapi.ReleasePreview{},
+		append(slices.Clone(takesRule), takesName)...)
 	a.route("DELETE /v1/release/rule", a.dropRule, editors).doc("Releases something no more, in the draft.", draft, takesTo, takesRevision, "name! the recipient's name of it")
 	a.route("POST /v1/release/bundle", a.saveBundle, editors).doc("Gives a recipient, in the draft, the attributes of a bundle and no others; rules that it has for them stay.", draft, takesTo, takesRevision,
 		"bundle:anonymous|pseudonymous|personalized|r-and-s|coco-2! which", takesPurpose, takesBasis, takesRetention)
@@ -179,7 +183,7 @@ func (a *api) draft(ctx context.Context) (*webapi.ReleaseDraft, error) {
 	_, failing := read.try(a.s)
 	return &webapi.ReleaseDraft{
 		Revision: d.Revision, Base: d.Base, Behind: d.Base != a.s.version.Number, By: a.who(ctx, d.By), Authors: a.whoAll(ctx, d.Authors), At: d.At, Failing: failing,
-		Changes: len(versions.Diff(whole(a.s.file, a.s.policy), read.rules)),
+		Changes: len(versions.Diff(whole(a.s.file, a.s.policy), read.rules)), Mine: a.people && slices.Contains(d.Authors, authz.SubjectFrom(ctx).ID),
 	}, nil
 }
 
@@ -229,7 +233,7 @@ func (a *api) recipient(r *http.Request) (any, error) {
 // save changes the draft's rules of one recipient.
 func (a *api) save(r *http.Request, rec recipient, change func(rules []versions.Rule) ([]versions.Rule, error)) (any, error) {
 	if !rec.edited {
-		return nil, &versions.Refusal{Code: versions.ReasonFile, Text: fmt.Sprintf("what %s learns stands in the configuration file — write release_in: editor there to change it here", rec.title)}
+		return nil, inFile(rec)
 	}
 	return a.saveDraft(r, func(p *versions.Policy) error {
 		rules, err := change(slices.Clone(rec.rules(*p)))
@@ -262,11 +266,8 @@ func lines(list []string) (out []string) {
 	return out
 }
 
-func (a *api) saveRule(r *http.Request) (any, error) {
-	rec, _, err := a.recipientOf(r)
-	if err != nil {
-		return nil, err
-	}
+// ruleOf is the rule that a form describes.
+func ruleOf(r *http.Request) versions.Rule {
 	e := versions.Rule{
 		Attribute: r.FormValue("attribute"), As: strings.TrimSpace(r.FormValue("as")), Values: lines(r.Form["values"]), Transform: strings.TrimSpace(r.FormValue("transform")),
 		When: strings.TrimSpace(r.FormValue("when")), Reference: r.FormValue("reference") == "true",
@@ -275,18 +276,70 @@ func (a *api) saveRule(r *http.Request) (any, error) {
 	if e.As == e.Attribute {
 		e.As = ""
 	}
-	was := r.FormValue("was")
-	return a.save(r, rec, func(rules []versions.Rule) ([]versions.Rule, error) {
-		if was == "" {
-			return append(rules, e), nil
-		}
-		i := slices.IndexFunc(rules, func(o versions.Rule) bool { return o.Name() == was })
-		if i < 0 {
-			return nil, noRule(rec, was)
-		}
-		rules[i] = e
-		return rules, nil
-	})
+	return e
+}
+
+// put puts the rule of a form among others: in place of the one that it was, or
+// at their end.
+func (rec recipient) put(r *http.Request, rules []versions.Rule) ([]versions.Rule, error) {
+	e, was := ruleOf(r), r.FormValue("was")
+	if was == "" {
+		return append(rules, e), nil
+	}
+	i := slices.IndexFunc(rules, func(o versions.Rule) bool { return o.Name() == was })
+	if i < 0 {
+		return nil, noRule(rec, was)
+	}
+	rules[i] = e
+	return rules, nil
+}
+
+func (a *api) saveRule(r *http.Request) (any, error) {
+	rec, _, err := a.recipientOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return a.save(r, rec, func(rules []versions.Rule) ([]versions.Rule, error) { return rec.put(r, rules) })
+}
+
+// previewRule shows what a rule would do that is not saved.
+func (a *api) previewRule(r *http.Request) (any, error) {
+	rec, _, err := a.recipientOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if !rec.edited {
+		return nil, inFile(rec)
+	}
+	p, err := a.policyOf(r.Context(), "draft")
+	if err != nil {
+		return nil, err
+	}
+	rules, err := rec.put(r, slices.Clone(rec.rules(p)))
+	if err != nil {
+		return nil, err
+	}
+	p.Rules = maps.Clone(p.Rules)
+	if p.Rules == nil {
+		p.Rules = map[string][]versions.Rule{}
+	}
+	p.Rules[rec.to] = rules
+	if err := newReleaseChecker(a.s.file).check(a.s.file, p); err != nil {
+		return nil, err
+	}
+	read, err := a.s.read(p)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := a.someone(r)
+	if err != nil {
+		return nil, err
+	}
+	return a.learns(rec, read, sub), nil
+}
+
+func inFile(rec recipient) error {
+	return &versions.Refusal{Code: versions.ReasonFile, Text: fmt.Sprintf("what %s learns stands in the configuration file — write release_in: editor there to change it here", rec.title)}
 }
 
 func noRule(rec recipient, name string) error {
@@ -421,7 +474,7 @@ func (a *api) previewRelease(r *http.Request) (any, error) {
 		return nil, err
 	}
 	list, limit, to := []webapi.ReleasePreview{}, limitOf(r), r.FormValue("to")
-	passed, several := r.FormValue("after") == "", multi(a.s.cfg)
+	passed := r.FormValue("after") == ""
 	for _, rec := range recipients(a.s.file) {
 		if !passed {
 			passed = rec.to == r.FormValue("after")
@@ -433,18 +486,28 @@ func (a *api) previewRelease(r *http.Request) (any, error) {
 		if len(list) == limit {
 			break
 		}
-		rel := read.release.Release(rec.to, sub)
-		v := webapi.ReleasePreview{To: rec.to, Title: rec.title, Sent: append([]authz.Released{}, rel.Sent...), Withheld: append([]authz.Withheld{}, rel.Withheld...), Missing: rel.Missing()}
-		if rec.service != nil {
-			for _, h := range gateway.Outgoing(gateway.Several(headers(rec.service.Headers), func(attr string) bool { return several[attr] }), rel) {
-				v.Headers = append(v.Headers, webapi.Header(h))
-			}
-		} else {
-			v.Account = a.s.rules.scopes[rec.target.ID](sub)
-		}
-		list = append(list, v)
+		list = append(list, a.learns(rec, read, sub))
 	}
 	return list, nil
+}
+
+// learns is what a recipient would learn about somebody, and what of it differs
+// from what it learns by what is in force.
+func (a *api) learns(rec recipient, read *reading, sub authz.Subject) webapi.ReleasePreview {
+	rel := read.release.Release(rec.to, sub)
+	v := webapi.ReleasePreview{
+		To: rec.to, Title: rec.title, Sent: append([]authz.Released{}, rel.Sent...), Withheld: append([]authz.Withheld{}, rel.Withheld...), Missing: rel.Missing(),
+		Differs: authz.Compare(a.s.rules.release.Release(rec.to, sub), rel),
+	}
+	if rec.target != nil {
+		v.Account = a.s.rules.scopes[rec.target.ID](sub)
+		return v
+	}
+	several := multi(a.s.cfg)
+	for _, h := range gateway.Outgoing(gateway.Several(headers(rec.service.Headers), func(attr string) bool { return several[attr] }), rel) {
+		v.Headers = append(v.Headers, webapi.Header(h))
+	}
+	return v
 }
 
 func (a *api) titles() map[string]string {

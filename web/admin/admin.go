@@ -99,6 +99,8 @@ type act struct {
 	always url.Values
 	done   string // text "done." of it
 	to     string // path of the page that it leads to; empty: the one that asked
+	// next, if not nil, is the address of the page that it leads to.
+	next func(r *http.Request) string
 	// form, if not nil, makes what the API gets, in place of the above.
 	form func(r *http.Request) url.Values
 	// shows, if not nil, makes a page of the answer in place of leading on.
@@ -151,6 +153,9 @@ func (d *desk) page(path string, v view, acts map[string]act) {
 		to := r.URL.RequestURI()
 		if a.to != "" {
 			to = Path + a.to
+		}
+		if a.next != nil {
+			to = a.next(r)
 		}
 		webdesk.Done(w, r, to, a.done)
 	})
@@ -223,6 +228,11 @@ func (d *desk) ask(r *http.Request, route string, into any, form ...string) erro
 func say(key string, with ...string) web.Text    { return web.Text{Key: key, With: with} }
 func word(kind, name string) web.Text            { return web.Text{Key: kind + "." + name, Else: name} }
 func says(key string, with ...string) []web.Text { return []web.Text{say(key, with...)} }
+
+// sayn is a text about so many things.
+func sayn(key string, n int, with ...string) web.Text {
+	return web.Text{Key: key, Count: &n, With: with}
+}
 
 // at is the address of a page, where names and values alternate; what is empty is
 // left out.

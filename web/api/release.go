@@ -73,6 +73,8 @@ type ReleasePreview struct {
 	Withheld []authz.Withheld `json:"withheld"`
 	Missing  []string         `json:"missing,omitempty"` // required, and not sent
 	Headers  []Header         `json:"headers,omitempty"`
+	// Differs from what goes there by what is in force.
+	Differs []authz.Difference `json:"differs,omitempty"`
 }
 
 // A ReleaseDiff is what differs between two policies.

@@ -15,8 +15,9 @@ document.addEventListener("htmx:sendError", function () {
   location.assign(location.href);
 });
 // Whoever reads or types with a screen reader or keyboard begins at the top of
-// what is new.
-document.addEventListener("htmx:afterSettle", function () {
+// a new page; a part that is brought up to date takes nobody away from their work.
+document.addEventListener("htmx:afterSettle", function (e) {
+  if (!e.detail.boosted) return;
   var first = document.querySelector("[autofocus], .problem") || document.getElementById("main");
   if (first) first.focus();
 });

@@ -107,6 +107,13 @@ func fill(v reflect.Value, name, text, address string) {
 		for i := range v.Len() {
 			fill(v.Index(i), name, text, address)
 		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fresh := reflect.New(v.Type().Elem())
+			fresh.Elem().Set(v.Elem())
+			v.Set(fresh)
+			fill(fresh.Elem(), name, text, address)
+		}
 	case reflect.Map:
 		if v.Len() > 0 {
 			v.Set(reflect.ValueOf(url.Values{text: {text}}))

@@ -1,0 +1,399 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/authz/versions"
+	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/web/api"
+)
+
+// releaseTo is one recipient: its rules, what it would learn about somebody, and
+// ways to add some.
+func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
+	to, name := r.FormValue("to"), r.URL.Query().Get("name")
+	b, rel, err := d.releaseBoard(r, "", say("release.one"))
+	if err != nil {
+		return b, err
+	}
+	var rec api.ReleaseRecipient
+	if err := d.ask(r, "GET /v1/release/recipient", &rec, "to", to); err != nil {
+		return b, err
+	}
+	was := rec
+	if len(rec.Changed) > 0 {
+		if err := d.ask(r, "GET /v1/release/recipient", &was, "to", to, "of", "live"); err != nil {
+			return b, err
+		}
+	}
+	b.Name = rec.Title
+	editor := rec.Edited && d.may(r, "release_editors")
+	here := at("/release/to", "to", to, "name", name)
+	hidden := func(do string, more ...string) []web.Field {
+		return does(do, append([]string{"to", to, "revision", revision(rel)}, more...)...)
+	}
+	facts := []web.Fact{{Label: say("release.kept"), Cell: web.Cell{Text: say("release.by_editors")}}}
+	if !rec.Edited {
+		facts[0].Cell = web.Cell{Text: say("release.by_file"), Note: rec.Pos}
+	}
+	if len(rec.Requires) > 0 {
+		facts = append(facts, web.Fact{Label: say("release.requires"), Cell: web.Cell{Value: strings.Join(rec.Requires, ", ")}})
+	}
+	rules := web.Block{Heading: say("release.rules"), Facts: facts, Table: rulesOf(rec, was, here, name, editor, hidden)}
+	if !rec.Edited {
+		rules.Lead = says("release.file_text")
+	}
+	look := web.Block{Heading: say("release.preview"), Lead: says("release.preview_text"), Forms: []web.Form{{
+		Search: true, Action: Path + "/release/to", Button: say("release.look"),
+		Fields: []web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name)},
+	}}}
+	if name != "" {
+		var seen []api.ReleasePreview
+		if err := d.ask(r, "GET /v1/release/preview", &seen, "to", to, "name", name, "of", "draft"); err != nil {
+			said, refused := refusal(err)
+			if !refused {
+				return b, err
+			}
+			look.Lead = []web.Text{said}
+		}
+		for _, p := range seen {
+			look.Lead, look.Table = previewTable(p)
+		}
+	}
+	b.Blocks = []web.Block{rules, look}
+	if !editor {
+		return b, nil
+	}
+	add := []web.Field{{Kind: "hidden", Name: "to", Value: to}, {Kind: "hidden", Name: "name", Value: name}, choice("attribute", "attribute", "release.attribute", "", attributeOptions(rel.Attributes)...)}
+	var bundles []web.Option
+	for _, bundle := range versions.Bundles() {
+		bundles = append(bundles, web.Option{Value: bundle.ID, Name: bundle.Title})
+	}
+	b.Blocks = append(b.Blocks,
+		web.Block{Heading: say("release.add"), Forms: []web.Form{{Search: true, Action: Path + "/release/rule", Fields: add, Button: say("release.add_button")}}},
+		web.Block{Heading: say("release.bundle"), Lead: says("release.bundle_text"), Forms: []web.Form{{Action: here, Button: say("release.bundle_button"), Fields: append(hidden("bundle"),
+			choice("bundle", "bundle", "release.bundle", "", bundles...), input("bundle_purpose", "purpose", "release.purpose", ""), basisChoice("bundle_basis", ""))}}})
+	return b, nil
+}
+
+// rulesOf is what a recipient gets by the draft, with what the draft took away.
+func rulesOf(is, was api.ReleaseRecipient, here, name string, editor bool, hidden func(string, ...string) []web.Field) *web.Table {
+	table := &web.Table{Caption: say("release.rules"), None: say("release.nothing"), Head: heads("release.name", "release.limits", "release.purpose", "release.basis", "release.retention")}
+	if editor {
+		table.Head = append(table.Head, say("act"))
+	}
+	named := func(rules []versions.Rule, name string) bool {
+		return slices.ContainsFunc(rules, func(e versions.Rule) bool { return e.Name() == name })
+	}
+	line := func(e versions.Rule, first web.Cell, acts ...web.Form) {
+		if e.As != "" {
+			first.Note = e.Attribute
+		}
+		limits, basis := web.Cell{Values: limitsOf(e)}, web.Cell{Text: word("basis", e.Basis)}
+		if len(limits.Values) == 0 {
+			limits = web.Cell{Text: say("release.whole")}
+		}
+		if e.Basis == "" {
+			basis = web.Cell{Text: say("release.none")}
+			if is.Basis {
+				basis = web.Cell{Text: say("release.no_basis"), Mark: "bad"}
+			}
+		}
+		cells := []web.Cell{first, limits, text(e.Purpose), basis, text(e.Retention)}
+		if editor {
+			cells = append(cells, web.Cell{Forms: acts})
+		}
+		table.Rows = append(table.Rows, row(cells...))
+	}
+	for _, e := range is.Rules {
+		first := web.Cell{Value: e.Name()}
+		if editor {
+			first.URL = at("/release/rule", "to", is.To, "was", e.Name(), "name", name)
+		}
+		if slices.Contains(is.Changed, e.Name()) {
+			first.Says = says("release.by_draft")
+		}
+		line(e, first, button(here, "release.remove", e.Name(), hidden("remove", "name", e.Name())))
+	}
+	for _, e := range was.Rules {
+		if named(is.Rules, e.Name()) {
+			continue
+		}
+		back := hidden("back", "attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
+			"purpose", e.Purpose, "basis", e.Basis, "retention", e.Retention, "reference", strconv.FormatBool(e.Reference))
+		line(e, web.Cell{Value: e.Name(), Text: say("release.taken"), Mark: "bad"}, button(here, "release.put_back", e.Name(), back))
+	}
+	return table
+}
+
+// refusal is what the API said no with, if it did.
+func refusal(err error) (web.Text, bool) {
+	var e *api.Error
+	if errors.As(err, &e) {
+		return web.Text{Else: e.Text}, true
+	}
+	return web.Text{}, false
+}
+
+func attributeOptions(list []api.ReleaseAttribute) (options []web.Option) {
+	for _, a := range list {
+		name := a.ID
+		if a.Title != "" && a.Title != a.ID {
+			name += " – " + a.Title
+		}
+		options = append(options, web.Option{Value: a.ID, Name: name})
+	}
+	return options
+}
+
+// limitsOf are what a rule lets through, in its own words.
+func limitsOf(e versions.Rule) (list []string) {
+	list = append(list, e.Values...)
+	for _, s := range []string{e.Transform, e.When} {
+		if s != "" {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func basisChoice(id, chosen string) web.Field {
+	options := []web.Option{{Value: "", Text: say("release.none")}}
+	for _, s := range []string{"consent", "contract", "legal_obligation", "vital_interests", "public_task", "legitimate_interests"} {
+		options = append(options, web.Option{Value: s, Text: word("basis", s)})
+	}
+	return choice(id, "basis", "release.basis", chosen, options...)
+}
+
+// whys are the words of why something is withheld.
+var whys = map[string]string{
+	authz.WhyNoRule: "no_rule", authz.WhyNone: "none", authz.WhyFiltered: "filtered", authz.WhyWhen: "when", authz.WhyWhenErr: "when_failed", authz.WhyTransform: "transform_failed",
+	authz.WhyEmptied: "emptied", authz.WhyNoKey: "no_key", authz.WhyNoConsent: "no_consent", authz.WhyNoBasis: "no_basis",
+}
+
+func why(said string) web.Text {
+	t := word("why", whys[said])
+	t.Else = said
+	return t
+}
+
+// previewTable is what one recipient would learn about somebody, in sentences and
+// in full.
+func previewTable(p api.ReleasePreview) ([]web.Text, *web.Table) {
+	table := &web.Table{Caption: say("release.learns"), Head: heads("release.name", "release.values", "release.becomes"), None: say("release.nothing")}
+	differs := map[string]string{}
+	for _, d := range p.Differs {
+		differs[d.Name] = d.What
+		if d.What == authz.Loses {
+			differs[d.Attribute] = d.What
+		}
+	}
+	sentences := []web.Text{sayn("release.sum", len(p.Sent))}
+	for _, s := range p.Sent {
+		state := web.Cell{Text: say("release.sent"), Mark: "good"}
+		switch differs[s.Name] {
+		case authz.Gains:
+			state.Says = says("release.draft_gains")
+		case authz.Changes:
+			state.Says = says("release.draft_changes")
+		}
+		table.Rows = append(table.Rows, row(text(s.Name), web.Cell{Values: s.Values}, state))
+	}
+	var order []string
+	back := map[string]int{}
+	for _, w := range p.Withheld {
+		state := web.Cell{Text: why(w.Why)}
+		if w.Required {
+			state.Mark = "bad"
+		}
+		if differs[w.Attribute] == authz.Loses {
+			state.Says = says("release.draft_loses")
+		}
+		values := web.Cell{Text: sayn("release.withheld", w.Values)}
+		if w.Values == 0 {
+			values = web.Cell{Text: say("release.has_none")}
+		}
+		table.Rows = append(table.Rows, row(text(w.Attribute), values, state))
+		if w.Values == 0 {
+			continue
+		}
+		if back[w.Why]++; back[w.Why] == 1 {
+			order = append(order, w.Why)
+		}
+	}
+	for _, reason := range order {
+		said, because := sayn("release.back", back[reason]), why(reason)
+		said.Why = &because
+		sentences = append(sentences, said)
+	}
+	if len(p.Missing) > 0 {
+		sentences = append(sentences, say("release.missing", "attributes", strings.Join(p.Missing, ", ")))
+	}
+	return sentences, table
+}
+
+// ruleForm is the rule that was typed.
+func ruleForm(f url.Values) versions.Rule {
+	return versions.Rule{
+		Attribute: f.Get("attribute"), As: f.Get("as"), Values: strings.Split(f.Get("values"), "\n"), Transform: f.Get("transform"), When: f.Get("when"),
+		Purpose: f.Get("purpose"), Basis: f.Get("basis"), Retention: f.Get("retention"), Reference: f.Get("reference") == "true",
+	}
+}
+
+// releaseRule edits one rule, or adds one, and shows what would come of it.
+func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
+	to, was, name := r.FormValue("to"), r.FormValue("was"), r.FormValue("name")
+	b, rel, err := d.releaseBoard(r, "", say("release.edit"))
+	if err != nil {
+		return b, err
+	}
+	var rec api.ReleaseRecipient
+	if err := d.ask(r, "GET /v1/release/recipient", &rec, "to", to); err != nil {
+		return b, err
+	}
+	b.Name = rec.Title
+	back := []web.Way{{Text: say("release.back_to", "recipient", rec.Title), URL: at("/release/to", "to", to, "name", name)}}
+	if !rec.Edited || !d.may(r, "release_editors") {
+		b.Lead, b.Blocks = says("release.file_text"), []web.Block{{Ways: back}}
+		return b, nil
+	}
+	e, rev := versions.Rule{Attribute: r.FormValue("attribute")}, revision(rel)
+	for _, o := range rec.Rules {
+		if o.Name() == was {
+			e = o
+		}
+	}
+	if r.Form.Has("revision") { // what was typed is not lost
+		e, rev = ruleForm(r.Form), r.FormValue("revision")
+	}
+	here := at("/release/rule", "to", to, "was", was)
+	area := web.Field{ID: "values", Name: "values", Kind: "area", Label: say("release.only"), Hint: say("release.only_hint"), Value: strings.Join(e.Values, "\n")}
+	hinted := func(f web.Field, hint string) web.Field { f.Hint = web.Text{Key: hint}; return f }
+	fields := append(does("save", "to", to, "revision", rev, "was", was),
+		web.Field{Kind: "heading", Label: say("release.what")},
+		choice("attribute", "attribute", "release.attribute", e.Attribute, attributeOptions(rel.Attributes)...),
+		hinted(input("as", "as", "release.as", e.As), "release.as_hint"), area,
+		hinted(input("transform", "transform", "release.transform", e.Transform), "release.transform_hint"), hinted(input("when", "when", "release.when", e.When), "release.when_hint"))
+	if rec.Kind == "target" {
+		fields = append(fields, web.Field{ID: "reference", Name: "reference", Kind: "check", Value: "true", Label: say("release.reference"), Checked: e.Reference})
+	}
+	fields = append(fields, web.Field{Kind: "heading", Label: say("release.what_for")},
+		hinted(input("purpose", "purpose", "release.purpose", e.Purpose), "release.purpose_hint"), basisChoice("basis", e.Basis), hinted(input("retention", "retention", "release.retention", e.Retention), "release.retention_hint"),
+		web.Field{Kind: "heading", Label: say("release.try_out")},
+		hinted(input("name", "name", "release.whom", name), "release.whom_hint"))
+	look := web.Block{ID: "look", Heading: say("release.preview"), Lead: says("release.look_text")}
+	if name != "" {
+		var seen api.ReleasePreview
+		err := d.ask(r, "GET /v1/release/rule", &seen, "to", to, "was", was, "attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
+			"purpose", e.Purpose, "basis", e.Basis, "retention", e.Retention, "reference", strconv.FormatBool(e.Reference), "name", name)
+		said, refused := refusal(err)
+		switch {
+		case refused:
+			look.Lead = []web.Text{said}
+		case err != nil:
+			return b, err
+		default:
+			look.Lead, look.Table = previewTable(seen)
+		}
+	}
+	form := web.Form{Action: here, Tall: true, Fields: fields, Button: say("release.save"), Look: say("release.look"), Live: look.ID}
+	b.Blocks = []web.Block{{Forms: []web.Form{form}, Ways: back}, look}
+	return b, nil
+}
+
+// madeUp is the person that a form describes, as JSON; empty: none.
+func madeUp(q url.Values) string {
+	p := versions.Person{UserName: q.Get("user_name"), Provider: q.Get("idp"), ACR: q.Get("acr"), Attributes: map[string][]string{}, Groups: words(q.Get("groups")), Roles: words(q.Get("roles"))}
+	for line := range strings.Lines(q.Get("attributes")) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			name = strings.TrimSpace(name)
+			p.Attributes[name] = append(p.Attributes[name], strings.TrimSpace(value))
+		}
+	}
+	if p.UserName == "" && len(p.Attributes)+len(p.Groups)+len(p.Roles) == 0 {
+		return ""
+	}
+	raw, _ := json.Marshal(p) // of strings
+	return string(raw)
+}
+
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == '\n' || c == '\r' || c == ' ' })
+}
+
+func madeUpFields(q url.Values) []web.Field {
+	area := func(name, label, hint string) web.Field {
+		return web.Field{ID: name, Name: name, Kind: "area", Label: web.Text{Key: label}, Hint: web.Text{Key: hint}, Value: q.Get(name)}
+	}
+	return []web.Field{input("user_name", "user_name", "people.user_name", q.Get("user_name")), area("attributes", "release.attributes", "release.attributes_hint"),
+		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles"))}
+}
+
+// releasePreview is what everybody would learn about one person by the draft.
+func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
+	b, _, err := d.releaseBoard(r, "/release/preview", say("release.preview"))
+	if err != nil {
+		return b, err
+	}
+	b.Lead = says("release.preview_text")
+	q := r.URL.Query()
+	b.Blocks = []web.Block{
+		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: []web.Field{input("name", "name", "release.whom", q.Get("name"))}, Button: say("release.look")}}},
+		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: madeUpFields(q), Button: say("release.look")}}},
+	}
+	person := madeUp(q)
+	if q.Get("name") == "" && person == "" {
+		return b, nil
+	}
+	if q.Get("name") != "" {
+		person = ""
+	}
+	var seen []api.ReleasePreview
+	if err := d.ask(r, "GET /v1/release/preview", &seen, "name", q.Get("name"), "person", person, "of", "draft", "after", q.Get("after"), "limit", strconv.Itoa(recipientsOf)); err != nil {
+		return b, err
+	}
+	for _, p := range seen {
+		block := web.Block{Heading: web.Text{Else: p.Title}}
+		block.Lead, block.Table = previewTable(p)
+		if person != "" && d.may(r, "release_editors") {
+			block.Ways = []web.Way{{Text: say("release.keep_case"), URL: Path + "/release/cases?" + keptCase(q, p).Encode()}}
+		}
+		b.Blocks = append(b.Blocks, block)
+	}
+	if len(seen) == recipientsOf {
+		next := maps.Clone(q)
+		next.Set("after", seen[len(seen)-1].To)
+		b.Blocks[len(b.Blocks)-1].Ways = []web.Way{{Text: say("release.next"), URL: Path + "/release/preview?" + next.Encode()}}
+	}
+	return b, nil
+}
+
+// keptCase is the form of a test case that says what a preview shows.
+func keptCase(person url.Values, p api.ReleasePreview) url.Values {
+	q := url.Values{"to": {p.To}}
+	for _, name := range []string{"user_name", "attributes", "groups", "roles"} {
+		q[name] = person[name]
+	}
+	var sends, withholds []string
+	for _, s := range p.Sent {
+		for _, v := range s.Values {
+			sends = append(sends, s.Name+": "+v)
+		}
+	}
+	for _, w := range p.Withheld {
+		if w.Values > 0 {
+			withholds = append(withholds, w.Attribute)
+		}
+	}
+	q.Set("sends", strings.Join(sends, "\n"))
+	q.Set("withholds", strings.Join(withholds, ", "))
+	return q
+}
