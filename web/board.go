@@ -43,6 +43,7 @@ type Block struct {
 	// WatchURL, which is the page that it is on.
 	Watch    bool
 	WatchURL string
+	Beside   bool // it stands beside the one before it, where there is room
 	Heading  Text
 	Lead     []Text
 	Facts    []Fact

@@ -31,6 +31,7 @@ func routesOf(p *process, s *site, people bool) *api {
 	a.askRoutes()
 	a.consentRoutes()
 	a.meRoutes()
+	a.ownedRoutes()
 	a.releaseRoutes()
 	a.explainRoutes()
 	a.deskRoutes()

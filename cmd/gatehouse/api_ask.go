@@ -28,7 +28,7 @@ func (a *api) askRoutes() {
 		"role which", "reason why, in a few words", takesUntil, "service where it is missing", "url the page that they wanted to open")
 	a.route("DELETE /v1/me/request", a.withdraw, self).doc("Takes a request of one's own back.", webapi.Request{}, takesWhom, "id which")
 	a.route("GET /v1/decisions", a.decisions, everyone).doc("Requests about which whoever asks decides, with what each would give.", []webapi.Decision{}, takesAfter, takesLimit)
-	a.route("GET /v1/decisions/count", a.countDecisions, everyone).doc("How many of these there are.", webapi.Waiting{})
+	a.route("GET /v1/decisions/count", a.countDecisions, everyone).doc("How many of these there are, and for how many services whoever asks answers.", webapi.Waiting{})
 }
 
 // me is who a route of the person's own is about: the person, or whom the machine
@@ -312,5 +312,6 @@ const mostCounted = 100
 
 func (a *api) countDecisions(r *http.Request) (any, error) {
 	found, err := a.open(r, mostCounted)
-	return webapi.Waiting{Decides: !a.people || a.s.access.Decides(authz.SubjectFrom(r.Context())), Count: len(found)}, err
+	sub := authz.SubjectFrom(r.Context())
+	return webapi.Waiting{Decides: !a.people || a.s.access.Decides(sub), Count: len(found), Owns: len(a.s.ownedBy(sub))}, err
 }

@@ -83,13 +83,14 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 	return list
 }
 
-// adminURL is where somebody administers; nowhere for who has no duties.
+// adminURL is where somebody administers; nowhere for who has no duties and answers
+// for nothing.
 func (s *site) adminURL(who authz.Subject) string {
 	duties := []string{}
 	for duty := range dutiesOf(s.cfg) {
 		duties = append(duties, duty)
 	}
-	if !s.has(who, duties...) {
+	if !s.has(who, duties...) && len(s.ownedBy(who)) == 0 {
 		return ""
 	}
 	return webadmin.Path + "/"

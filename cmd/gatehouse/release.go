@@ -178,7 +178,8 @@ func (c releaseChecker) rule(r recipient, e versions.Rule) string {
 		Attribute: e.Attribute, As: e.As, Values: e.Values, Transform: e.Transform, When: e.When, Pos: r.to,
 	}}}, c.names)
 	if len(mistakes) > 0 {
-		return cured(mistakes[0].Text, mistakes[0].Cure)
+		text := strings.TrimPrefix(mistakes[0].Text, fmt.Sprintf("release of %q to %s: ", e.Attribute, r.to)) // which is said anyway
+		return cured(e.Attribute+": "+text, mistakes[0].Cure)
 	}
 	if r.target == nil {
 		return ""

@@ -68,6 +68,8 @@ func New(c Config) http.Handler {
 	d.groupPages()
 	d.page("/services", d.services, nil)
 	d.page("/service", d.service, nil)
+	d.page("/mine", d.mine, nil)
+	d.page("/mine/service", d.mineService, nil)
 	d.releasePages()
 	d.targetPages()
 	d.taskPages()
@@ -187,7 +189,18 @@ func (d *desk) front(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if d.waiting(r).Owns > 0 {
+		http.Redirect(w, r, Path+"/mine", http.StatusSeeOther)
+		return
+	}
 	d.Pages.Render(w, r, http.StatusForbidden, web.Failed{Code: authz.ReasonNoRule, HomeURL: "/"})
+}
+
+// waiting is what waits for the person, and whether they answer for services;
+// nothing where that can not be asked, which the page says itself.
+func (d *desk) waiting(r *http.Request) (v api.Waiting) {
+	_ = d.API.Call(r.Context(), "GET /v1/decisions/count", nil, &v)
+	return v
 }
 
 // board begins a page at one of the places.
@@ -199,10 +212,11 @@ func (d *desk) board(r *http.Request, here string, title web.Text, name string) 
 			around = append(around, web.Place{Key: p.key, URL: Path + p.path, Here: p.key == here})
 		}
 	}
-	// Requests wait on a page of everybody who decides; where that can not be asked,
-	// the page says so itself.
-	var waiting api.Waiting
-	if err := d.API.Call(r.Context(), "GET /v1/decisions/count", nil, &waiting); err == nil && waiting.Decides {
+	waiting := d.waiting(r)
+	if waiting.Owns > 0 {
+		around = append(around, web.Place{Key: "mine", URL: at("/mine"), Here: here == "mine"})
+	}
+	if waiting.Decides { // on a page of everybody who does
 		around = append(around, web.Place{Key: "deciding", URL: "/.gatehouse/requests/open", Count: waiting.Count})
 	}
 	return web.Board{Desk: d.shared.Around(r, around), Title: title, Name: name}

@@ -28,11 +28,9 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 	if err := d.ask(r, "GET /v1/release/recipient", &rec, "to", to); err != nil {
 		return b, err
 	}
-	was := rec
-	if len(rec.Changed) > 0 {
-		if err := d.ask(r, "GET /v1/release/recipient", &was, "to", to, "of", "live"); err != nil {
-			return b, err
-		}
+	var was api.ReleaseRecipient
+	if err := d.ask(r, "GET /v1/release/recipient", &was, "to", to, "of", "live"); err != nil {
+		return b, err
 	}
 	b.Name = rec.Title
 	editor := rec.Edited && d.may(r, "release_editors")
@@ -196,8 +194,9 @@ func previewTable(p api.ReleasePreview) ([]web.Text, *web.Table) {
 			differs[d.Attribute] = d.What
 		}
 	}
-	sentences := []web.Text{sayn("release.sum", len(p.Sent))}
+	sent := 0
 	for _, s := range p.Sent {
+		sent += len(s.Values)
 		state := web.Cell{Text: say("release.sent"), Mark: "good"}
 		switch differs[s.Name] {
 		case authz.Gains:
@@ -225,10 +224,12 @@ func previewTable(p api.ReleasePreview) ([]web.Text, *web.Table) {
 		if w.Values == 0 {
 			continue
 		}
-		if back[w.Why]++; back[w.Why] == 1 {
+		if back[w.Why] == 0 {
 			order = append(order, w.Why)
 		}
+		back[w.Why] += w.Values
 	}
+	sentences := []web.Text{sayn("release.sum", sent)}
 	for _, reason := range order {
 		said, because := sayn("release.back", back[reason]), why(reason)
 		said.Why = &because
@@ -289,7 +290,7 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 		hinted(input("purpose", "purpose", "release.purpose", e.Purpose), "release.purpose_hint"), basisChoice("basis", e.Basis), hinted(input("retention", "retention", "release.retention", e.Retention), "release.retention_hint"),
 		web.Field{Kind: "heading", Label: say("release.try_out")},
 		hinted(input("name", "name", "release.whom", name), "release.whom_hint"))
-	look := web.Block{ID: "look", Heading: say("release.preview"), Lead: says("release.look_text")}
+	look := web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Lead: says("release.look_text")}
 	if name != "" {
 		var seen api.ReleasePreview
 		err := d.ask(r, "GET /v1/release/rule", &seen, "to", to, "was", was, "attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
@@ -305,7 +306,11 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 		}
 	}
 	form := web.Form{Action: here, Tall: true, Fields: fields, Button: say("release.save"), Look: say("release.look"), Live: look.ID}
-	b.Blocks = []web.Block{{Forms: []web.Form{form}, Ways: back}, look}
+	heading := say("release.add")
+	if was != "" {
+		heading = web.Text{Else: was}
+	}
+	b.Blocks = []web.Block{{Heading: heading, Forms: []web.Form{form}, Ways: back}, look}
 	return b, nil
 }
 

@@ -48,28 +48,11 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 	if len(s.Offers) > 0 {
 		facts.Facts = append(facts.Facts, web.Fact{Label: say("service.offers"), Cell: web.Cell{Values: s.Offers}})
 	}
-	rules := &web.Table{Caption: say("service.access"), Head: heads("rule.rule", "rule.effect", "rule.whom", "rule.what"), None: say("service.closed")}
-	for _, rule := range s.Rules {
-		what := append(append([]string{}, rule.Methods...), rule.Paths...)
-		cell := web.Cell{Values: what}
-		if len(what) == 0 {
-			cell = web.Cell{Text: say("rule.everything")}
-		}
-		rules.Rows = append(rules.Rows, row(web.Cell{Value: rule.ID, Note: rule.Text}, marked("effect", rule.Effect), whom(rule.Whom), cell))
+	learns := web.Block{Heading: say("service.release"), Table: serviceRelease(s)}
+	if d.may(r, "release_editors", "auditors") {
+		learns.Ways = []web.Way{{Text: say("service.release_editor"), URL: at("/release/to", "to", "service:"+s.ID)}}
 	}
-	release := &web.Table{Caption: say("service.release"), Head: heads("person.attribute", "person.as", "service.filter", "person.purpose", "service.basis"), None: say("service.learns_nothing")}
-	for _, v := range s.Release {
-		filter := append([]string{}, v.Values...)
-		if v.When != "" {
-			filter = append(filter, v.When)
-		}
-		basis := web.Cell{}
-		if v.Basis != "" {
-			basis.Text = word("basis", v.Basis)
-		}
-		release.Rows = append(release.Rows, row(text(v.Attribute), text(titled(v.As, v.Attribute)), web.Cell{Values: filter}, text(v.Purpose), basis))
-	}
-	b.Blocks = []web.Block{facts, {Heading: say("service.access"), Lead: says("service.access_text"), Table: rules}, {Heading: say("service.release"), Table: release}}
+	b.Blocks = []web.Block{facts, {Heading: say("service.access"), Lead: says("service.access_text"), Table: serviceRules(s)}, learns}
 	provisioned := web.Block{Heading: say("service.provisioning"), Lead: says("service.no_targets")}
 	if len(s.Provisioned) > 0 {
 		provisioned.Lead = says("service.targets_text")
@@ -86,6 +69,37 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 		b.Blocks = append(b.Blocks, web.Block{Heading: say("service.activity"), Table: eventsTable(events), Ways: []web.Way{{Text: say("service.all_events"), URL: at("/audit", "service", s.ID)}}})
 	}
 	return b, nil
+}
+
+// serviceRules say who may.
+func serviceRules(s api.Service) *web.Table {
+	rules := &web.Table{Caption: say("service.access"), Head: heads("rule.rule", "rule.effect", "rule.whom", "rule.what"), None: say("service.closed")}
+	for _, rule := range s.Rules {
+		what := append(append([]string{}, rule.Methods...), rule.Paths...)
+		cell := web.Cell{Values: what}
+		if len(what) == 0 {
+			cell = web.Cell{Text: say("rule.everything")}
+		}
+		rules.Rows = append(rules.Rows, row(web.Cell{Value: rule.ID, Note: rule.Text}, marked("effect", rule.Effect), whom(rule.Whom), cell))
+	}
+	return rules
+}
+
+// serviceRelease says what it may learn.
+func serviceRelease(s api.Service) *web.Table {
+	release := &web.Table{Caption: say("service.release"), Head: heads("person.attribute", "person.as", "service.filter", "person.purpose", "service.basis"), None: say("service.learns_nothing")}
+	for _, v := range s.Release {
+		filter := append([]string{}, v.Values...)
+		if v.When != "" {
+			filter = append(filter, v.When)
+		}
+		basis := web.Cell{}
+		if v.Basis != "" {
+			basis.Text = word("basis", v.Basis)
+		}
+		release.Rows = append(release.Rows, row(text(v.Attribute), text(titled(v.As, v.Attribute)), web.Cell{Values: filter}, text(v.Purpose), basis))
+	}
+	return release
 }
 
 // whom says the clauses of a rule in words, one a line; all of them count.

@@ -59,4 +59,5 @@ type Decision struct {
 type Waiting struct {
 	Decides bool `json:"decides"` // they decide about something
 	Count   int  `json:"count"`
+	Owns    int  `json:"owns"` // services for which they answer
 }

@@ -189,6 +189,27 @@ type Member struct {
 	Name string `json:"name"`
 }
 
+// An OwnedService is a service as those see it who answer for it.
+type OwnedService struct {
+	Service
+	SignedIn int          `json:"signed_in"` // people who are, now
+	Granted  []Grant      `json:"granted"`   // roles that open it, given by name
+	Waiting  []Request    `json:"waiting"`   // requests that were made because of it
+	Events   []OwnedEvent `json:"events"`    // the newest first
+}
+
+// An OwnedEvent is what happened at a service, with names and without what is of
+// no concern there.
+type OwnedEvent struct {
+	At   time.Time `json:"at"`
+	Kind string    `json:"kind"`
+	Code string    `json:"code,omitempty"` // reason code
+	Flow string    `json:"flow,omitempty"` // support code
+	User string    `json:"user,omitempty"` // whom it is about
+	By   string    `json:"by,omitempty"`
+	Text string    `json:"text,omitempty"`
+}
+
 // A Flow is all that a support code leads to.
 type Flow struct {
 	Code     string             `json:"code"`
