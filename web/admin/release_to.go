@@ -186,7 +186,7 @@ func why(said string) web.Text {
 // previewTable is what one recipient would learn about somebody, in sentences and
 // in full.
 func previewTable(p api.ReleasePreview) ([]web.Text, *web.Table) {
-	table := &web.Table{Caption: say("release.learns"), Head: heads("release.name", "release.values", "release.becomes"), None: say("release.nothing")}
+	table := &web.Table{Caption: say("release.learns", "recipient", p.Title), Head: heads("release.name", "release.values", "release.becomes"), None: say("release.nothing")}
 	differs := map[string]string{}
 	for _, d := range p.Differs {
 		differs[d.Name] = d.What

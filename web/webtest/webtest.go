@@ -28,7 +28,7 @@ func Samples() []Sample {
 		{ID: "long", Title: "Königlich-Niederländische Akademie der Naturwissenschaftsgeschichtsschreibung zu Amsterdam", URL: "/.gatehouse/login?idp=long"},
 		{ID: "hebrew", Title: "האוניברסיטה העברית בירושלים", URL: "/.gatehouse/login?idp=hebrew", Text: "huji.example · Israel"},
 	}
-	return slices.Concat(deskSamples(at, bob), consentSamples(bob), accessSamples(at, bob), meSamples(at, bob), []Sample{
+	return slices.Concat(deskSamples(at, bob), releaseSamples(at, bob), consentSamples(bob), accessSamples(at, bob), meSamples(at, bob), []Sample{
 		{"chooser", 200, web.Chooser{Service: "Wiki", Choices: choices[1:2]}},
 		{"chooser-search", 200, web.Chooser{
 			Service: "Wiki", Choices: choices, Search: true, Remembers: true,

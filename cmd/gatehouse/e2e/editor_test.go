@@ -36,6 +36,7 @@ func TestTheReleaseEditorWithTheKeyboardAloneFromDraftToRollback(t *testing.T) {
 		carol.tabsTo("attribute").writes("given").goes("Choose").enter().sees("How it is released: Wiki", "What for")
 		carol.tabsTo("as").writes("first").tabsTo("transform").writes("nonsense(").tabsTo("purpose").writes("To greet").tabsTo("basis").writes("contr")
 		carol.goes("Save in the draft").enter().sees("That was not done", "service:wiki: given_name: transform: line 1")
+		carol.holds("transform", "nonsense(").holds("purpose", "To greet")
 		carol.tabsTo("transform").writes("value.upperAscii()").goes("Look").enter().sees("7 values would be sent.", "ALICE", "not yet today")
 		carol.lookIn("release-rule", deskSights)
 		carol.goes("Save in the draft").enter().sees("The draft was saved", "first", "changed by the draft", "ALICE", "To greet", "contract")
@@ -53,7 +54,8 @@ func TestTheReleaseEditorWithTheKeyboardAloneFromDraftToRollback(t *testing.T) {
 		carol.goes("Preview").enter().sees("Somebody made up")
 		carol.tabsTo("attributes").writes("given_name: Kim").goes("Look").enter().sees("KIM")
 		carol.lookIn("release-preview", deskSights)
-		carol.goes("Keep this as a test case").enter().sees("Keep a test case", "given_name: Kim", "first: KIM")
+		carol.goes("Keep this as a test case").enter().sees("Keep a test case")
+		carol.holds("attributes", "given_name: Kim").holds("sends", "first: KIM")
 		carol.tabsTo("name").writes("Kim is greeted").goes("Save in the draft").enter().sees("The draft was saved", "Kim is greeted", "Holds")
 		carol.lookIn("release-cases", deskSights)
 
@@ -150,6 +152,15 @@ func (p *person) tabsWhile(what, so string) {
 	}
 	p.keep("failed-" + strings.ReplaceAll(p.t.Name(), "/", "-"))
 	p.t.Fatalf("the Tab key never reaches %q in %s", what, p.sees("").Text)
+}
+
+// holds says what is in the field with that id.
+func (p *person) holds(id, want string) *person {
+	p.t.Helper()
+	if got := evaluate[string](p, fmt.Sprintf(`document.getElementById(%q).value`, id)); got != want {
+		p.t.Errorf("the field %s holds %q, want %q", id, got, want)
+	}
+	return p
 }
 
 // comes waits for what a page shows by itself; without scripts, for what it shows
