@@ -79,6 +79,7 @@ type Cell struct {
 // A Table has a row header in the first cell of each row.
 type Table struct {
 	Caption Text
+	Sum     []Text // what it comes to, said before it
 	Head    []Text
 	Rows    []Row
 	None    Text // said in place of a table without rows

@@ -63,7 +63,7 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 			look.Lead = []web.Text{said}
 		}
 		for _, p := range seen {
-			look.Lead, look.Table = previewTable(p)
+			look.Table = previewTable(p)
 		}
 	}
 	b.Blocks = []web.Block{rules, look}
@@ -127,7 +127,7 @@ func rulesOf(is, was api.ReleaseRecipient, here, name string, editor bool, hidde
 		}
 		back := hidden("back", "attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
 			"purpose", e.Purpose, "basis", e.Basis, "retention", e.Retention, "reference", strconv.FormatBool(e.Reference))
-		line(e, web.Cell{Value: e.Name(), Text: say("release.taken"), Mark: "bad"}, button(here, "release.put_back", e.Name(), back))
+		line(e, web.Cell{Value: e.Name(), Says: says("release.taken")}, button(here, "release.put_back", e.Name(), back))
 	}
 	return table
 }
@@ -185,7 +185,7 @@ func why(said string) web.Text {
 
 // previewTable is what one recipient would learn about somebody, in sentences and
 // in full.
-func previewTable(p api.ReleasePreview) ([]web.Text, *web.Table) {
+func previewTable(p api.ReleasePreview) *web.Table {
 	table := &web.Table{Caption: say("release.learns", "recipient", p.Title), Head: heads("release.name", "release.values", "release.becomes"), None: say("release.nothing")}
 	differs := map[string]string{}
 	for _, d := range p.Differs {
@@ -229,16 +229,16 @@ func previewTable(p api.ReleasePreview) ([]web.Text, *web.Table) {
 		}
 		back[w.Why] += w.Values
 	}
-	sentences := []web.Text{sayn("release.sum", sent)}
+	table.Sum = []web.Text{sayn("release.sum", sent)}
 	for _, reason := range order {
 		said, because := sayn("release.back", back[reason]), why(reason)
 		said.Why = &because
-		sentences = append(sentences, said)
+		table.Sum = append(table.Sum, said)
 	}
 	if len(p.Missing) > 0 {
-		sentences = append(sentences, say("release.missing", "attributes", strings.Join(p.Missing, ", ")))
+		table.Sum = append(table.Sum, say("release.missing", "attributes", strings.Join(p.Missing, ", ")))
 	}
-	return sentences, table
+	return table
 }
 
 // ruleForm is the rule that was typed.
@@ -302,7 +302,7 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 		case err != nil:
 			return b, err
 		default:
-			look.Lead, look.Table = previewTable(seen)
+			look.Lead, look.Table = nil, previewTable(seen)
 		}
 	}
 	form := web.Form{Action: here, Tall: true, Fields: fields, Button: say("release.save"), Look: say("release.look"), Live: look.ID}
@@ -367,7 +367,7 @@ func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
 	}
 	for _, p := range seen {
 		block := web.Block{Heading: web.Text{Else: p.Title}}
-		block.Lead, block.Table = previewTable(p)
+		block.Table = previewTable(p)
 		if person != "" && d.may(r, "release_editors") {
 			block.Ways = []web.Way{{Text: say("release.keep_case"), URL: Path + "/release/cases?" + keptCase(q, p).Encode()}}
 		}

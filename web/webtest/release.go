@@ -61,7 +61,7 @@ func releaseSamples(at time.Time, who web.Who) []Sample {
 	back := n("release.back", 2)
 	back.Why = &because
 	sentences := []web.Text{n("release.sum", 4), back, say("release.missing", "attributes", "eppn")}
-	learns := &web.Table{Caption: say("release.learns", "recipient", "Wiki"), Head: says("release.name", "release.values", "release.becomes"), Rows: []web.Row{
+	learns := &web.Table{Caption: say("release.learns", "recipient", "Wiki"), Sum: sentences, Head: says("release.name", "release.values", "release.becomes"), Rows: []web.Row{
 		row(text("mail"), web.Cell{Values: []string{"bob@uni.example"}}, web.Cell{Text: say("release.sent"), Mark: "good", Says: says("release.draft_gains")}),
 		row(text("groups"), web.Cell{Text: n("release.withheld", 2)}, web.Cell{Text: because, Mark: "bad", Says: says("release.draft_loses")}),
 	}}
@@ -69,10 +69,10 @@ func releaseSamples(at time.Time, who web.Who) []Sample {
 		web.Block{Heading: say("release.rules"), Lead: says("release.file_text"), Facts: []web.Fact{{Label: say("release.kept"), Cell: web.Cell{Text: say("release.by_editors")}}, {Label: say("release.requires"), Cell: text("user_name")}}, Table: &web.Table{
 			Caption: say("release.rules"), Head: says("release.name", "release.limits", "release.purpose", "release.basis", "release.retention", "act"), Rows: []web.Row{
 				row(web.Cell{Value: "email", URL: path + "/rule?to=service%3Awiki&was=email", Note: "mail", Says: says("release.by_draft")}, web.Cell{Values: []string{"*@uni.example", "value.lowerAscii()"}}, text("To send you notices"), web.Cell{Text: say("basis.contract")}, text("Until you leave"), act("release.remove", "email")),
-				row(web.Cell{Value: "groups", Text: say("release.taken"), Mark: "bad"}, web.Cell{Text: say("release.whole")}, text(""), web.Cell{Text: say("release.no_basis"), Mark: "bad"}, text(""), act("release.put_back", "groups")),
+				row(web.Cell{Value: "groups", Says: says("release.taken")}, web.Cell{Text: say("release.whole")}, text(""), web.Cell{Text: say("release.no_basis"), Mark: "bad"}, text(""), act("release.put_back", "groups")),
 			},
 		}},
-		web.Block{Heading: say("release.preview"), Lead: sentences, Forms: []web.Form{{Search: true, Action: path + "/to", Fields: []web.Field{field("name", "text", "release.whom", "")}, Button: say("release.look")}}, Table: learns})
+		web.Block{Heading: say("release.preview"), Forms: []web.Form{{Search: true, Action: path + "/to", Fields: []web.Field{field("name", "text", "release.whom", "")}, Button: say("release.look")}}, Table: learns})
 	rule := board("rule", "release.edit", "Wiki",
 		web.Block{Heading: web.Text{Else: "email"}, Ways: []web.Way{{Text: say("release.back_to", "recipient", "Wiki"), URL: path + "/to?to=service%3Awiki"}}, Forms: []web.Form{{
 			Action: path + "/rule?to=service%3Awiki&was=email", Tall: true, Button: say("release.save"), Look: say("release.look"), Live: "look", Fields: append(hidden[:2:2],
@@ -81,7 +81,7 @@ func releaseSamples(at time.Time, who web.Who) []Sample {
 				field("as", "text", "release.as", "release.as_hint"), field("values", "area", "release.only", "release.only_hint"), field("transform", "text", "release.transform", "release.transform_hint"),
 				web.Field{ID: "reference", Name: "reference", Kind: "check", Value: "true", Label: say("release.reference")},
 				web.Field{Kind: "heading", Label: say("release.what_for")}, field("purpose", "text", "release.purpose", "release.purpose_hint"))}}},
-		web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Lead: sentences, Table: learns})
+		web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Table: learns})
 	rule.Problem = &web.Problem{Code: "release.invalid", Text: "service:wiki: mail: transform: line 1, column 10: it can not be read"}
 	differs := &web.Table{Caption: say("release.differs"), Head: says("release.recipient", "release.name", "release.was", "release.is"), Rows: []web.Row{
 		row(web.Cell{Value: "Wiki", URL: path + "/to?to=service%3Awiki"}, text("first"), web.Cell{Text: say("release.no")}, web.Cell{Values: []string{"given_name", "value.upperAscii()", "To greet", "contract"}}),
@@ -102,7 +102,7 @@ func releaseSamples(at time.Time, who web.Who) []Sample {
 	draft.Done = "release_saved"
 	preview := board("/preview", "release.preview", "",
 		web.Block{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: path + "/preview", Button: say("release.look"), Fields: []web.Field{field("user_name", "text", "people.user_name", ""), field("attributes", "area", "release.attributes", "release.attributes_hint")}}}},
-		web.Block{Heading: web.Text{Else: "Wiki"}, Lead: sentences, Table: learns, Ways: []web.Way{{Text: say("release.keep_case"), URL: path + "/cases?to=service%3Awiki"}}})
+		web.Block{Heading: web.Text{Else: "Wiki"}, Table: learns, Ways: []web.Way{{Text: say("release.keep_case"), URL: path + "/cases?to=service%3Awiki"}}})
 	cases := board("/cases", "release.cases", "",
 		web.Block{Table: &web.Table{Caption: say("release.cases"), Head: says("release.name", "release.recipient", "release.state", "act"), Rows: []web.Row{
 			row(text("Kim is greeted"), text("service:wiki"), web.Cell{Text: say("release.fails"), Mark: "bad", Values: []string{"first should be KIM, and is nothing"}}, act("release.remove", "Kim is greeted")),

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -63,7 +64,7 @@ func TestTheReleaseEditorWithTheKeyboardAloneFromDraftToRollback(t *testing.T) {
 		carol.goes("Draft").enter().sees("What differs", "All hold", "somebody else publishes it")
 		carol.goes("Look at everybody").enter().sees("Everybody is looked at now")
 		carol.comes("Ended", "Look again")
-		carol.sees("mail: 1", "first: ")
+		carol.sees("mail: 2", "first: 2", "groups: 2")
 		carol.goes("People concerned").enter().sees("alice", "first", "mail")
 		carol.lookIn("release-affected", deskSights)
 		carol.goes("Draft").enter().sees("Try the draft")
@@ -103,7 +104,7 @@ func (g *gate) twoPublish(t testing.TB) {
 	g.changed(t, "admins: { roles: [gatehouse-admin] }", "admins: { roles: [gatehouse-admin], release_editors: { users: [alice] } }\nrelease: { second_person: true }")
 }
 
-// changed changes the demo's configuration, which it reads again by itself.
+// changed changes the demo's configuration, and waits until it has read it again.
 func (g *gate) changed(t testing.TB, was, is string) {
 	t.Helper()
 	raw, err := os.ReadFile(g.config)
@@ -114,8 +115,15 @@ func (g *gate) changed(t testing.TB, was, is string) {
 	if next == string(raw) {
 		t.Fatalf("the demo's configuration does not say %q", was)
 	}
+	const taken = "configuration taken"
+	before := strings.Count(g.log.String(), taken)
 	if err := os.WriteFile(g.config, []byte(next), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); strings.Count(g.log.String(), taken) == before; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the configuration is not taken:\n%s", g.log.tail(5))
+		}
 	}
 }
 
