@@ -20,7 +20,8 @@ type fake struct {
 	mu     sync.Mutex
 	n      int
 	held   map[string]connector.Account
-	log    []string // "sync ana", "disable ana", "remove 3"
+	known  map[string]string // the last account by external ID, and by folded name
+	log    []string          // "sync ana", "disable ana", "remove 3"
 	before func(ctx context.Context, want connector.Account) error
 }
 
@@ -48,7 +49,7 @@ func (f *fake) Sync(ctx context.Context, want connector.Account, have string) (s
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.held == nil {
-		f.held = map[string]connector.Account{}
+		f.held, f.known = map[string]connector.Account{}, map[string]string{}
 	}
 	if _, ok := f.held[have]; have != "" && !ok {
 		return "", &connector.Error{Class: connector.Gone, Text: "no such account"}
@@ -64,6 +65,7 @@ func (f *fake) Sync(ctx context.Context, want connector.Account, have string) (s
 	f.log = append(f.log, what+want.UserName)
 	want.ID = have
 	f.held[have] = want
+	f.known["id "+want.ExternalID], f.known["name "+strings.ToLower(want.UserName)] = have, have
 	return have, nil
 }
 
@@ -73,8 +75,8 @@ func (f *fake) Find(ctx context.Context, want connector.Account) (list []connect
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, a := range f.held {
-		if a.ExternalID == want.ExternalID || strings.EqualFold(a.UserName, want.UserName) {
+	for _, id := range slices.Compact([]string{f.known["id "+want.ExternalID], f.known["name "+strings.ToLower(want.UserName)]}) {
+		if a, ok := f.held[id]; ok {
 			list = append(list, a)
 		}
 	}
