@@ -193,6 +193,14 @@ func (c *Connector) ChangeMembers(ctx context.Context, id string, add, remove []
 	if c.how(ctx) == Put {
 		return c.putMembers(ctx, id, add, remove)
 	}
+	if c.v1 && len(add) > 0 && len(remove) > 0 {
+		// There are servers of SCIM 1.1 that take a member who is to go for one to
+		// be put in, where both are in one message.
+		if err := c.ChangeMembers(ctx, id, nil, remove); err != nil {
+			return err
+		}
+		remove = nil
+	}
 	_, err := c.client.Patch(ctx, groups, id, "", c.memberOps(add, remove))
 	if e := (*client.Error)(nil); len(remove) > 0 && errors.As(err, &e) && e.Type == "noTarget" {
 		r, rerr := c.read(ctx, groups, id)

@@ -84,6 +84,7 @@ func Basic(user, password string) func(*http.Request) {
 type Connector struct {
 	client  *client.Client
 	profile Profile
+	v1      bool
 	domain  string // with its slash
 	rt      *scim.ResourceType
 	update  Update
@@ -109,7 +110,7 @@ func New(c Config) (*Connector, error) {
 	if c.Domain != "" {
 		c.Domain += "/"
 	}
-	return &Connector{client: cl, profile: c.Profile, domain: c.Domain, rt: scimuser.Type(c.Extensions...), update: c.Update, page: c.PageSize}, nil
+	return &Connector{client: cl, profile: c.Profile, v1: c.V1, domain: c.Domain, rt: scimuser.Type(c.Extensions...), update: c.Update, page: c.PageSize}, nil
 }
 
 const users = "/Users"
