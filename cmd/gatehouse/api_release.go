@@ -616,6 +616,8 @@ func (a *api) reportView(ctx context.Context, kind string) (webapi.ReleaseReport
 		return v, err
 	}
 	v.Report = rep
+	// Pages of ours learn nothing by the policy, and what is gone from the file neither.
+	maps.DeleteFunc(v.Recipients, func(to string, _ *versions.Count) bool { return v.Titles[to] == "" })
 	for _, c := range rep.Recipients {
 		for _, id := range c.Some {
 			v.Names[id] = a.s.nameOf(ctx, id)

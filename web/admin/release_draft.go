@@ -104,7 +104,7 @@ func (d *desk) everybody(r *http.Request, start bool) ([]web.Block, error) {
 	here := at("/release/draft")
 	block := web.Block{ID: "everybody", Heading: say("release.everybody"), Lead: says("release.everybody_text"), Ways: []web.Way{{Text: say("release.affected"), URL: at("/release/affected")}}}
 	if !rep.Started.IsZero() {
-		block.Facts, block.Table = reportFacts(rep), reportTable(rep)
+		block.Facts, block.Table = reportFacts(rep), reportTable("release.everybody", rep)
 	}
 	if !rep.Started.IsZero() && rep.Ended.IsZero() && !rep.Stale {
 		block.Watch, block.WatchURL = true, here
@@ -127,7 +127,7 @@ func (d *desk) beside(r *http.Request, editor, start bool) ([]web.Block, error) 
 	here := at("/release/draft")
 	block := web.Block{Heading: say("release.trial"), Lead: says("release.trial_text")}
 	if !rep.Started.IsZero() {
-		block.Facts, block.Table = reportFacts(rep), reportTable(rep)
+		block.Facts, block.Table = reportFacts(rep), reportTable("release.trial", rep)
 	}
 	if running := !rep.Started.IsZero() && rep.Ended.IsZero(); editor && running {
 		block.Forms = []web.Form{button(here, "release.stop", "", does("stop"))}
@@ -187,8 +187,8 @@ func reportFacts(rep api.ReleaseReport) []web.Fact {
 	return facts
 }
 
-func reportTable(rep api.ReleaseReport) *web.Table {
-	table := &web.Table{Caption: say("release.counts"), Head: heads("release.recipient", "release.compared", "release.gains", "release.loses", "release.other", "release.some"), None: say("release.same")}
+func reportTable(caption string, rep api.ReleaseReport) *web.Table {
+	table := &web.Table{Caption: web.Text{Key: caption}, Head: heads("release.recipient", "release.compared", "release.gains", "release.loses", "release.other", "release.some"), None: say("release.same")}
 	counts := func(m map[string]int) (list []string) {
 		for _, name := range slices.Sorted(maps.Keys(m)) {
 			list = append(list, name+": "+strconv.Itoa(m[name]))
@@ -281,7 +281,7 @@ func (d *desk) releaseHistory(r *http.Request) (web.Board, error) {
 		table.Rows = append(table.Rows, row(cells...))
 	}
 	if table.MoreURL == "" && len(table.Rows) > 0 {
-		cells := []web.Cell{{Text: say("release.version", "n", "0")}, {Text: say("release.by_file")}, {}, {}, {}}
+		cells := []web.Cell{{Text: versionName(0)}, {}, {}, {}, {}}
 		if editor {
 			cells = append(cells, again(0))
 		}
@@ -346,7 +346,7 @@ func (d *desk) releaseCases(r *http.Request) (web.Board, error) {
 		}
 		cells := []web.Cell{text(c.Name), text(c.To), state}
 		if editor {
-			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "release.remove", c.Name, does("remove", "name", c.Name, "revision", revision(rel)))}})
+			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "release.remove_case", c.Name, does("remove", "name", c.Name, "revision", revision(rel)))}})
 		}
 		table.Rows = append(table.Rows, row(cells...))
 	}

@@ -86,7 +86,7 @@ func releaseSamples(at time.Time, who web.Who) []Sample {
 	differs := &web.Table{Caption: say("release.differs"), Head: says("release.recipient", "release.name", "release.was", "release.is"), Rows: []web.Row{
 		row(web.Cell{Value: "Wiki", URL: path + "/to?to=service%3Awiki"}, text("first"), web.Cell{Text: say("release.no")}, web.Cell{Values: []string{"given_name", "value.upperAscii()", "To greet", "contract"}}),
 	}}
-	counts := &web.Table{Caption: say("release.counts"), Head: says("release.recipient", "release.compared", "release.gains", "release.loses", "release.other", "release.some"), Rows: []web.Row{
+	counts := &web.Table{Caption: say("release.everybody"), Head: says("release.recipient", "release.compared", "release.gains", "release.loses", "release.other", "release.some"), Rows: []web.Row{
 		row(web.Cell{Value: "Wiki", URL: path + "/affected?to=service%3Awiki"}, text("3 / 212"), web.Cell{Values: []string{"first: 2"}}, web.Cell{Values: []string{"mail: 3"}}, web.Cell{}, web.Cell{Values: []string{"alice", "bob"}}),
 	}}
 	draft := board("/draft", "release.draft", "",
