@@ -15,6 +15,7 @@ var deskPages = [][2]string{
 	{"targets", "Staff directory"}, {"target?id=directory&name=bob", "May the target be asked?"}, {"tasks", "given up"},
 	{"providers", "SAML 2.0"}, {"provider?id=campus", "Begin a test sign-in"}, {"clients", "HR system"}, {"client?client=hr", "Make a token"},
 	{"audit?verify=yes", "Whole"}, {"settings", "Listens at"},
+	{"mine", "These are the services for which you answer"}, {"mine/service?id=payroll", "Who may use it"},
 }
 
 // deskSights are both themes, one wide and one narrow: made-up boards are looked at
@@ -25,6 +26,7 @@ var deskSights = []sight{{"light", 1280}, {"dark", 320}}
 // both themes and at 320 pixels.
 func TestCarolGoesThroughTheDesk(t *testing.T) {
 	both(t, func(t *testing.T, d *gate, p *person) {
+		d.changed(t, "    headers: remote-user\n", "    headers: remote-user\n    owners: { users: [carol] }\n")
 		bob := newPerson(t, p.scripts)
 		bob.open(d.at("payroll", "/")).signIn(campus, "Bob")
 		code := supportCode.FindString(bob.sees("Payroll is for the finance office").Text)
