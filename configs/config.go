@@ -61,6 +61,7 @@ type Config struct {
 	file      string
 	positions map[string]Pos
 	surprises []Mistake
+	files     []string
 }
 
 // Server is how the gateway is reached.

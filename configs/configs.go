@@ -193,6 +193,10 @@ func Parse(path string, src []byte, opts ...Option) (*Config, []Mistake) {
 	return c, d.all()
 }
 
+// Files are the other files that the configuration names and that are read with it:
+// secrets, keys, certificates.
+func (c *Config) Files() []string { return c.files }
+
 // Pos is where the value at a path stands, as file:line:col. A path is keys and
 // indexes: c.Pos("services", 2, "access", 0, "allow"). If the value is not
 // written in the file, it is the place of the nearest thing around it.

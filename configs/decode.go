@@ -26,6 +26,7 @@ type decoder struct {
 	positions    map[string]Pos
 	mistakes     []Mistake
 	surprises    []Mistake
+	files        []string // that are looked at, this one first
 }
 
 // all are the mistakes, in the order of the file, without repetition.
@@ -90,6 +91,7 @@ func (d *decoder) config(src []byte) *Config {
 		return nil
 	}
 	c := &Config{file: d.file, positions: d.positions}
+	defer func() { c.files = d.files }()
 	d.value(docs[0], reflect.ValueOf(c).Elem(), "", rules{})
 	if len(c.UserStores) == 0 {
 		c.UserStores = []UserStore{{ID: "primary"}}
@@ -641,6 +643,9 @@ func (d *decoder) pos(n ast.Node) Pos {
 func (d *decoder) regular(path string) (fs.FileInfo, *problem) {
 	if d.skip {
 		return nil, nil
+	}
+	if !slices.Contains(d.files, path) {
+		d.files = append(d.files, path)
 	}
 	info, err := os.Stat(path)
 	if err != nil {

@@ -150,7 +150,7 @@ type TargetState struct {
 type Failed struct {
 	Code, Support string
 	Service       string
-	Provider      string // who said Text
+	Provider      string // where they wanted to sign in, and who said Text
 	Text          string
 	At            time.Time
 

@@ -22,7 +22,7 @@ func (a *api) sessionRoutes() {
 	a.route("GET /v1/sessions", a.sessions, "helpdesk", "auditors").doc(
 		"Sessions in the order of their IDs, without what opens them.", []webapi.Session{}, append(which, takesAfter, takesLimit)...)
 	a.route("DELETE /v1/sessions", a.endSessions).doc(
-		"Ends one session, or all of a user, an identity provider or a service.", map[string]int{}, append(which, "id one session")...)
+		"Ends one session, or all of a user, an identity provider or a service, or all there are.", map[string]int{}, append(which, "id one session", "all all there are, if it is `true`")...)
 	if !a.people { // a way in is made by who has the machine alone
 		a.route("POST /v1/recover", a.recover).doc("Makes a link by which somebody comes in without an identity provider.", webapi.WayIn{})
 	}
@@ -95,8 +95,8 @@ func (a *api) endSessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.User == "" && f.Provider == "" && f.Host == "" {
-		return nil, errBad("nothing says which sessions — name an ID, or --user, --idp or --service")
+	if f.User == "" && f.Provider == "" && f.Host == "" && r.FormValue("all") != "true" {
+		return nil, errBad("nothing says which sessions — name an ID, or --user, --idp, --service or --all")
 	}
 	n, err := a.s.sessions.EndAll(r.Context(), f, session.ReasonAdmin)
 	return map[string]int{"ended": n}, err

@@ -19,6 +19,20 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
 )
 
+// started is the program over a yard, and somebody who is signed in.
+func (y *yard) started(t *testing.T) (*child, *guest) {
+	t.Helper()
+	c := newChild(y)
+	if err := c.start(); err != nil {
+		t.Fatalf("%v\n%s", err, c.log)
+	}
+	g := newGuest(y, c, y.people[0].User)
+	if err := g.reach(); err != nil {
+		t.Fatal(err)
+	}
+	return c, g
+}
+
 // R10: SIGTERM while requests are under way. Each of them is answered whole, a
 // stream is ended, none is begun, and the program ends with 0 within its drain time.
 func TestR10_WhatIsUnderWayAtSIGTERMIsAnswered(t *testing.T) {
@@ -45,14 +59,7 @@ func TestR10_WhatIsUnderWayAtSIGTERMIsAnswered(t *testing.T) {
 	if err := y.write(func(c *yardConfig) { c.Upstream = service }); err != nil {
 		t.Fatal(err)
 	}
-	c := newChild(y)
-	if err := c.start(); err != nil {
-		t.Fatalf("%v\n%s", err, c.log)
-	}
-	g := newGuest(y, c, y.people[0].User)
-	if err := g.reach(); err != nil {
-		t.Fatal(err)
-	}
+	c, g := y.started(t)
 	stream := g.stream(t)
 	body := bytes.Repeat([]byte("upload "), 10_000)
 	var wg sync.WaitGroup
@@ -93,14 +100,7 @@ func TestR10_WhatIsUnderWayAtSIGTERMIsAnswered(t *testing.T) {
 func TestR40_ManySignalsHaveOneOutcome(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, crowd(1), nil)
-	c := newChild(y)
-	if err := c.start(); err != nil {
-		t.Fatalf("%v\n%s", err, c.log)
-	}
-	g := newGuest(y, c, y.people[0].User)
-	if err := g.reach(); err != nil {
-		t.Fatal(err)
-	}
+	c, g := y.started(t)
 	for range 100 {
 		if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)

@@ -69,10 +69,9 @@ func TestKeysAreRotatedWhilePeopleWork(t *testing.T) {
 	}
 }
 
-// vault is a store with keys and sealed certificates, as a gateway leaves it.
-func vault(t *testing.T, rows int) (cfg *configs.Config) {
+// opened is a process over a yard's configuration, which serves nobody.
+func (y *yard) opened(t *testing.T) (*configs.Config, *process) {
 	t.Helper()
-	y := newYard(t, nil, nil)
 	cfg, mistakes := loadAll(y.file())
 	if len(mistakes) > 0 {
 		t.Fatal(mistakes)
@@ -81,6 +80,14 @@ func vault(t *testing.T, rows int) (cfg *configs.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cfg, p
+}
+
+// vault is a store with keys and sealed certificates, as a gateway leaves it.
+func vault(t *testing.T, rows int) (cfg *configs.Config) {
+	t.Helper()
+	y := newYard(t, nil, nil)
+	cfg, p := y.opened(t)
 	defer p.store.Close()
 	for i := range rows {
 		if err := (certCache{p.store, p.sealer}).Put(t.Context(), fmt.Sprintf("host%03d.example", i), fmt.Appendf(nil, "certificate %d", i)); err != nil {
@@ -240,14 +247,7 @@ func TestAConfiguredStoreKeyIsRotatedByNamingBoth(t *testing.T) {
 		if err := os.WriteFile(y.file(), append(raw, lines...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cfg, mistakes := loadAll(y.file())
-		if len(mistakes) > 0 {
-			t.Fatal(mistakes)
-		}
-		p, err := openProcess(t.Context(), cfg, slog.New(slog.DiscardHandler), time.Now)
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, p := y.opened(t)
 		return p
 	}
 	rotate := func(p *process) (resealed, error) {

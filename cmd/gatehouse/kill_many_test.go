@@ -46,11 +46,11 @@ func (y *yard) fill(n int) {
 	wg.Wait()
 }
 
-// B03, R01, R29: the process dies at nine points while many accounts are made at
+// B03, R01, R29, R30: the process dies at nine points while many accounts are made at
 // three targets: before a creation, after it and before its answer, and after
 // the answer and before it is noted, at each of them; and answers are lost
 // besides. In the end there is one account each, made once.
-func TestB03R01R29_KilledAtNinePointsWhileManyAreProvisioned(t *testing.T) {
+func TestB03R01R29R30_KilledAtNinePointsWhileManyAreProvisioned(t *testing.T) {
 	t.Parallel()
 	people, patience := 45, 10*time.Minute
 	if os.Getenv("GATEHOUSE_FAULTS") != "" {

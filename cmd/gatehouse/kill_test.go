@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"text/template"
@@ -55,6 +56,7 @@ type yard struct {
 	targets  []*yardTarget
 	upstream *mirror
 	config   yardConfig
+	ails     atomic.Pointer[http.HandlerFunc] // answers in place of the provider, but for its pages; nil: it is well
 	// event, if not nil, is told what is about to happen, by whom it happens.
 	event func(string)
 }
@@ -133,6 +135,10 @@ func newYard(t testing.TB, people []idptest.Person, with func(*yardConfig)) *yar
 	c.Targets = y.targets
 	h := &later{}
 	c.OP = y.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ails := y.ails.Load(); ails != nil && r.URL.Path != "/authorize" {
+			(*ails)(w, r)
+			return
+		}
 		if r.URL.Path == "/token" {
 			y.happens("token asked for")
 			h.ServeHTTP(w, r)
@@ -239,9 +245,10 @@ func crowd(n int) []idptest.Person {
 
 // A child is the program, as a process of its own, that is killed and begun again.
 type child struct {
-	y   *yard
-	log *buffer
-	env []string // besides the test's own
+	y      *yard
+	log    *buffer
+	env    []string // besides the test's own
+	stderr *os.File // where its log goes; nil: into log
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -266,6 +273,9 @@ func (c *child) start() error {
 	cmd := exec.Command(exe, "run", "-c", c.y.file())
 	cmd.Env = append(append(os.Environ(), asProgram+"=1"), c.env...)
 	cmd.Stderr = c.log
+	if c.stderr != nil {
+		cmd.Stderr = c.stderr
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}

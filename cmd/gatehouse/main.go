@@ -75,15 +75,6 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// logger writes JSON lines where nobody watches and text where somebody does.
-func logger(level slog.Level) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
-	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		return slog.New(slog.NewTextHandler(os.Stderr, opts))
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, opts))
-}
-
 // redact takes out of a line of the log what must never be in one, whoever put it
 // there: attributes that are called as secrets are.
 func redact(_ []string, a slog.Attr) slog.Attr {

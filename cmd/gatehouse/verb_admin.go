@@ -262,10 +262,14 @@ func sessionsCommand() *cobra.Command {
 			if len(a) > 0 {
 				q.Set("id", a[0])
 			}
+			if all, _ := cmd.Flags().GetBool("all"); all { // it is defined below
+				q.Set("all", "true")
+			}
 			return "DELETE", "sessions", which(cmd, q)
 		}, func(w io.Writer, v map[string]int) {
 			fmt.Fprintf(w, "%d %s ended\n", v["ended"], plural(v["ended"], "session", "sessions"))
 		})
+	end.Flags().Bool("all", false, "all there are: everybody signs in again")
 	return group("sessions", "Sign-ins: list, end", flags(list), flags(end))
 }
 

@@ -43,7 +43,9 @@ func demoCommand() *cobra.Command {
 		if *verbose {
 			level = slog.LevelDebug
 		}
-		return demo(cmd.Context(), cmd.OutOrStdout(), *port, *data, logger(level), nil)
+		log, written := logger(level)
+		defer written()
+		return demo(cmd.Context(), cmd.OutOrStdout(), *port, *data, log, nil)
 	}
 	return cmd
 }
@@ -125,7 +127,7 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 		return errSaid
 	}
 	hup := make(chan os.Signal, 1)
-	go watchFile(ctx, file, hup)
+	go (&watch{file: file}).run(ctx, hup)
 	return serve(ctx, launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now, ready: func(p *process) {
 		if err := trust(ctx, idp, public+"/.gatehouse/saml/partner/metadata"); err != nil {
 			log.Error("the partner's identity provider does not know the gateway", "error", err)

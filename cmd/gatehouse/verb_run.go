@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,7 +28,7 @@ func configFlag(cmd *cobra.Command) *string {
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run the gateway", Args: args(cobra.NoArgs),
-		Long: "Runs the gateway until SIGTERM or Ctrl-C, which let requests under way finish.\nSIGHUP, or a changed file, makes it read the configuration again; a bad one changes nothing.\nSIGUSR2 does as `gatehouse upgrade` does.",
+		Long: "Runs the gateway until SIGTERM or Ctrl-C, which let requests under way finish.\nSIGHUP, or a change of the file or of one that it names, makes it read the configuration again; a bad one\nchanges nothing.\nSIGUSR2 does as `gatehouse upgrade` does.",
 	}
 	file := configFlag(cmd)
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "log more")
@@ -43,20 +45,28 @@ func runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		load := func() (*configs.Config, []configs.Mistake) { return loadAll(*file) }
+		w := &watch{file: *file}
+		load := func() (*configs.Config, []configs.Mistake) {
+			cfg, mistakes := loadAll(*file)
+			if len(mistakes) == 0 {
+				w.taken(cfg)
+			}
+			return cfg, mistakes
+		}
 		cfg, mistakes := load()
 		if len(mistakes) > 0 {
 			printMistakes(mistakes)
 			return errSaid
 		}
-		log := logger(level)
+		log, written := logger(level)
+		defer written()
 		for _, s := range cfg.Surprises() {
 			log.Warn("configuration", "surprise", s.String())
 		}
 		hup := make(chan os.Signal, 1)
 		signal.Notify(hup, syscall.SIGHUP)
 		defer signal.Stop(hup)
-		go watchFile(cmd.Context(), *file, hup)
+		go w.run(cmd.Context(), hup)
 		usr2 := make(chan os.Signal, 1)
 		if len(upgradeSignals) > 0 { // none would mean all
 			signal.Notify(usr2, upgradeSignals...)
@@ -67,27 +77,63 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// watchFile sends a SIGHUP's worth when the file has changed and is still.
-func watchFile(ctx context.Context, file string, changed chan<- os.Signal) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	stamp := func() string {
+// A watch looks at the file of a configuration and at those that it names: a secret
+// or a certificate that is replaced is read again.
+type watch struct {
+	file  string
+	named atomic.Pointer[named]
+}
+
+// named are the files of a configuration that was read, as they were then.
+type named struct {
+	files []string
+	stamp string
+}
+
+// taken notes what a configuration that was read names.
+func (w *watch) taken(cfg *configs.Config) {
+	files := append([]string{w.file}, cfg.Files()...)
+	w.named.Store(&named{files, looks(files)})
+}
+
+// looks is another when one of the files is another; empty: the first is not there,
+// which is so for a moment when it is replaced.
+func looks(files []string) string {
+	var b strings.Builder
+	for i, file := range files {
 		info, err := os.Stat(file)
-		if err != nil {
+		switch {
+		case err == nil:
+			fmt.Fprintln(&b, file, info.ModTime().UnixNano(), info.Size())
+		case i == 0:
 			return ""
 		}
-		return fmt.Sprint(info.ModTime().UnixNano(), info.Size())
 	}
-	taken, last := stamp(), ""
+	return b.String()
+}
+
+// run sends a SIGHUP's worth when a file has changed and all are still, until ctx
+// ends.
+func (w *watch) run(ctx context.Context, changed chan<- os.Signal) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	n, last := w.named.Load(), ""
+	if n == nil {
+		n = &named{files: []string{w.file}, stamp: looks([]string{w.file})}
+	}
+	known := n.stamp
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := stamp()
-		if now != "" && now != taken && now == last {
-			taken = now
+		if other := w.named.Load(); other != nil && other != n {
+			n, known = other, other.stamp // it was read meanwhile
+		}
+		now := looks(n.files)
+		if now != "" && now != known && now == last {
+			known = now
 			select {
 			case changed <- syscall.SIGHUP:
 			default:

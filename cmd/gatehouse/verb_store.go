@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -134,7 +135,7 @@ func stopped(cfg *configs.Config) error {
 func restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore FILE", Short: "Put a backup in the place of the store; the gateway is stopped", Args: args(cobra.ExactArgs(1)),
-		Long: "Puts a backup in the place of the store while no gateway runs. The backup is read and checked\nwhole first; the store that was there, if any, stays beside it under another name.",
+		Long: "Puts a backup in the place of the store while no gateway runs. The backup is read and checked\nwhole first; the store that was there, if any, stays beside it under another name. The sessions in the\nbackup are ended, since some may have been ended after it was made.",
 	}
 	file := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, argv []string) error {
@@ -157,12 +158,20 @@ func restoreCommand() *cobra.Command {
 			return fmt.Errorf("the backup is in its place, and can not be used: %w", err)
 		}
 		_, err = a.call(cmd.Context(), http.MethodGet, "store/check", nil, nil)
+		// Which sessions ended after the backup was made nobody knows any more.
+		var sessions map[string]int
+		if err == nil {
+			_, err = a.call(cmd.Context(), http.MethodDelete, "sessions", url.Values{"all": {"true"}}, &sessions)
+		}
 		if err = errors.Join(err, a.close()); err != nil {
 			return fmt.Errorf("the backup is in its place, and can not be used: %w", err)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s is the backup, and whole\n", path)
 		if aside != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "what was there is %s\n", aside)
+		}
+		if n := sessions["ended"]; n > 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), "%d %s of the backup ended: people sign in again\n", n, plural(n, "session", "sessions"))
 		}
 		return nil
 	}

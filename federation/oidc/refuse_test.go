@@ -1273,7 +1273,7 @@ func TestGroupsOverageIsFetchedWhereConfigured(t *testing.T) {
 	}
 }
 
-func TestProviderThatIsDownStopsNothing(t *testing.T) {
+func TestR14_AProviderThatIsDownStopsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	w.net.Serve(t, "op.example", nil)
@@ -1298,6 +1298,29 @@ func TestProviderThatIsDownStopsNothing(t *testing.T) {
 	if n := w.op.Count("discovery") - before; n != 0 {
 		t.Errorf("%d attempts within a minute of the last", n)
 	}
+}
+
+// What a provider says of itself and its keys is rubbish for a day: what was good
+// before is used on, and keys that nobody has seen stay unknown.
+func TestR16_RubbishForADayStopsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	w.accepts()
+	for i, rubbish := range []string{"<html>Sign in to the Wi-Fi</html>", "", "{", `{"issuer":"https://evil.example","keys":[]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`} {
+		w.op.Misbehave(idptest.OPAnswers("discovery", 200, "text/html", rubbish).With(idptest.OPAnswers("jwks", 200, "application/json", rubbish)))
+		for range 5 {
+			w.clock.Advance(time.Hour)
+			w.accepts()
+		}
+		if i == 4 {
+			w.op.Rotate("ES256", 0)
+			id, err := w.signIn()
+			wantRefusal(t, id, err, oidc.ReasonSignature)
+		}
+	}
+	w.op.Misbehave(idptest.OPFault{})
+	w.clock.Advance(time.Hour)
+	w.accepts()
 }
 
 func TestSubjectClaimIsTakenFromTheIDTokenAlone(t *testing.T) {

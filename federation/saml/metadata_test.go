@@ -104,7 +104,7 @@ func fromURL(t testing.TB, opts ...option) (*world, *server) {
 	return w, s
 }
 
-func TestS71_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
+func TestS71R16_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
 	t.Parallel()
 	edit := func(old, repl string) func(w *world) []byte {
 		return func(w *world) []byte {
@@ -286,7 +286,7 @@ func TestS71_ErrorPageIsNotMetadata(t *testing.T) {
 
 // A server that drips never lets go of the one who asks; the others go on
 // with what there is.
-func TestS71_DrippingServerHoldsUpNobodyElse(t *testing.T) {
+func TestS71R15_DrippingServerHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	w, s := fromURL(t)
 	w.accepted(t, idptest.IDPFault{})
