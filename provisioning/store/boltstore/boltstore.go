@@ -303,18 +303,21 @@ func (s *Store) failed(err error) error {
 // panic, or touch mapped pages that are not there.
 func (s *Store) guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.damaged(fmt.Sprint(p))
-			s.mu.Lock()
-			s.broken = err
-			s.mu.Unlock()
-		}
-	}()
+	defer s.caught(&err)
 	if err := f(); errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return store.ErrClosed
 	} else {
 		return err
+	}
+}
+
+// caught, deferred, makes an error of a panic of bbolt's.
+func (s *Store) caught(err *error) {
+	if p := recover(); p != nil {
+		*err = s.damaged(fmt.Sprint(p))
+		s.mu.Lock()
+		s.broken = *err
+		s.mu.Unlock()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime/debug"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -20,8 +21,8 @@ var errOver = errors.New("boltstore: the transaction is over")
 type txn struct {
 	s      *Store
 	bucket *bolt.Bucket
-	lookup *bolt.Cursor // of Get; it keeps its way through the tree, so that each need not make one
-	over   *overlay     // nil: read-only
+	over   *overlay // nil: read-only
+	spare  *bolt.Cursor
 	dead   bool
 	err    error // a limit that was passed; fn can not hide it
 }
@@ -38,22 +39,34 @@ func (t *txn) Get(key []byte) (val []byte, ok bool, err error) {
 			return bytes.Clone(w.val), !w.del, nil
 		}
 	}
-	err = t.s.guard(func() error {
-		if t.lookup == nil {
-			t.lookup = t.bucket.Cursor()
-		}
-		found, packed := t.lookup.Seek(key)
-		if !bytes.Equal(found, key) {
-			return nil
-		}
-		v, sound := unpack(key, packed)
-		if !sound {
-			return t.unsound(key)
-		}
-		val, ok = append([]byte{}, v...), true
-		return nil
-	})
-	return val, ok, err
+	return t.onDisk(key)
+}
+
+// onDisk is what the bucket has.
+func (t *txn) onDisk(key []byte) (val []byte, ok bool, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer t.s.caught(&err)
+	c := t.cursor()
+	at, packed := c.Seek(key)
+	if packed == nil || !bytes.Equal(at, key) {
+		t.spare = c
+		return nil, false, nil
+	}
+	v, sound := unpack(key, packed)
+	if !sound {
+		return nil, false, t.unsound(key)
+	}
+	t.spare = c
+	return append([]byte{}, v...), true, nil
+}
+
+// cursor is one of the bucket's that nobody uses. Who is done with it makes it the
+// spare one: a function reads many keys, and each would need its own.
+func (t *txn) cursor() (c *bolt.Cursor) {
+	if c, t.spare = t.spare, nil; c == nil {
+		c = t.bucket.Cursor()
+	}
+	return c
 }
 
 func (t *txn) unsound(key []byte) error {
@@ -71,8 +84,9 @@ func (t *txn) Scan(from, to []byte, limit int) iter.Seq2[store.Pair, error] {
 		if t.over != nil {
 			mine = t.over.between(from, to)
 		}
-		disk := &cursor{t: t, to: to, c: t.bucket.Cursor()}
-		theirs, ok, err := disk.seek(from)
+		disk := cursor{t: t, c: t.cursor(), from: from, to: to}
+		defer func() { t.spare = disk.c }()
+		theirs, ok, err := disk.step()
 		for n := 0; limit <= 0 || n < limit; {
 			var p store.Pair
 			switch {
@@ -83,7 +97,7 @@ func (t *txn) Scan(from, to []byte, limit int) iter.Seq2[store.Pair, error] {
 				return
 			case len(mine) == 0 || ok && bytes.Compare(theirs.Key, mine[0].key) < 0:
 				p = theirs
-				theirs, ok, err = disk.next()
+				theirs, ok, err = disk.step()
 				if err != nil { // what came before it is still sound
 					ok = false
 				}
@@ -91,7 +105,7 @@ func (t *txn) Scan(from, to []byte, limit int) iter.Seq2[store.Pair, error] {
 				w := mine[0]
 				mine = mine[1:]
 				if ok && bytes.Equal(theirs.Key, w.key) {
-					theirs, ok, err = disk.next()
+					theirs, ok, err = disk.step()
 				}
 				if w.del {
 					continue
@@ -109,33 +123,33 @@ func (t *txn) Scan(from, to []byte, limit int) iter.Seq2[store.Pair, error] {
 	}
 }
 
-// A cursor reads copies of pairs below to.
+// A cursor reads copies of pairs, from the first that is not before from to the
+// last before to.
 type cursor struct {
-	t  *txn
-	c  *bolt.Cursor
-	to []byte
+	t        *txn
+	c        *bolt.Cursor
+	from, to []byte
+	begun    bool
 }
 
-func (c *cursor) seek(from []byte) (store.Pair, bool, error) {
-	return c.step(func() ([]byte, []byte) { return c.c.Seek(from) })
-}
-
-func (c *cursor) next() (store.Pair, bool, error) { return c.step(c.c.Next) }
-
-func (c *cursor) step(f func() ([]byte, []byte)) (p store.Pair, ok bool, err error) {
-	err = c.t.s.guard(func() error {
-		key, packed := f()
-		if key == nil || c.to != nil && bytes.Compare(key, c.to) >= 0 {
-			return nil
-		}
-		val, sound := unpack(key, packed)
-		if !sound {
-			return c.t.unsound(key)
-		}
-		p, ok = store.Pair{Key: bytes.Clone(key), Val: append([]byte{}, val...)}, true
-		return nil
-	})
-	return p, ok, err
+func (c *cursor) step() (p store.Pair, ok bool, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer c.t.s.caught(&err)
+	var key, packed []byte
+	if c.begun {
+		key, packed = c.c.Next()
+	} else {
+		key, packed = c.c.Seek(c.from)
+		c.begun = true
+	}
+	if key == nil || c.to != nil && bytes.Compare(key, c.to) >= 0 {
+		return store.Pair{}, false, nil
+	}
+	val, sound := unpack(key, packed)
+	if !sound {
+		return store.Pair{}, false, c.t.unsound(key)
+	}
+	return store.Pair{Key: bytes.Clone(key), Val: append([]byte{}, val...)}, true, nil
 }
 
 // Put is as in [store.Tx].
