@@ -28,7 +28,7 @@ type member struct {
 
 // NewObject makes an Object of names and values that alternate.
 func NewObject(pairs ...any) *Object {
-	o := new(Object)
+	o := &Object{members: make([]member, 0, len(pairs)/2)}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		o.Set(pairs[i].(string), pairs[i+1])
 	}
@@ -196,6 +196,9 @@ func unassigned(v any) bool {
 func sameName(a, b string) bool {
 	if len(a) != len(b) {
 		return false
+	}
+	if a == b {
+		return true
 	}
 	for i := range len(a) {
 		if a[i] != b[i] && lower(a[i]) != lower(b[i]) {

@@ -1,9 +1,6 @@
 package scim
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // A Projection says which attributes an answer has (RFC 7644 section 3.9). The
 // zero Projection is what is returned by default.
@@ -51,59 +48,138 @@ func (p Projection) Wants(name string) bool {
 	return !p.except[name] && (p.only == nil || p.only[name] || p.only[name+"."])
 }
 
-// Project copies from r what an answer has: never what is never returned,
-// always what is always returned, and of the rest what was asked for.
-func (rt *ResourceType) Project(r *Resource, p Projection) *Resource {
-	var exts []member
-	for name, v := range r.All() {
-		if ext := rt.Extension(name); ext != nil {
-			sub, _ := v.(*Object)
-			key := p.key("", ext.ID)
-			if o := p.project(ext.Attributes, sub, key+":", p.only[key]); o.Len() > 0 && !p.except[key] {
-				exts = append(exts, member{ext.ID, o})
-			}
-		}
-	}
-	out := &Resource{*p.project(rt.all, &r.Object, "", false)}
-	meta := out.index("meta")
-	if meta < 0 {
-		meta = len(out.members)
-	}
-	out.members = slices.Insert(out.members, meta, exts...)
-	return out
-}
-
-// project copies what is wanted of the attributes in o. prefix is what stands
-// before their names in a path; all: the whole was asked for.
-func (p Projection) project(attrs []*Attribute, o *Object, prefix string, all bool) *Object {
-	out := &Object{members: make([]member, 0, o.Len()+1)}
-	for name, v := range o.All() {
-		a := find(attrs, name)
+// AppendJSON appends an answer that has of r what is wanted: never what is never
+// returned, always what is always returned, and of the rest what was asked for.
+// location, unless it is empty, is what its meta says beside what is there.
+func (rt *ResourceType) AppendJSON(b []byte, r *Resource, p Projection, location string) []byte {
+	w := writer{append(b, '{'), p}
+	atts := finder{list: rt.all}
+	extended := false
+	for _, m := range r.members {
+		a := atts.find(m.name)
 		if a == nil {
 			continue
 		}
-		key := p.key(prefix, a.Name)
-		whole := all || p.only[key]
-		parts := p.only != nil && p.only[key+"."]
-		switch {
-		case a.Returned == Never || a.Mutability == WriteOnly:
-			continue
-		case a.Returned == Always:
-		case p.except[key]:
-			continue
-		case p.only != nil && !whole && !parts:
-			continue
-		case a.Returned == OnRequest && !whole && !parts:
+		if a.Name == "meta" && !extended { // extensions stand before it
+			w.extensions(rt, r)
+			extended = true
+		}
+		more := member{}
+		if a.Name == "meta" && location != "" {
+			more = member{"location", location}
+		}
+		w.attribute(a, m.value, "", false, more)
+	}
+	if !extended {
+		w.extensions(rt, r)
+	}
+	return append(w.b, '}')
+}
+
+// A writer writes what a Projection wants.
+type writer struct {
+	b []byte
+	Projection
+}
+
+func (w *writer) extensions(rt *ResourceType, r *Resource) {
+	for _, m := range r.members {
+		ext := rt.Extension(m.name)
+		if ext == nil {
 			continue
 		}
-		if a.Type == Complex {
-			v = p.parts(a, v, key, whole || p.only == nil)
+		sub, _ := m.value.(*Object)
+		key := w.key("", ext.ID)
+		if w.except[key] {
+			continue
 		}
-		if !unassigned(v) {
-			out.members = append(out.members, member{a.Name, v})
+		w.object(ext.ID, ext.Attributes, sub, key+":", w.only[key], member{})
+	}
+}
+
+// name writes the name of a member, after a comma if it is not the first.
+func (w *writer) name(name string) {
+	if w.b[len(w.b)-1] != '{' {
+		w.b = append(w.b, ',')
+	}
+	w.b = append(appendString(w.b, name), ':')
+}
+
+// object writes a member that has members, unless none of them is wanted. prefix is what
+// stands before their names in a path; all: the whole was asked for.
+func (w *writer) object(name string, attrs []*Attribute, o *Object, prefix string, all bool, more member) {
+	before := len(w.b)
+	w.name(name)
+	if !w.members(attrs, o, prefix, all, more) {
+		w.b = w.b[:before]
+	}
+}
+
+// members writes an object and reports whether anything is in it.
+func (w *writer) members(attrs []*Attribute, o *Object, prefix string, all bool, more member) bool {
+	w.b = append(w.b, '{')
+	from := len(w.b)
+	known := finder{list: attrs}
+	if o != nil {
+		for _, m := range o.members {
+			if a := known.find(m.name); a != nil {
+				w.attribute(a, m.value, prefix, all, member{})
+			}
 		}
 	}
-	return out
+	if more.name != "" {
+		w.attribute(known.find(more.name), more.value, prefix, all, member{})
+	}
+	w.b = append(w.b, '}')
+	return len(w.b) > from+1
+}
+
+// attribute writes what is wanted of an attribute.
+func (w *writer) attribute(a *Attribute, v any, prefix string, all bool, more member) {
+	key := w.key(prefix, a.Name)
+	whole := all || w.only[key]
+	parts := w.only != nil && w.only[key+"."]
+	switch {
+	case unassigned(v), a.Returned == Never, a.Mutability == WriteOnly:
+		return
+	case a.Returned == Always:
+	case w.except[key]:
+		return
+	case w.only != nil && !whole && !parts:
+		return
+	case a.Returned == OnRequest && !whole && !parts:
+		return
+	}
+	if a.Type != Complex {
+		w.name(a.Name)
+		w.b = appendValue(w.b, v)
+		return
+	}
+	whole = whole || w.only == nil
+	if o, ok := v.(*Object); ok {
+		w.object(a.Name, a.Sub, o, key+".", whole, more)
+		return
+	}
+	before := len(w.b)
+	w.name(a.Name)
+	w.b = append(w.b, '[')
+	from := len(w.b)
+	list, _ := v.([]any)
+	for _, v := range list {
+		at := len(w.b)
+		if at > from {
+			w.b = append(w.b, ',')
+		}
+		el, _ := v.(*Object)
+		if !w.members(a.Sub, el, key+".", whole, member{}) {
+			w.b = w.b[:at]
+		}
+	}
+	if len(w.b) == from {
+		w.b = w.b[:before]
+		return
+	}
+	w.b = append(w.b, ']')
 }
 
 // key is how the sets name an attribute; nothing if a client asked for none.
@@ -112,31 +188,4 @@ func (p Projection) key(prefix, name string) string {
 		return ""
 	}
 	return prefix + lowerName(name)
-}
-
-func (p Projection) parts(a *Attribute, v any, key string, whole bool) any {
-	if whole && p.except == nil && !slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return s.Returned != ByDefault }) {
-		return v
-	}
-	one := func(v any) any {
-		el, _ := v.(*Object)
-		if sub := p.project(a.Sub, el, key+".", whole); sub.Len() > 0 {
-			return sub
-		}
-		return nil
-	}
-	list, ok := v.([]any)
-	if !ok {
-		if o := one(v); o != nil {
-			return o
-		}
-		return nil
-	}
-	var out []any
-	for _, v := range list {
-		if o := one(v); o != nil {
-			out = append(out, o)
-		}
-	}
-	return out
 }

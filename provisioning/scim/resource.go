@@ -91,6 +91,27 @@ func checkSchema(in *Object, urn string) error {
 	return bad(InvalidSyntax, "the attribute schemas must list %s", urn)
 }
 
+// Resource makes a resource of attributes that are in their schemas' spelling and of
+// their types already, as a Store has them: in the order of the schemas, and with the
+// names of those that it has. What is no attribute is left out.
+func (rt *ResourceType) Resource(o *Object) *Resource {
+	r := &Resource{Object{make([]member, 1, o.Len()+3)}} // room for what Stamp adds
+	schemas := append(make([]any, 0, len(rt.urns)), rt.urns[0])
+	for _, a := range rt.all {
+		if v := o.Get(a.Name); !unassigned(v) && a.Name != "schemas" {
+			r.members = append(r.members, member{a.Name, v})
+		}
+	}
+	for i, e := range rt.Extensions {
+		if sub := o.Sub(e.Schema.ID); sub.Len() > 0 {
+			r.members = append(r.members, member{e.Schema.ID, sub})
+			schemas = append(schemas, rt.urns[i+1])
+		}
+	}
+	r.members[0] = member{"schemas", schemas}
+	return r
+}
+
 // Stamp gives a resource of this type what only a server gives: its id and its
 // meta, without the location, which is for who knows the address to add. Times
 // are written in UTC with milliseconds.
@@ -98,10 +119,11 @@ func (rt *ResourceType) Stamp(r *Resource, id string, created, modified time.Tim
 	if r.Get("id") == nil {
 		at := min(1, len(r.members)) // after schemas
 		r.members = slices.Insert(r.members, at, member{"id", id})
+	} else {
+		r.Set("id", id)
 	}
-	r.Set("id", id)
 	r.Delete("meta") // it comes last
-	r.Set("meta", NewObject("resourceType", rt.Name, "created", stamp(created), "lastModified", stamp(modified), "version", version))
+	r.members = append(r.members, member{"meta", NewObject("resourceType", rt.Name, "created", stamp(created), "lastModified", stamp(modified), "version", version)})
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

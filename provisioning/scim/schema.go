@@ -93,6 +93,26 @@ func find(attrs []*Attribute, name string) *Attribute {
 	return nil
 }
 
+// A finder finds attributes one after the other: quickly where they are asked for in
+// their order, as resources have them.
+type finder struct {
+	list []*Attribute
+	next int
+}
+
+func (f *finder) find(name string) *Attribute {
+	for range f.list {
+		a := f.list[f.next]
+		if f.next++; f.next == len(f.list) {
+			f.next = 0
+		}
+		if sameName(a.Name, name) {
+			return a
+		}
+	}
+	return nil
+}
+
 // A Schema names attributes.
 type Schema struct {
 	ID          string       `json:"id"`
@@ -163,6 +183,7 @@ type ResourceType struct {
 	Schema      *Schema
 	Extensions  []Extension
 
+	urns  []any                 // of the core schema and the extensions
 	all   []*Attribute          // common attributes and the schema's own
 	attrs map[string]*Attribute // the same by lower-case name
 }
@@ -174,6 +195,9 @@ func NewResourceType(name, endpoint, description string, core *Schema, ext ...Ex
 		Name: name, Endpoint: endpoint, Description: description, Schema: core, Extensions: ext,
 		all:   slices.Concat(schema("common").Attributes, core.Attributes),
 		attrs: map[string]*Attribute{},
+	}
+	for _, s := range rt.Schemas() {
+		rt.urns = append(rt.urns, s.ID)
 	}
 	for _, a := range rt.all {
 		if rt.attrs[lowerName(a.Name)] != nil {

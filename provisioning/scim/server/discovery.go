@@ -31,17 +31,15 @@ type described struct {
 }
 
 func oneOrAll(all []described, which []string) ([]byte, error) {
-	items := [][]byte{}
+	if len(which) == 0 {
+		return listed{total: len(all), start: 1, n: len(all)}.encode(func(b []byte, i int) []byte { return append(b, all[i].data...) }), nil
+	}
 	for _, d := range all {
-		if len(which) == 1 && strings.EqualFold(d.id, which[0]) {
+		if strings.EqualFold(d.id, which[0]) {
 			return d.data, nil
 		}
-		items = append(items, d.data)
 	}
-	if len(which) == 1 {
-		return nil, scim.NotFound(which[0])
-	}
-	return listed{total: len(items), start: 1, items: items}.encode(), nil
+	return nil, scim.NotFound(which[0])
 }
 
 // meta of what describes the server.

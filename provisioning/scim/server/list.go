@@ -60,10 +60,7 @@ func (s *Server) list(ctx context.Context, in []*Resource, par params) (reply, e
 	if err != nil {
 		return reply{}, err
 	}
-	l := listed{total: page.Total, start: q.Start}
-	for _, f := range page.found {
-		l.items = append(l.items, s.encode(ctx, f.part.res, f.r, f.part.proj))
-	}
+	l := listed{total: page.Total, start: q.Start, n: len(page.found)}
 	switch {
 	case q.byCursor:
 		l.start = 0
@@ -72,16 +69,19 @@ func (s *Server) list(ctx context.Context, in []*Resource, par params) (reply, e
 		}
 	default:
 		if remembered { // counted as the client has counted so far
-			l.total = q.Start - 1 + len(l.items)
+			l.total = q.Start - 1 + l.n
 			if page.Next != "" {
 				l.total = max(l.total+1, page.Total)
 			}
 		}
 		if page.Next != "" {
-			s.walks.put(walk, q.Start+len(l.items), page.Next, s.Now(), q.earlier(parts))
+			s.walks.put(walk, q.Start+l.n, page.Next, s.Now(), q.earlier(parts))
 		}
 	}
-	return reply{status: http.StatusOK, body: l.encode()}, nil
+	return reply{status: http.StatusOK, body: l.encode(func(b []byte, i int) []byte {
+		f := page.found[i]
+		return s.append(ctx, b, f.part.res, f.r, f.part.proj)
+	})}, nil
 }
 
 // parts are the types that the client may ask for, each with what the query means for it.
@@ -292,32 +292,27 @@ func (s *Server) pageOfAll(ctx context.Context, parts []part, q query) (page, er
 
 // listed is a list message.
 type listed struct {
-	total, start int // start 0: not said
-	next         string
-	items        [][]byte
+	total, start, n int // start 0: not said; n resources are in it
+	next            string
 }
 
-// encode writes the message; its Resources are never null.
-func (l listed) encode() []byte {
-	size := 160
-	for _, it := range l.items {
-		size += len(it) + 1
-	}
-	b := append(make([]byte, 0, size), `{"schemas":["`+scim.ListURN+`"],"totalResults":`...)
+// encode writes the message; its Resources are never null. item appends one.
+func (l listed) encode(item func(b []byte, i int) []byte) []byte {
+	b := append(make([]byte, 0, 256+768*l.n), `{"schemas":["`+scim.ListURN+`"],"totalResults":`...)
 	b = strconv.AppendInt(b, int64(l.total), 10)
 	if l.start > 0 {
 		b = strconv.AppendInt(append(b, `,"startIndex":`...), int64(l.start), 10)
 	}
-	b = strconv.AppendInt(append(b, `,"itemsPerPage":`...), int64(len(l.items)), 10)
+	b = strconv.AppendInt(append(b, `,"itemsPerPage":`...), int64(l.n), 10)
 	if l.next != "" {
 		b = append(append(append(b, `,"nextCursor":"`...), l.next...), '"')
 	}
 	b = append(b, `,"Resources":[`...)
-	for i, it := range l.items {
+	for i := range l.n {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, it...)
+		b = item(b, i)
 	}
 	return append(b, "]}"...)
 }

@@ -192,17 +192,15 @@ func (s *Server) location(rt *scim.ResourceType, id string) string {
 }
 
 func (s *Server) answer(ctx context.Context, status int, c call, r *scim.Resource) reply {
-	return reply{status: status, tag: r.Version(), body: s.encode(ctx, c.res, r, c.par.projection(c.res.Type))}
+	return reply{status: status, tag: r.Version(), body: s.append(ctx, make([]byte, 0, 1024), c.res, r, c.par.projection(c.res.Type))}
 }
 
-// encode writes a resource with what the server adds to its meta.
-func (s *Server) encode(ctx context.Context, res *Resource, r *scim.Resource, p scim.Projection) []byte {
-	rt := res.Type
+// append writes a resource with what the server adds to its meta.
+func (s *Server) append(ctx context.Context, b []byte, res *Resource, r *scim.Resource, p scim.Projection) []byte {
 	if res.Show != nil {
 		r = res.Show(ctx, r)
 	}
-	meta := r.Sub("meta").With("location", s.location(rt, r.ID()))
-	return rt.Project(r.With("meta", meta), p).AppendJSON(make([]byte, 0, 1024))
+	return res.Type.AppendJSON(b, r, p, s.location(res.Type, r.ID()))
 }
 
 // tagIn reports whether a list of entity tags has one, weak or not.

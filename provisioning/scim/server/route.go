@@ -34,24 +34,23 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) (reply, error) {
 	if len(seg) > 2 || slices.Contains(seg[1:], "") || len(seg) > 1 && seg[0] == "" {
 		return reply{}, errRoute
 	}
-	name := strings.ToLower(seg[0])
-	if name == ".search" || len(seg) == 2 && seg[1] == ".search" {
+	if strings.EqualFold(seg[0], ".search") || len(seg) == 2 && seg[1] == ".search" {
 		return s.search(w, r, seg)
 	}
-	if name == "" {
+	if seg[0] == "" {
 		return s.root(w, r)
 	}
 	for i := range s.Resources {
 		res := &s.Resources[i]
 		switch {
-		case !strings.EqualFold("/"+name, res.Type.Endpoint):
+		case !strings.EqualFold(seg[0], strings.TrimPrefix(res.Type.Endpoint, "/")):
 		case len(seg) == 1:
 			return s.many(w, r, res)
 		default:
 			return s.single(w, r, res, seg[1])
 		}
 	}
-	switch {
+	switch name := strings.ToLower(seg[0]); {
 	case name == "events" && len(seg) == 2 && s.Async > 0:
 		return s.event(w, r, seg[1])
 	case name == "resourcetypes":
