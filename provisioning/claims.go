@@ -45,6 +45,20 @@ func Effective(u User, attr string) []string {
 	return distinct(all)
 }
 
+// First is the first value of Effective; empty: there is none.
+func First(u *User, attr string) string {
+	claims := u.Attributes[attr]
+	for _, c := range claims {
+		if len(c.Values) > 0 {
+			return c.Values[0]
+		}
+		if !isMulti(attr, claims) {
+			break
+		}
+	}
+	return ""
+}
+
 func isMulti(attr string, claims []Claim) bool {
 	return alwaysMulti(attr) || slices.ContainsFunc(claims, func(c Claim) bool { return c.Multi })
 }

@@ -196,10 +196,9 @@ func (r *Registry) Of(by provisioning.Source) *Client {
 // often; so is a client that makes too many requests.
 func (r *Registry) Authenticate(req *http.Request) (*Client, error) {
 	cr := offered(req)
-	from := network(req)
 	// A password may be short enough to be guessed: then not even a right one helps.
 	if cr.User != "" {
-		if err := r.Limits.guesses.full(from, cr.User, r.Now()); err != nil {
+		if err := r.Limits.guesses.full(network(req), cr.User, r.Now()); err != nil {
 			return nil, err
 		}
 	}
@@ -208,7 +207,7 @@ func (r *Registry) Authenticate(req *http.Request) (*Client, error) {
 		return nil, err
 	}
 	if who == nil {
-		if err := r.Limits.guesses.take(from, cr.User, r.Now()); err != nil {
+		if err := r.Limits.guesses.take(network(req), cr.User, r.Now()); err != nil {
 			return nil, err
 		}
 		return nil, ErrUnauthorized

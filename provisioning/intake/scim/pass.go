@@ -370,7 +370,7 @@ func (s passages) read(ctx context.Context, p passing) (*rfc.Resource, provision
 		for attr, values := range attributes {
 			u.Say(c.Source(), attr, values...)
 		}
-		r, err := s.shape.read(u, c.Source(), c.Join(u.Store, u.UserName))
+		r, err := s.shape.read(&u, c.Source(), c.Join(u.Store, u.UserName))
 		if err != nil {
 			return nil, u, err
 		}

@@ -138,34 +138,36 @@ func (p place) value(text string) any {
 	return text
 }
 
-// set changes o, and what it has inside, which must be the caller's own.
-func (p place) set(o *rfc.Object, values []string) {
+// show puts into o what is effective, or takes away what is not.
+func (p place) show(o *rfc.Object, u *provisioning.User) {
+	if !p.multi {
+		p.set(o, p.value(provisioning.First(u, p.attr)))
+		return
+	}
 	var list []any
-	for _, text := range values {
+	for _, text := range provisioning.Effective(*u, p.attr) {
 		if v := p.value(text); v != nil {
 			list = append(list, v)
 		}
 	}
-	to := o
-	if p.in != "" {
-		if to = o.Sub(p.in); to == nil {
-			to = rfc.NewObject()
-		}
+	p.set(o, list)
+}
+
+// set changes o, and what it has inside, which must be the caller's own; nil: it is
+// taken away.
+func (p place) set(o *rfc.Object, v any) {
+	if p.in == "" {
+		o.Set(p.name, v)
+		return
 	}
-	switch {
-	case len(list) == 0:
-		to.Delete(p.name)
-	case p.multi:
-		to.Set(p.name, list)
-	default:
-		to.Set(p.name, list[0])
+	in := o.Sub(p.in)
+	if in == nil {
+		in = rfc.NewObject()
 	}
-	if p.in != "" {
-		if to.Len() == 0 {
-			o.Delete(p.in)
-		} else {
-			o.Set(p.in, to)
-		}
+	if in.Set(p.name, v); in.Len() == 0 {
+		o.Delete(p.in)
+	} else {
+		o.Set(p.in, in)
 	}
 }
 
@@ -222,7 +224,7 @@ func first(values []string) string {
 }
 
 // keptBy is what a source's claim keeps; an empty Object if there is none.
-func keptBy(u provisioning.User, by provisioning.Source) (*rfc.Object, error) {
+func keptBy(u *provisioning.User, by provisioning.Source) (*rfc.Object, error) {
 	text := first(u.Says(by, provisioning.Kept))
 	if text == "" {
 		return rfc.NewObject(), nil
@@ -237,7 +239,7 @@ func keptBy(u provisioning.User, by provisioning.Source) (*rfc.Object, error) {
 // namer is the source that gave a user its external ID: of two clients that
 // know one user only the first has it found by its own name. Empty: none did.
 // mine is what by keeps.
-func namer(u provisioning.User, by provisioning.Source, mine *rfc.Object) (provisioning.Source, error) {
+func namer(u *provisioning.User, by provisioning.Source, mine *rfc.Object) (provisioning.Source, error) {
 	if u.ExternalID == "" {
 		return "", nil
 	}
@@ -261,7 +263,7 @@ func namer(u provisioning.User, by provisioning.Source, mine *rfc.Object) (provi
 
 // read makes the resource that a source reads of a user, its groups aside. name
 // is the user's name as the client has it.
-func (sh *shape) read(u provisioning.User, by provisioning.Source, name string) (*rfc.Resource, error) {
+func (sh *shape) read(u *provisioning.User, by provisioning.Source, name string) (*rfc.Resource, error) {
 	all, err := keptBy(u, by)
 	if err != nil {
 		return nil, err
@@ -271,42 +273,42 @@ func (sh *shape) read(u provisioning.User, by provisioning.Source, name string) 
 		return nil, err
 	}
 	for _, p := range sh.places {
-		p.set(all, provisioning.Effective(u, p.attr))
+		p.show(all, u)
 	}
 	for _, p := range lists {
-		list, _ := shown(all.List(p.name), first(provisioning.Effective(u, p.attr)))
+		list, _ := shown(all.List(p.name), provisioning.First(u, p.attr))
 		all.Set(p.name, list)
 	}
-	rt := sh.rt
-	schemas := []any{rt.Schema.ID}
-	for _, e := range rt.Extensions {
-		if all.Get(e.Schema.ID) != nil {
-			schemas = append(schemas, e.Schema.ID)
-		}
-	}
-	r := &rfc.Resource{Object: *rfc.NewObject("schemas", schemas)}
-	if u.ExternalID != "" && (who == by || who == "") {
-		r.Set("externalId", u.ExternalID)
+	if who != by && who != "" {
+		all.Delete("externalId")
+	} else {
+		all.Set("externalId", unlessEmpty(u.ExternalID))
 	}
 	all.Set("userName", name)
 	all.Set("active", u.Active)
-	for _, a := range rt.Schema.Attributes {
-		r.Set(a.Name, all.Get(a.Name))
-	}
-	for _, e := range rt.Extensions {
-		r.Set(e.Schema.ID, all.Get(e.Schema.ID))
-	}
-	rt.Stamp(r, u.ID, u.Created, u.Modified, tag(u.Version))
+	r := sh.rt.Resource(all)
+	sh.rt.Stamp(r, u.ID, u.Created, u.Modified, tag(u.Version))
 	return r, nil
+}
+
+// unlessEmpty is a text as SCIM has it: the empty one is none.
+func unlessEmpty(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 // tag is the entity tag of a version, or of what is told apart by several numbers.
 func tag(numbers ...uint64) string {
-	parts := make([]string, len(numbers))
+	b := append(make([]byte, 0, 48), `W/"`...)
 	for i, n := range numbers {
-		parts[i] = strconv.FormatUint(n, 10)
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = strconv.AppendUint(b, n, 10)
 	}
-	return `W/"` + strings.Join(parts, "-") + `"`
+	return string(append(b, '"'))
 }
 
 // write makes a source say what differs between cur, which read made of u (or
@@ -314,7 +316,7 @@ func tag(numbers ...uint64) string {
 // that sends back what it has read does not make it its own. Name and store are
 // left to the caller.
 func (sh *shape) write(u *provisioning.User, by provisioning.Source, cur, next *rfc.Resource) error {
-	mine, err := keptBy(*u, by)
+	mine, err := keptBy(u, by)
 	if err != nil {
 		return err
 	}
@@ -331,7 +333,7 @@ func (sh *shape) write(u *provisioning.User, by provisioning.Source, cur, next *
 	for _, p := range lists {
 		own := mine.List(p.name)
 		if now := rest.List(p.name); !same(now, cur.List(p.name)) {
-			_, added := shown(own, first(provisioning.Effective(*u, p.attr)))
+			_, added := shown(own, provisioning.First(u, p.attr))
 			own = slices.DeleteFunc(slices.Clone(now), func(v any) bool { return added != nil && v.(*rfc.Object).Equal(added) })
 			u.Say(by, p.attr, chosen(own))
 		}
@@ -396,7 +398,7 @@ func inOrder(attrs []*rfc.Attribute, o *rfc.Object) *rfc.Object {
 // writeExternalID gives the user the external ID that rest has, and leaves it
 // in rest as the mark that this source gave it.
 func writeExternalID(u *provisioning.User, by provisioning.Source, mine *rfc.Object, rest *rfc.Resource) error {
-	who, err := namer(*u, by, mine)
+	who, err := namer(u, by, mine)
 	if err != nil {
 		return err
 	}

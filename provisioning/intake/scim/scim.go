@@ -110,11 +110,7 @@ func New(c Config) (http.Handler, error) {
 		Dialect: c.speaks, Key: c.Key, Async: maxAsync, Now: c.Now,
 		Who: func(ctx context.Context) string { return client.From(ctx).ID },
 		Authenticate: func(r *http.Request) (context.Context, error) {
-			v := r.Context().Value(visitKey{}).(*visit) // put there below
-			if v.err != nil {
-				return nil, v.err
-			}
-			return client.With(r.Context(), v.who), nil
+			return r.Context(), visitOf(r.Context()).err
 		},
 	})
 	if err != nil {
@@ -123,19 +119,22 @@ func New(c Config) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		v := &visit{patience: patience(r.Header.Values("Prefer"))}
-		v.who, v.err = c.admit(w, r)
-		srv.ServeHTTP(&answering{w, v}, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
+		v := &visit{Context: r.Context(), patience: patience(r.Header.Values("Prefer"))}
+		var who *client.Client
+		if who, v.err = c.admit(w, r); v.err == nil {
+			v.Context = client.With(v.Context, who)
+		}
+		srv.ServeHTTP(&answering{w, v}, r.WithContext(v))
 	}), nil
 }
 
 // maxAsync changes at a time may go on after they were answered.
 const maxAsync = 64
 
-// A visit is one request.
+// A visit is one request, and the context of its work.
 type visit struct {
-	who      *client.Client
-	err      error
+	context.Context
+	err      error         // why nobody asks
 	patience time.Duration // how long it prefers to wait for targets
 
 	mu      sync.Mutex
@@ -143,6 +142,20 @@ type visit struct {
 }
 
 type visitKey struct{}
+
+// Value finds the visit too.
+func (v *visit) Value(key any) any {
+	if key == (visitKey{}) {
+		return v
+	}
+	return v.Context.Value(key)
+}
+
+// visitOf is the visit that a context belongs to; nil: none.
+func visitOf(ctx context.Context) *visit {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	return v
+}
 
 // admit finds out who asks. Who is refused is told to Refused.
 func (c *Config) admit(w http.ResponseWriter, r *http.Request) (*client.Client, error) {

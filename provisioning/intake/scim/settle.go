@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/provisioning/client"
 )
 
 // A Target is how far a user's account at a system is: done, pending or failed.
@@ -38,13 +40,13 @@ func patience(headers []string) time.Duration {
 // settle waits for the targets of a user who changed, if the request prefers that.
 // What they say is in its answer; what is not done goes on without it.
 func (c *Config) settle(ctx context.Context, userID string) {
-	v, _ := ctx.Value(visitKey{}).(*visit)
+	v := visitOf(ctx)
 	if v == nil || v.patience == 0 || c.Settle == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.patience)
 	defer cancel()
-	for _, t := range c.Settle(ctx, v.who, userID) {
+	for _, t := range c.Settle(ctx, client.From(ctx), userID) {
 		v.add(t)
 	}
 }

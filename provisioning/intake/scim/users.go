@@ -54,7 +54,7 @@ func (s users) user(ctx context.Context, id string) (*provisioning.User, error) 
 // bare is the resource without groups, as far as the client may see it.
 func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
 	c := client.From(ctx)
-	r, err := s.shape.read(*u, c.Source(), c.Join(u.Store, u.UserName))
+	r, err := s.shape.read(u, c.Source(), c.Join(u.Store, u.UserName))
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 // it. What the client does not see stays, unless it may write it and does.
 func (s users) edited(ctx context.Context, u provisioning.User, fn rfc.Edit) (cur, next *rfc.Resource, err error) {
 	c := client.From(ctx)
-	if cur, err = s.shape.read(u, c.Source(), c.Join(u.Store, u.UserName)); err != nil {
+	if cur, err = s.shape.read(&u, c.Source(), c.Join(u.Store, u.UserName)); err != nil {
 		return nil, nil, err
 	}
 	if next, err = fn(seen(c, cur)); err != nil {
