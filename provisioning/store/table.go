@@ -256,11 +256,12 @@ func (t *Table[T]) Range(tx Tx, index, from, to string, limit int) iter.Seq2[T, 
 // All yields rows ordered by key, those greater than after, at most limit (0: all).
 func (t *Table[T]) All(tx Tx, after string, limit int) iter.Seq2[T, error] {
 	from := t.Prefix()
+	to := End(from)
 	if after != "" {
 		from = next(Key(t.Name, "r", after))
 	}
 	return func(yield func(T, error) bool) {
-		for p, err := range tx.Scan(from, End(t.Prefix()), limit) {
+		for p, err := range tx.Scan(from, to, limit) {
 			var v T
 			if err == nil {
 				key, _ := t.KeyOf(p.Key)
@@ -358,12 +359,16 @@ func (t *Table[T]) Skip(tx Tx, index, from, to string, after Entry, n int) (last
 }
 
 func (t *Table[T]) scan(tx Tx, index, from, to string, after Entry, limit int) iter.Seq2[Pair, error] {
-	begin, end := Key(t.Name, "i", index, from), End(Key(t.Name, "i", index))
+	var begin, end []byte
 	if after != (Entry{}) && after.Value >= from {
 		begin = next(Key(t.Name, "i", index, after.Value, after.Key))
+	} else {
+		begin = Key(t.Name, "i", index, from)
 	}
 	if to != "" {
 		end = Key(t.Name, "i", index, to)
+	} else {
+		end = End(Key(t.Name, "i", index))
 	}
 	return tx.Scan(begin, end, limit)
 }
