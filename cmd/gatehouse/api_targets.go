@@ -181,12 +181,18 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 func (a *api) heldAt(r *http.Request) (webapi.Held, error) {
 	v, ctx, id := webapi.Held{Items: []webapi.HeldItem{}}, r.Context(), r.FormValue("id")
 	scope := guard.Target(id)
-	if strings.HasPrefix(r.URL.Path, "/v1/source/") {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/v1/source/"):
 		scope = guard.Source(string(provisioning.SourceFeed(id)))
 		if !slices.ContainsFunc(a.s.cfg.Sources, func(s configs.Source) bool { return s.ID == id }) {
 			return v, errNone(fmt.Sprintf("there is no source %q — the configuration lists those there are", id))
 		}
-	} else if !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }) {
+	case strings.HasPrefix(r.URL.Path, "/v1/client/"):
+		scope = guard.Source(string(provisioning.SourceClient(id)))
+		if !slices.ContainsFunc(a.s.cfg.Clients, func(c configs.Client) bool { return c.ID == id }) {
+			return v, errNone(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", id))
+		}
+	case !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }):
 		return v, targetSays(outbox.ErrNoTarget, id)
 	}
 	list, err := a.s.guard.Cases(ctx, scope, "", true, 1)
@@ -203,7 +209,7 @@ func (a *api) heldAt(r *http.Request) (webapi.Held, error) {
 
 func (a *api) held(r *http.Request) (any, error) { return a.heldAt(r) }
 
-// decideHeld approves or rejects what is held at a target or a source: of the
+// decideHeld approves or rejects what is held of a target, a source or a client: of the
 // people named, or of all.
 func (a *api) decideHeld(r *http.Request) (any, error) {
 	id := r.FormValue("id")

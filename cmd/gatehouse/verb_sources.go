@@ -30,12 +30,6 @@ func sourcesCommand() *cobra.Command {
 			}
 		})
 	run.Flags().BoolVar(&full, "full", false, "read everything")
-	decide := func(answer, short, done string) *cobra.Command {
-		return adminVerb(answer+" SOURCE [USER…]", short, cobra.MinimumNArgs(1),
-			func(_ *cobra.Command, a []string) (string, string, url.Values) {
-				return "POST", "source/held", url.Values{"id": {a[0]}, "name": a[1:], "answer": {answer}}
-			}, func(w io.Writer, v map[string]int) { fmt.Fprintf(w, "%d %s\n", v["decided"], done) })
-	}
 	return group("sources", "Directories and files that people are read from: list, test, preview, run, held, approve, reject",
 		adminVerb("list", "List directories and how the last reading went", cobra.NoArgs,
 			func(*cobra.Command, []string) (string, string, url.Values) { return "GET", "sources", nil }, showSources),
@@ -46,8 +40,8 @@ func sourcesCommand() *cobra.Command {
 		adminVerb("preview SOURCE", "Say what reading everything would do to people now; changes nothing", cobra.ExactArgs(1), one("GET", "source/preview"), showReading),
 		run,
 		adminVerb("held SOURCE", "List people who would be taken away, beyond what may be at once", cobra.ExactArgs(1), one("GET", "source/held"), showHeld),
-		decide("approve", "Let people be taken away who are held: all, or those named", "approved"),
-		decide("reject", "Keep people who are held: all, or those named", "rejected"),
+		decideCommand("source", "approve", "Let people be taken away who are held: all, or those named", "approved"),
+		decideCommand("source", "reject", "Keep people who are held: all, or those named", "rejected"),
 	)
 }
 

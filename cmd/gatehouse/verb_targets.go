@@ -53,8 +53,8 @@ func targetsCommand() *cobra.Command {
 				return "POST", "target/case", q
 			}, func(w io.Writer, _ map[string]string) { fmt.Fprintln(w, "is answered and will be carried out now") }),
 		adminVerb("held TARGET", "List accounts that would be taken away, beyond what may be at once", cobra.ExactArgs(1), one("GET", "target/held"), showHeld),
-		decideCommand("approve", "Let accounts be taken away that are held: all, or those of the users named", "approved"),
-		decideCommand("reject", "Keep accounts that are held: all, or those of the users named", "rejected"),
+		decideCommand("target", "approve", "Let accounts be taken away that are held: all, or those of the users named", "approved"),
+		decideCommand("target", "reject", "Keep accounts that are held: all, or those of the users named", "rejected"),
 		operationsCommand(), conformanceCommand(),
 	)
 }
@@ -170,10 +170,11 @@ func showHeld(w io.Writer, v webapi.Held) {
 	}
 }
 
-func decideCommand(answer, short, done string) *cobra.Command {
-	return adminVerb(answer+" TARGET [USER…]", short, cobra.MinimumNArgs(1),
+// decideCommand decides about what is held of a target, a source or a client.
+func decideCommand(of, answer, short, done string) *cobra.Command {
+	return adminVerb(answer+" "+strings.ToUpper(of)+" [USER…]", short, cobra.MinimumNArgs(1),
 		func(_ *cobra.Command, a []string) (string, string, url.Values) {
-			return "POST", "target/held", url.Values{"id": {a[0]}, "name": a[1:], "answer": {answer}}
+			return "POST", of + "/held", url.Values{"id": {a[0]}, "name": a[1:], "answer": {answer}}
 		}, func(w io.Writer, v map[string]int) {
 			fmt.Fprintf(w, "%d %s\n", v["decided"], done)
 		})

@@ -54,7 +54,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,20 +83,32 @@ const (
 	Sensitive  Kind = "sensitive"  // an attribute that opens doors is changed
 )
 
-// An Act takes something away. Scope, Kind, Subject and Object together are what
-// makes two of them the same.
+// An Act takes something away. Scope, Kind, Subject, Object and Whole together are
+// what makes two of them the same.
 type Act struct {
 	Scope   string `json:"scope"`
 	Kind    Kind   `json:"kind"`
 	Subject string `json:"subject"`          // whom it is about: a user's ID
 	Object  string `json:"object,omitempty"` // of a Membership the group, of Sensitive the attribute
-	How     string `json:"how,omitempty"`    // for whoever carries it out: "disable", "delete"
-	Cycle   string `json:"cycle,omitempty"`  // the pass that it belongs to; empty: none
-	Reason  string `json:"reason,omitempty"` // in words, for who has to approve it
+	// Whole is what goes as a whole, of a Membership that does not end by itself: the
+	// group inside Object that is taken out of it, or Object, which is deleted.
+	Whole  string `json:"whole,omitempty"`
+	How    string `json:"how,omitempty"`    // for whoever carries it out: "disable", "delete", "remove"
+	Cycle  string `json:"cycle,omitempty"`  // the pass that it belongs to; empty: none
+	Reason string `json:"reason,omitempty"` // in words, for who has to approve it
 	// Since when there is what would be taken away. Zero: long since.
 	Since time.Time `json:"since,omitzero"`
 	// Asked: a person wants this very act. It is counted and never held.
 	Asked bool `json:"-"`
+}
+
+// Memberships are the acts by which people lose a group, each by itself or as a Whole;
+// since says whom it concerns, and since when they are in it.
+func Memberships(scope, group, whole, reason string, since map[string]time.Time) (acts []Act) {
+	for _, id := range slices.Sorted(maps.Keys(since)) {
+		acts = append(acts, Act{Scope: scope, Kind: Membership, Subject: id, Object: group, Whole: whole, How: "remove", Since: since[id], Reason: reason})
+	}
+	return acts
 }
 
 // A Verdict about an act. The zero Verdict holds it.
@@ -320,9 +335,9 @@ func (g *Guard) AskAll(ctx context.Context, acts []Act) (ans Answer, err error) 
 	if len(acts) == 0 {
 		return Answer{Verdict: Go}, nil
 	}
-	fresh := 0
+	fresh, allowed := 0, 0
 	err = g.c.Store.View(ctx, func(tx store.Tx) error {
-		fresh, ans = 0, Answer{Verdict: Go}
+		fresh, allowed, ans = 0, 0, Answer{Verdict: Go}
 		now, lim := g.now(), g.Limits(acts[0].Scope)
 		for _, a := range acts {
 			it, known, err := items.Get(tx, itemKey(a))
@@ -339,38 +354,66 @@ func (g *Guard) AskAll(ctx context.Context, acts []Act) (ans Answer, err error) 
 			switch {
 			case settled && !was.Go():
 				ans = was
+			case settled:
+				allowed++
 			case !settled && (a.Since.IsZero() || now.Sub(a.Since) >= window):
 				fresh++
 			}
 		}
 		return nil
 	})
-	if err == nil && ans.Verdict != Go && ans.Verdict != Held {
+	if err == nil && (allowed == len(acts) || ans.Verdict != Go && ans.Verdict != Held) {
 		return ans, nil
 	}
 	if err == nil && ans.Go() && fresh > 0 {
 		_, err = g.Foresee(ctx, acts[0].Scope, acts[0].Cycle, acts[0].Kind, fresh) // opens the case if they are too many
 	}
-	for len(acts) > 0 && err == nil {
-		some := acts[:min(page, len(acts))]
-		acts = acts[len(some):]
-		err = g.c.Store.Update(ctx, func(tx store.Tx) error {
-			for _, a := range some {
-				was, err := g.AskTx(tx, a)
-				if err != nil {
-					return err
-				}
-				if ans.Go() {
-					ans = was
-				}
-			}
-			return nil
-		})
+	if err == nil {
+		ans, err = g.askEach(ctx, acts)
 	}
 	if err != nil {
 		return Answer{}, fmt.Errorf("ask guard: %w", err)
 	}
 	return ans, nil
+}
+
+// asked is how many acts are asked in one transaction: each writes 3 keys, and all
+// together 16 more; hands is how many such transactions wait for the disk together.
+const asked, hands = 25, 16
+
+// askEach asks acts in transactions of its own. The Answer is Go if it is so for all.
+func (g *Guard) askEach(ctx context.Context, acts []Act) (Answer, error) {
+	parts := slices.Collect(slices.Chunk(acts, asked))
+	answers, errs := make([]Answer, len(parts)), make([]error, len(parts))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(hands, len(parts)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(parts); i = int(next.Add(1)) - 1 {
+				errs[i] = g.c.Store.Update(ctx, func(tx store.Tx) error {
+					answers[i] = Answer{Verdict: Go}
+					for _, a := range parts[i] {
+						was, err := g.AskTx(tx, a)
+						if err != nil {
+							return err
+						}
+						if answers[i].Go() {
+							answers[i] = was
+						}
+					}
+					return nil
+				})
+			}
+		})
+	}
+	wg.Wait()
+	ans := Answer{Verdict: Go}
+	for _, was := range answers {
+		if ans.Go() {
+			ans = was
+		}
+	}
+	return ans, errors.Join(errs...)
 }
 
 // settled is the answer to an act that was asked before, if that still holds.

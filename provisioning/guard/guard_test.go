@@ -602,3 +602,41 @@ func TestB09_ActsThatGoTogetherAreHeldTogether(t *testing.T) {
 		t.Errorf("what was stopped was counted: %v", v)
 	}
 }
+
+// BenchmarkHoldAll holds the removal of 50,000 memberships, which one request asks for,
+// and then finds all of them approved.
+func BenchmarkHoldAll(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		st, err := boltstore.Open(filepath.Join(b.TempDir(), "db"), boltstore.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		g := guard.New(guard.Config{Store: st})
+		since := map[string]time.Time{}
+		for i := range 50_000 {
+			since[fmt.Sprintf("user-%05d", i)] = time.Time{}
+		}
+		acts := guard.Memberships(guard.Source("scim:hr"), "group", "group", "the group was deleted", since)
+		b.StartTimer()
+		began := time.Now()
+		ans, err := g.AskAll(b.Context(), acts)
+		if err != nil || ans.Verdict != guard.Held {
+			b.Fatal(ans, err)
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "s-to-hold")
+		if err := g.Approve(b.Context(), ans.Case, "carol"); err != nil {
+			b.Fatal(err)
+		}
+		began = time.Now()
+		if ans, err = g.AskAll(b.Context(), acts); err != nil || !ans.Go() {
+			b.Fatal(ans, err)
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "s-to-repeat")
+		b.StopTimer()
+		if err := st.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}

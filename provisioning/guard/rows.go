@@ -81,7 +81,13 @@ var cases = &store.Table[Case]{
 	Index: map[string]func(Case) []string{"scope": func(c Case) []string { return []string{c.Scope} }},
 }
 
-func itemKey(a Act) string { return string(store.Key(a.Scope, string(a.Kind), a.Subject, a.Object)) }
+func itemKey(a Act) string {
+	parts := []string{a.Scope, string(a.Kind), a.Subject, a.Object}
+	if a.Whole != "" {
+		parts = append(parts, a.Whole)
+	}
+	return string(store.Key(parts...))
+}
 
 func caseState(id, state string) string { return string(store.Key(id, state)) }
 

@@ -135,14 +135,18 @@ func (l *Lifecycle) take(ctx context.Context, userID string, by provisioning.Sou
 	return err
 }
 
-// TaskApproved is the kind of the tasks that carry out what a person approved;
-// their key is Approved's.
+// TaskApproved is the kind of the tasks that carry out what a person approved. Their
+// key is the scope, a slash and the user's ID, and for a membership a slash and the
+// group's; of what goes as a whole it has no user's ID, and ends in a slash and the Whole.
 const TaskApproved = "lifecycle.approved"
 
 // Resume is the guard.Config.Resume of what a source would take away.
 func (l *Lifecycle) Resume(tx store.Tx, it guard.Item) error {
 	key := it.Act.Scope + "/" + it.Act.Subject
-	if it.Act.Kind == guard.Membership {
+	switch {
+	case it.Act.Whole != "": // once for all whom it concerns
+		key = it.Act.Scope + "//" + it.Act.Object + "/" + it.Act.Whole
+	case it.Act.Kind == guard.Membership:
 		key += "/" + it.Act.Object
 	}
 	return task.AddFirst(tx, TaskApproved, key, l.now())
@@ -153,6 +157,10 @@ func (l *Lifecycle) HandleApproved(ctx context.Context, key string) error {
 	scope, rest, _ := strings.Cut(key, "/")
 	userID, groupID, membership := strings.Cut(rest, "/")
 	by, _ := strings.CutPrefix(scope, guard.Source(""))
+	if userID == "" {
+		groupID, whole, _ := strings.Cut(groupID, "/")
+		return l.whole(ctx, provisioning.Source(by), groupID, whole)
+	}
 	a := guard.Act{Scope: scope, Kind: guard.Removal, Subject: userID}
 	if membership {
 		a.Kind, a.Object = guard.Membership, groupID
@@ -176,6 +184,28 @@ func (l *Lifecycle) HandleApproved(ctx context.Context, key string) error {
 		return err
 	}
 	return l.take(ctx, userID, provisioning.Source(by), it.Act.How)
+}
+
+// whole takes a group out of another, or deletes it, once a person has approved that
+// for everybody whom it concerns. For who came since, they are asked again.
+func (l *Lifecycle) whole(ctx context.Context, by provisioning.Source, groupID, whole string) error {
+	since, err := l.c.Directory.EverybodySince(ctx, whole)
+	if err != nil {
+		return err
+	}
+	ans, err := l.c.Guard.AskAll(ctx, guard.Memberships(guard.Source(string(by)), groupID, whole, string(by)+": came in after it was approved", since))
+	if err != nil || !ans.Go() {
+		return err
+	}
+	if whole == groupID {
+		err = l.c.Directory.DeleteGroup(ctx, groupID, by)
+	} else {
+		_, err = l.c.Directory.Move(ctx, groupID, by, provisioning.Move{Unnest: []string{whole}}, nil)
+	}
+	if errors.Is(err, provisioning.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // Follow is the provisioning.Follower that lets guarded sources disable and

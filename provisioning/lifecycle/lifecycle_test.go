@@ -452,3 +452,85 @@ func TestB09_AnApprovedMembershipEnds(t *testing.T) {
 		}
 	}
 }
+
+// B09: a group that is to go, or to leave another, goes by itself once that is approved
+// for all whom it concerns; and whoever is in it in another way too stays.
+func TestB09_WhatGoesAsAWholeGoesOnceItIsApprovedForAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lifecycle.Inactivity{After: 90 * 24 * time.Hour})
+	kim, lee, ann := w.create("kim"), w.create("lee"), w.create("ann")
+	group := func(name string, m provisioning.Move) string {
+		t.Helper()
+		g, err := w.dir.CreateGroup(t.Context(), provisioning.Group{Store: "primary", Name: name}, hr, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g.ID
+	}
+	inner := group("inner", provisioning.Move{Join: []string{kim.ID, lee.ID}})
+	outer := group("outer", provisioning.Move{Join: []string{kim.ID, ann.ID}, Nest: []string{inner}})
+	in := func(userID string) (names string) {
+		t.Helper()
+		all, err := w.dir.Memberships(t.Context(), userID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range all {
+			names += " " + m.Name
+		}
+		return names
+	}
+	hold := func(group, whole string) string {
+		t.Helper()
+		since, err := w.dir.EverybodySince(t.Context(), whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range guard.Memberships(guard.Source(string(hr)), group, whole, "too many", since) {
+			if err := w.store.Update(t.Context(), func(tx store.Tx) error { return w.guard.HoldTx(tx, a, "by hand") }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cases, err := w.guard.Cases(t.Context(), "", "", true, 0)
+		if err != nil || len(cases) != 1 {
+			t.Fatal(cases, err)
+		}
+		return cases[0].ID
+	}
+
+	c := hold(outer, inner)
+	if err := w.guard.Approve(t.Context(), c, "carol", kim.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	if got := in(lee.ID); got != " inner outer" {
+		t.Errorf("approved for kim alone, it has been done: lee is in%s", got)
+	}
+	if err := w.guard.Approve(t.Context(), c, "carol"); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.work()
+	for id, want := range map[string]string{lee.ID: " inner", kim.ID: " inner outer", ann.ID: " outer"} {
+		if got := in(id); got != want {
+			t.Errorf("%s is in%s, want%s", id, got, want)
+		}
+	}
+
+	if err := w.guard.Reject(t.Context(), hold(inner, inner), "carol"); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.work()
+	if got := in(lee.ID); got != " inner" {
+		t.Errorf("the group is gone although a person said no: lee is in%s", got)
+	}
+	if err := w.guard.Approve(t.Context(), hold(outer, outer), "carol"); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.work()
+	if got := in(ann.ID) + in(kim.ID); got != " inner" {
+		t.Errorf("the group is still there: ann and kim are in%s", got)
+	}
+}

@@ -26,7 +26,9 @@ func (d *desk) clientPages() {
 			b.Blocks = append([]web.Block{once}, b.Blocks...)
 			return b, nil
 		}},
-		"revoke": {route: "DELETE /v1/client/tokens", fields: []string{"id"}, done: "token_revoked"},
+		"revoke":  {route: "DELETE /v1/client/tokens", fields: []string{"id"}, done: "token_revoked"},
+		"approve": {route: "POST /v1/client/held", form: heldOf("approve"), done: "held_approved"},
+		"reject":  {route: "POST /v1/client/held", form: heldOf("reject"), done: "held_rejected"},
 	})
 }
 
@@ -45,7 +47,7 @@ func (d *desk) clients(r *http.Request) (web.Board, error) {
 	return b, nil
 }
 
-// client is one: its tokens, and what it sends that is not SCIM.
+// client is one: what it would take away, its tokens, and what it sends that is not SCIM.
 func (d *desk) client(r *http.Request) (web.Board, error) {
 	b := d.board(r, "clients", say("client.title"), "")
 	id := r.FormValue("client")
@@ -55,6 +57,11 @@ func (d *desk) client(r *http.Request) (web.Board, error) {
 	}
 	b.Name = id
 	here, admin := at("/client", "client", id), d.may(r)
+	held, err := d.held(r, "client", id, here, admin)
+	if err != nil {
+		return b, err
+	}
+	b.Blocks = append(b.Blocks, held...)
 	if admin {
 		var tokens []client.Token
 		if err := d.ask(r, "GET /v1/client/tokens", &tokens, "client", id); err != nil {

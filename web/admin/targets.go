@@ -135,16 +135,16 @@ func targetFacts(t outbox.TargetView, here string, admin bool) web.Block {
 	return block
 }
 
-// targetHeld are accounts that would be taken away, beyond what may be at once.
-func (d *desk) targetHeld(r *http.Request, id, here string, admin bool) ([]web.Block, error) {
+// held is what a target or a client would take away, beyond what may be at once.
+func (d *desk) held(r *http.Request, of, id, here string, admin bool) ([]web.Block, error) {
 	if !d.may(r, "auditors") {
 		return nil, nil
 	}
 	var held api.Held
-	if err := d.ask(r, "GET /v1/target/held", &held, "id", id); err != nil || held.Case == nil {
+	if err := d.ask(r, "GET /v1/"+of+"/held", &held, "id", id); err != nil || held.Case == nil {
 		return nil, err
 	}
-	block := web.Block{Heading: say("held.title"), Lead: []web.Text{say("held.text", "n", strconv.Itoa(len(held.Items)))}, Facts: []web.Fact{
+	block := web.Block{Heading: say("held.title"), Lead: []web.Text{say("held."+of, "n", strconv.Itoa(len(held.Items)))}, Facts: []web.Fact{
 		{Label: say("held.since"), Cell: web.Cell{At: held.Case.Opened}}, {Label: say("held.expires"), Cell: web.Cell{At: held.Case.Expires}},
 	}}
 	table := &web.Table{Caption: say("held.all"), Head: heads("people.user_name", "held.how", "reason")}
@@ -165,6 +165,11 @@ func (d *desk) targetHeld(r *http.Request, id, here string, admin bool) ([]web.B
 		}
 	}
 	return []web.Block{block}, nil
+}
+
+// targetHeld are accounts that a target would lose.
+func (d *desk) targetHeld(r *http.Request, id, here string, admin bool) ([]web.Block, error) {
+	return d.held(r, "target", id, here, admin)
 }
 
 // withIDs are fields with IDs of their own, for a second form of a page.

@@ -3,8 +3,6 @@ package scim
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -27,14 +25,14 @@ func (s groups) mayLeave(ctx context.Context, groupID string, m provisioning.Mov
 	if err != nil {
 		return err
 	}
+	acts := losses(ctx, groupID, "", "was taken out of the group", out)
 	for _, inner := range m.Unnest {
-		more, err := s.Directory.EverybodySince(ctx, inner)
-		if err != nil {
+		if out, err = s.Directory.EverybodySince(ctx, inner); err != nil {
 			return err
 		}
-		maps.Copy(out, more)
+		acts = append(acts, losses(ctx, groupID, inner, "the group inside it was taken out of it", out)...)
 	}
-	return s.mayLose(ctx, groupID, out, "was taken out of the group")
+	return s.mayLose(ctx, groupID, acts)
 }
 
 // mayGo asks whether a group may go, and with it what it means for those in it.
@@ -46,18 +44,16 @@ func (s groups) mayGo(ctx context.Context, groupID string) error {
 	if err != nil {
 		return err
 	}
-	return s.mayLose(ctx, groupID, out, "the group was deleted")
+	return s.mayLose(ctx, groupID, losses(ctx, groupID, groupID, "the group was deleted", out))
 }
 
-func (s groups) mayLose(ctx context.Context, groupID string, since map[string]time.Time, why string) error {
+// losses are the acts by which the client of a context takes a group from people.
+func losses(ctx context.Context, groupID, whole, why string, since map[string]time.Time) []guard.Act {
 	by := client.From(ctx).Source()
-	var acts []guard.Act
-	for _, id := range slices.Sorted(maps.Keys(since)) {
-		acts = append(acts, guard.Act{
-			Scope: guard.Source(string(by)), Kind: guard.Membership, Subject: id, Object: groupID, How: "remove", Since: since[id],
-			Reason: fmt.Sprintf("%s: %s", by, why),
-		})
-	}
+	return guard.Memberships(guard.Source(string(by)), groupID, whole, fmt.Sprintf("%s: %s", by, why), since)
+}
+
+func (s groups) mayLose(ctx context.Context, groupID string, acts []guard.Act) error {
 	ans, err := s.Guard.AskAll(ctx, acts)
 	if err != nil || ans.Go() {
 		return err
