@@ -333,3 +333,45 @@ func TestC26_TokensOfClientsAreMadeAndEnded(t *testing.T) {
 		t.Errorf("%s %s %v", resp.Status, raw, err)
 	}
 }
+
+// What a client would take away from too many waits where an administrator sees it,
+// and is done once they say so, without the client's doing.
+func TestB09_WhatAClientTakesFromManyIsDecidedByAPerson(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.reload(func(s string) string {
+		return s + `
+clients:
+  - { id: hr, credentials: [ { bearer: hr-token } ], groups: "*", guard: { removals: { count: 1 }, memberships: { count: 1 } } }
+`
+	})
+	hr := &scimClient{l.world, func(r *http.Request) { r.Header.Set("Authorization", "Bearer hr-token") }, l.at("", "/.gatehouse/scim/v2")}
+	var ids []string
+	members := ""
+	for i := range 3 {
+		ids = append(ids, hr.do(201, "POST", "/Users", scimUser(fmt.Sprintf(`"userName":"u%d"`, i))).String("id"))
+		members += fmt.Sprintf(`,{"value":"%s"}`, ids[i])
+	}
+	group := hr.do(201, "POST", "/Groups", `{"schemas":["`+scim.GroupURN+`"],"displayName":"staff","members":[`+members[1:]+`]}`).String("id")
+	l.clock.advance(2 * time.Hour)
+
+	disable := scimPatch(`{"op":"replace","path":"active","value":false}`)
+	hr.do(200, "PATCH", "/Users/"+ids[0], disable)
+	hr.do(429, "PATCH", "/Users/"+ids[1], disable)
+	hr.do(429, "DELETE", "/Groups/"+group, "")
+	var held webapi.Held
+	l.admin(http.MethodGet, "client/held", url.Values{"id": {"hr"}}, &held)
+	if held.Case == nil || len(held.Items) != 4 {
+		t.Fatalf("held: %+v", held)
+	}
+	if !hr.do(200, "GET", "/Users/"+ids[1], "").Get("active").(bool) {
+		t.Error("what is held was done")
+	}
+	l.admin(http.MethodPost, "client/held", url.Values{"id": {"hr"}, "answer": {"approve"}}, nil)
+	eventually(t, "it is done", func() bool {
+		return hr.ask("GET", "/Groups/"+group, "").status == 404 && hr.do(200, "GET", "/Users/"+ids[1], "").Get("active") == false
+	})
+	if hr.do(200, "GET", "/Users/"+ids[2], "").Get("active") != true {
+		t.Error("more was done than what was approved")
+	}
+}

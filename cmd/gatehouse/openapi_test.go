@@ -91,7 +91,7 @@ func TestEachSafeRouteAnswersAsItsDocumentSays(t *testing.T) {
 	elsewhere := map[string]string{ // that which the demo has none of
 		"/source/test": "directory", "/source/preview": "directory", "/source/held": "source", "/import": "import", "/import/result": "import", "/task": "task", "/provider/trial": "trial",
 	}
-	ids := map[string]string{"/target/held": "directory", "/target/preview": "directory", "/provider": "campus", "/service": "wiki"}
+	ids := map[string]string{"/target/held": "directory", "/client/held": "hr", "/target/preview": "directory", "/provider": "campus", "/service": "wiki"}
 	called := 0
 	for path, ops := range doc.Paths {
 		op, ok := ops["get"]
