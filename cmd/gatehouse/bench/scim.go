@@ -480,7 +480,7 @@ func (plan scimPlan) scimmy(ctx context.Context, size int) (*provider, func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &provider{name: "scimmy-routers", base: "http://" + c.line + "/scim/v2", pid: c.cmd.Process.Pid, group: "group", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}}
+	p := &provider{name: "scimmy-routers", base: "http://" + c.line + "/scim/v2", pid: c.cmd.Process.Pid, group: "group", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 10 * time.Minute}}
 	for i := range size {
 		p.ids = append(p.ids, fmt.Sprintf("id-%d", i))
 	}
