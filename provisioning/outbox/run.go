@@ -37,6 +37,7 @@ type run struct {
 	steps  []Step
 	refs   []reference // of the account that was wanted
 	trace  *connector.Trace
+	scout  *scout // was sent ahead, for a person who waits
 
 	read     bool  // as the run was taken
 	unread   error // why it could not be
@@ -240,14 +241,10 @@ func (r *run) mine(ctx context.Context) (id string, err error) {
 	if connector.CapsOf(r.t.Connector).NoFind {
 		return "", nil // Sync itself knows what it made
 	}
-	var there []connector.Account
-	if r.unsent {
-		ctx = connector.NeverSent(ctx)
+	there, ok, err := r.heard(ctx)
+	if !ok {
+		there, err = r.search(ctx)
 	}
-	err = r.call(ctx, func(ctx context.Context) (err error) {
-		there, err = r.t.Connector.Find(ctx, r.acct)
-		return err
-	})
 	if err != nil {
 		return "", err
 	}
@@ -267,6 +264,18 @@ func (r *run) mine(ctx context.Context) (id string, err error) {
 		return named[0].ID, nil
 	}
 	return "", &disputed{named}
+}
+
+// search asks the target which accounts may be this user's.
+func (r *run) search(ctx context.Context) (there []connector.Account, err error) {
+	if r.unsent {
+		ctx = connector.NeverSent(ctx)
+	}
+	err = r.call(ctx, func(ctx context.Context) (err error) {
+		there, err = r.t.Connector.Find(ctx, r.acct)
+		return err
+	})
+	return there, err
 }
 
 func sameName(a, b string) bool { return provisioning.Fold(a) == provisioning.Fold(b) }

@@ -174,8 +174,9 @@ func (o *Outbox) now(key string) (a *awaited, ours bool) {
 	a = &awaited{agreed: make(chan struct{}), over: make(chan struct{})}
 	o.running[key] = a
 	o.runs.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithValue(o.open, waiting{}, true), longestRun)
+		ctx, cancel := context.WithTimeout(o.open, longestRun)
 		defer cancel()
+		ctx = context.WithValue(ctx, waiting{}, o.send(ctx, key))
 		_ = o.c.Run(ctx, Kind, key) // what it says is in the state
 		o.mu.Lock()
 		defer o.mu.Unlock()
