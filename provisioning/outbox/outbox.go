@@ -321,7 +321,7 @@ func (o *Outbox) Handle(ctx context.Context, key string) (err error) {
 	if !ok || r.o != o { // the configuration may be another since
 		r = o.newRun(t, userID)
 	}
-	r.scout, _ = ctx.Value(waiting{}).(*scout)
+	r.scout = o.sent(key)
 	r.step(StepTest, true, "the target may be asked")
 	err = whole(func() error { return r.attempt(ctx) })
 	if err == nil {
@@ -356,6 +356,9 @@ func (o *Outbox) admit(ctx context.Context, id string) (*target, error) {
 	}
 	return t, nil
 }
+
+// waiting marks the context of a run that a person waits for.
+type waiting struct{}
 
 // whole makes an error of a panic: what throws must not be taken for what is
 // still out to see how the target does.

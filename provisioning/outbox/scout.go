@@ -26,10 +26,6 @@ type scout struct {
 	back  chan struct{} // closed when the rest may be read
 }
 
-// waiting is the key of a run's context that a person waits for; its value is the
-// *scout that was sent ahead.
-type waiting struct{}
-
 // send sends a scout ahead of a run. It has nothing to say where the run may not
 // be, or has something else to do than to look.
 func (o *Outbox) send(ctx context.Context, key string) *scout {
@@ -66,6 +62,16 @@ func (o *Outbox) send(ctx context.Context, key string) *scout {
 		})
 	})
 	return s
+}
+
+// sent is the scout that was sent ahead of a run, by whoever waits for it; nil: none.
+func (o *Outbox) sent(key string) *scout {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a := o.running[key]; a != nil {
+		return a.scout
+	}
+	return nil
 }
 
 // heard is what a scout that was sent ahead of the run has found; false: nothing

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
@@ -68,6 +69,34 @@ func TestASignInWaitsForTheTargetsItShould(t *testing.T) {
 			t.Errorf("not settled when it is up again: %v", w.states(ben.ID))
 		}
 		want(t, "the slow one", hr.holds(t), []string{`ana active "Dr" ""`, `ben active "Dr" ""`})
+	})
+}
+
+// A slowDisk takes a second for every commit; what is committed is seen then.
+type slowDisk struct{ store.Store }
+
+func (s slowDisk) Update(ctx context.Context, fn func(store.Tx) error) error {
+	time.Sleep(time.Second)
+	return s.Store.Update(ctx, fn)
+}
+
+// While the run is being noted, the target is searched already, and nobody waits
+// until it is noted that the target agrees: with a disk and a target that take a
+// second for everything, a creation is waited for for two.
+func TestWhoWaitsDoesSoForTheDiskOrTheTargetNotForBoth(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &fake{before: func(context.Context, connector.Account) error { time.Sleep(time.Second); return nil }}
+		tg := f.target("crm", f)
+		tg.Wait = true
+		st := open(t)
+		w := worldOver(t, st, slowDisk{st}, tg)
+		ana := w.person("ana", "", "")
+		began := time.Now()
+		if !w.settle(ana.ID, time.Minute) || time.Since(began) != 2*time.Second {
+			t.Errorf("it took %v: %v", time.Since(began), w.states(ana.ID))
+		}
+		time.Sleep(time.Minute)
+		want(t, "what was asked of the target", f.calls(), []string{"sync ana"})
 	})
 }
 

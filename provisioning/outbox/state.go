@@ -118,6 +118,7 @@ func (o *Outbox) settle(ctx context.Context, userID string, open func(State) boo
 type awaited struct {
 	agreed, over chan struct{}
 	agreement    // before agreed is closed
+	scout        *scout
 }
 
 // An agreement of a target with the directory.
@@ -171,12 +172,11 @@ func (o *Outbox) now(key string) (a *awaited, ours bool) {
 		}
 		return a, false
 	}
-	a = &awaited{agreed: make(chan struct{}), over: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(context.WithValue(o.open, waiting{}, true), longestRun)
+	a = &awaited{agreed: make(chan struct{}), over: make(chan struct{}), scout: o.send(ctx, key)}
 	o.running[key] = a
 	o.runs.Go(func() {
-		ctx, cancel := context.WithTimeout(o.open, longestRun)
 		defer cancel()
-		ctx = context.WithValue(ctx, waiting{}, o.send(ctx, key))
 		_ = o.c.Run(ctx, Kind, key) // what it says is in the state
 		o.mu.Lock()
 		defer o.mu.Unlock()

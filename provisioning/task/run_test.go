@@ -192,3 +192,45 @@ func TestR08_AnEntryWithoutATaskIsSetAside(t *testing.T) {
 		}
 	})
 }
+
+// A worker that is done goes on in its lane with the commit that ended what it had:
+// so many runs are one commit each. Where both are too much for one transaction,
+// that is refused, and they are two.
+func TestAWorkerGoesOnInTheCommitThatEndsARun(t *testing.T) {
+	for name, c := range map[string]struct{ rows, commits int }{"small": {1, 11}, "as large as may be": {store.MaxKeys - 4, 29}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, real store.Store) {
+				var commits atomic.Int32
+				s := &noting{Store: real, updates: &commits}
+				var order []string
+				r := NewRunner(Config{Store: s, Workers: 1, Alone: true, Handlers: handlers(func(ctx context.Context, key string) error {
+					order = append(order, key)
+					return Conclude(ctx, s, nil, func(tx store.Tx) error {
+						for i := range c.rows {
+							if err := tx.Put(store.Key("x", key, fmt.Sprint(i)), nil); err != nil {
+								return err
+							}
+						}
+						return nil
+					})
+				})})
+				for i := range 10 {
+					add(t, real, "sync", fmt.Sprint("lane/", i), time.Now().Add(time.Duration(i-10)*time.Second))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- r.Run(ctx) }()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if n := commits.Load(); int(n) != c.commits {
+					t.Errorf("%d commits for 10 runs, want %d", n, c.commits)
+				}
+				if fmt.Sprint(order) != "[lane/0 lane/1 lane/2 lane/3 lane/4 lane/5 lane/6 lane/7 lane/8 lane/9]" {
+					t.Errorf("in the order %v", order)
+				}
+				cancel()
+				must(t, <-done)
+			})
+		})
+	}
+}
