@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +178,44 @@ func TestTheReleaseEditorFromDraftToRollback(t *testing.T) {
 		if bob.open(page(path)).wants(http.StatusForbidden); strings.Contains(bob.body, "alice@") {
 			t.Errorf("%s tells Bob about Alice", path)
 		}
+	}
+}
+
+// What a rule would send is shown before it is saved, and nothing is kept by looking.
+func TestARuleIsLookedAtBeforeItIsSaved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.person().open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK)
+	e := editor{t: t, w: w}
+	rule := func(more ...string) url.Values {
+		q := url.Values{"to": {"service:wiki"}, "attribute": {"given_name"}, "as": {"first"}, "name": {"alice"}}
+		for i := 0; i < len(more); i += 2 {
+			q.Set(more[i], more[i+1])
+		}
+		return q
+	}
+	var seen webapi.ReleasePreview
+	e.must("GET /v1/release/rule", rule("transform", "value.upperAscii()"), &seen)
+	i := slices.IndexFunc(seen.Sent, func(s authz.Released) bool { return s.Name == "first" })
+	if i < 0 || !slices.Equal(seen.Sent[i].Values, []string{"ALICE"}) {
+		t.Errorf("sent %+v", seen.Sent)
+	}
+	if want := []authz.Difference{{Attribute: "given_name", Name: "first", What: authz.Gains}}; !slices.Equal(seen.Differs, want) {
+		t.Errorf("differs by %+v, want %+v", seen.Differs, want)
+	}
+	e.must("GET /v1/release/rule", rule("was", "mail"), &seen)
+	if want := (authz.Difference{Attribute: "mail", Name: "mail", What: authz.Loses}); !slices.Contains(seen.Differs, want) {
+		t.Errorf("differs by %+v, want also %+v", seen.Differs, want)
+	}
+	for code, q := range map[string]url.Values{
+		"release.invalid": rule("transform", "nonsense("), "release.in_file": rule("to", "service:payroll"), "release.none": rule("was", "nothing"), reasonNotFound: rule("name", "nobody"),
+	} {
+		if got := e.refused("GET /v1/release/rule", q); got != code {
+			t.Errorf("%v: %s, want %s", q, got, code)
+		}
+	}
+	if d := e.release("draft").Draft; d != nil {
+		t.Errorf("looking made a draft: %+v", d)
 	}
 }
 
