@@ -59,7 +59,7 @@ func BenchmarkDeskLists(b *testing.B) {
 			pages = own.Handler
 		}
 	}
-	for _, path := range []string{"/overview", "/people", "/people?q=user-09", "/person?name=user-050000&service=service-100", "/groups", "/services", "/service?id=service-100", "/targets", "/target?id=directory", "/tasks", "/tasks?state=parked", "/audit", "/audit?kind=login", "/audit?service=wiki", "/settings"} {
+	for _, path := range []string{"/overview", "/people", "/people?q=user-09", "/person?name=user-050000&service=service-100", "/groups", "/services", "/service?id=service-100", "/targets", "/target?id=directory", "/tasks", "/tasks?state=parked", "/audit", "/audit?kind=login", "/audit?service=wiki", "/settings", "/release", "/release/to?to=service:service-100", "/release/rule?to=service:service-100", "/release/draft", "/release/preview?name=user-050000", "/release/affected", "/release/history", "/mine"} {
 		b.Run(path[1:], func(b *testing.B) {
 			for b.Loop() {
 				r := httptest.NewRequest(http.MethodGet, deskPath+path, nil)

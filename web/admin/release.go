@@ -99,7 +99,9 @@ func (d *desk) release(r *http.Request) (web.Board, error) {
 	if err := d.ask(r, "GET /v1/release", &is, some...); err != nil {
 		return b, err
 	}
-	if err := d.ask(r, "GET /v1/release", &was, append(some, "of", "live")...); err != nil {
+	if rel.Draft == nil {
+		was = is
+	} else if err := d.ask(r, "GET /v1/release", &was, append(some, "of", "live")...); err != nil {
 		return b, err
 	}
 	b.Lead = says("release.lead")

@@ -28,8 +28,10 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 	if err := d.ask(r, "GET /v1/release/recipient", &rec, "to", to); err != nil {
 		return b, err
 	}
-	var was api.ReleaseRecipient
-	if err := d.ask(r, "GET /v1/release/recipient", &was, "to", to, "of", "live"); err != nil {
+	var was api.ReleaseRecipient // by what is in force
+	if len(rec.Changed) == 0 {
+		was = rec
+	} else if err := d.ask(r, "GET /v1/release/recipient", &was, "to", to, "of", "live"); err != nil {
 		return b, err
 	}
 	b.Name = rec.Title
