@@ -44,7 +44,7 @@ func (s *surprises) server() {
 	if srv.PublicURL.Scheme == "http" {
 		s.say("server.public_url", "public_url is http although a proxy speaks TLS", "write https, as browsers see it")
 	}
-	if !s.has("server.tls.cert") && len(srv.TrustedProxies) == 0 && len(srv.ForwardAuth) == 0 {
+	if !s.has("server.tls.cert") && !s.has("server.tls.acme") && len(srv.TrustedProxies) == 0 && len(srv.ForwardAuth) == 0 {
 		s.say("server", "the gateway speaks http and trusts no proxy, so every request seems to come from the TLS proxy itself",
 			"add its address to trusted_proxies, or write tls: { cert: …, key: … }")
 	}

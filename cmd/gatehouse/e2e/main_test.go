@@ -41,6 +41,7 @@ var (
 	program string          // the gatehouse binary
 	browser context.Context // Chromium; tabs are made of it
 	site    authority       // whom Chromium trusts for *.test
+	tools   string          // the folder of programs that were made of Go modules
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -52,7 +53,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "gatehouse")
+	program, tools = filepath.Join(dir, "gatehouse"), filepath.Join(os.Getenv("GATEHOUSE_E2E_CACHE"), "bin")
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/gatehouse-sso/gatehouse/cmd/gatehouse").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1

@@ -33,6 +33,7 @@ need nginx nginx-light
 need caddy caddy
 need /usr/sbin/slapd slapd
 need ldapsearch ldap-utils
+need promtool prometheus
 if command -v php >/dev/null 2>&1; then
     for module in dom:xml pdo_sqlite:sqlite3 mbstring:mbstring curl:curl; do
         php -m | grep -qi "^${module%%:*}\$" || missing="$missing php-${module##*:}"
@@ -84,6 +85,22 @@ if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
     fi
     export GATEHOUSE_E2E_NODE="$cache/node/node_modules/node/bin/node"
 fi
+
+# Programs of Go modules, at these versions: what
+# reads the chart.
+for module in helm.sh/helm/v3/cmd/helm@v3.19.0; do
+    name=${module##*/}
+    name=${name%@*}
+    if [ "$(cat "$cache/bin/$name.version" 2>/dev/null)" != "$module" ]; then
+        echo "e2e: building $module into $cache/bin"
+        mkdir -p "$cache/bin"
+        if ! (cd "$cache" && GOBIN="$cache/bin" CGO_ENABLED=0 go install "$module") >"$cache/bin/$name.log" 2>&1; then
+            echo "e2e: $name could not be built — see $cache/bin/$name.log" >&2
+            exit 1
+        fi
+        printf '%s\n' "$module" >"$cache/bin/$name.version"
+    fi
+done
 
 rm -rf out
 echo "e2e: running; pictures of the pages come into $PWD/out"
