@@ -184,7 +184,22 @@ var Reasons = map[string]string{
 type Release struct {
 	Sent     []Released // in the order of the policy
 	Withheld []Withheld // in the order of the policy, then what no rule names, by name
+	// Naming is how a service may know the person again; Unnamed for a target,
+	// which knows them by its own account.
+	Naming Naming
 }
+
+// A Naming is how a recipient may know a person again.
+type Naming int
+
+// The zero Naming is Unnamed.
+const (
+	Unnamed  Naming = iota // not at all: nothing that goes out is a name of theirs
+	Pairwise               // by a name that no other recipient knows
+	Named                  // by a name that others know too
+)
+
+func (n Naming) String() string { return [...]string{"unnamed", "pairwise", "named"}[n] }
 
 // Missing names the attributes that the recipient can not do without and does
 // not get.

@@ -13,7 +13,8 @@ const (
 )
 
 // A Difference between two releases: the recipient's name of an attribute and
-// what becomes of it, without any value.
+// what becomes of it, without any value. That a service knows people by another
+// name in its token is a difference of "sub", which is no attribute's.
 type Difference struct {
 	Attribute, Name string
 	What            string
@@ -40,6 +41,9 @@ func Compare(was, is Release) (list []Difference) {
 		if find(was.Sent, b.Name) == nil {
 			list = append(list, Difference{b.Attribute, b.Name, Gains})
 		}
+	}
+	if was.Naming != is.Naming {
+		list = append(list, Difference{"", "sub", Changes})
 	}
 	slices.SortFunc(list, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
 	return list

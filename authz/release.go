@@ -144,18 +144,19 @@ func (p *ReleasePolicy) With(key []byte) *ReleasePolicy {
 	return &q
 }
 
-// PairwiseID names a user to one recipient: the same always, another one to
+// PairwiseID names a user, or one session of somebody who has no other name there,
+// to one recipient: the same always, another one to
 // every other recipient, and without the key nobody can tell which belong
 // together. It is HMAC-SHA-256 in lower-case hexadecimal, which SAML's pairwise-id
-// and OpenID Connect's sub both allow. Without a key or a user it is empty.
-func (p *ReleasePolicy) PairwiseID(to, userID string) string {
-	if p == nil || len(p.key) < minPairwiseKey || userID == "" {
+// and OpenID Connect's sub both allow. Without a key or an ID it is empty.
+func (p *ReleasePolicy) PairwiseID(to, id string) string {
+	if p == nil || len(p.key) < minPairwiseKey || id == "" {
 		return ""
 	}
 	h := hmac.New(sha256.New, p.key)
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(to)))) // so that no two pairs run together alike
 	h.Write([]byte(to))
-	h.Write([]byte(userID))
+	h.Write([]byte(id))
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -189,7 +190,41 @@ func (p *ReleasePolicy) Release(to string, s Subject) Release {
 			out.Withheld = append(out.Withheld, Withheld{Attribute: r.Attribute, Values: back, Why: why, Required: r.Required && len(values) == 0})
 		}
 	}
+	if !strings.HasPrefix(to, "target:") {
+		out.Naming = naming(rules, out, s)
+	}
 	return withholdRest(out, rules, s)
+}
+
+// telling are the attributes by which somebody is known from all others.
+var telling = map[string]bool{"employee_number": true, "eppn": true, "id": true, "mail": true, "orcid": true, "subject_id": true, "user_name": true}
+
+// naming is how the recipient of a release may know somebody again. Whoever has a
+// rule for pairwise identifiers is meant to have no other name, also while it
+// keeps this one back. What is left of a name by a transform, as the domain of a
+// mail address, need not be one.
+func naming(rules []releaseRule, out Release, s Subject) Naming {
+	sent := func(r releaseRule) bool {
+		return slices.ContainsFunc(out.Sent, func(o Released) bool { return o.Name == r.As })
+	}
+	rule := func(fits func(releaseRule) bool) bool {
+		return slices.ContainsFunc(rules, func(r releaseRule) bool { return fits(r) })
+	}
+	pairwise := func(r releaseRule) bool { return r.Attribute == "pairwise_id" }
+	switch {
+	case s.ID == "":
+		return Unnamed
+	case s.Caller != "":
+		return Named // a program has no other name
+	case rule(pairwise):
+		if rule(func(r releaseRule) bool { return pairwise(r) && sent(r) }) {
+			return Pairwise
+		}
+		return Unnamed
+	case rule(func(r releaseRule) bool { return telling[r.Attribute] && r.transform == nil && sent(r) }):
+		return Named
+	}
+	return Unnamed
 }
 
 // withholdRest names what no rule is about.

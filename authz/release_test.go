@@ -146,6 +146,44 @@ func TestWhatARecipientCanNotDoWithout(t *testing.T) {
 	}
 }
 
+// A service is told no other name of somebody than its rules let out.
+func TestTheNameOfAPersonGoesNoFurtherThanTheRelease(t *testing.T) {
+	t.Parallel()
+	mail, pairwise := authz.ReleaseRule{Attribute: "mail"}, authz.ReleaseRule{Attribute: "pairwise_id"}
+	for name, c := range map[string]struct {
+		rules []authz.ReleaseRule
+		want  authz.Naming
+	}{
+		"nothing":                      {nil, authz.Unnamed},
+		"what many share":              {[]authz.ReleaseRule{{Attribute: "groups"}, {Attribute: "display_name"}}, authz.Unnamed},
+		"a name":                       {[]authz.ReleaseRule{mail}, authz.Named},
+		"under another name":           {[]authz.ReleaseRule{{Attribute: "user_name", As: "login"}}, authz.Named},
+		"what is left of a name":       {[]authz.ReleaseRule{{Attribute: "mail", Transform: `value.split("@")[1]`}}, authz.Unnamed},
+		"a name kept back":             {[]authz.ReleaseRule{{Attribute: "mail", Values: []string{"*@elsewhere"}}}, authz.Unnamed},
+		"a name that nobody else has":  {[]authz.ReleaseRule{pairwise}, authz.Pairwise},
+		"that one beside a name":       {[]authz.ReleaseRule{mail, pairwise}, authz.Pairwise},
+		"that one kept back":           {[]authz.ReleaseRule{mail, {Attribute: "pairwise_id", NeedsBasis: true}}, authz.Unnamed},
+		"a name they do not have":      {[]authz.ReleaseRule{{Attribute: "orcid"}}, authz.Unnamed},
+		"a name without their consent": {[]authz.ReleaseRule{{Attribute: "mail", Basis: authz.BasisConsent}}, authz.Unnamed},
+	} {
+		p := releases(t, c.rules...).With([]byte("0123456789abcdef"))
+		if got := p.Release("service:app", kim()).Naming; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+		program := authz.Subject{ID: "caller:x", Caller: "x"}
+		if got := p.Release("service:app", program).Naming; got != authz.Named {
+			t.Errorf("%s: a program is %s", name, got)
+		}
+		if got := p.Release("service:app", authz.Subject{}).Naming; got != authz.Unnamed {
+			t.Errorf("%s: nobody is %s", name, got)
+		}
+	}
+	named, not := releases(t, mail).Release("service:app", kim()), releases(t, authz.ReleaseRule{Attribute: "mail", Transform: `value.split("@")[1]`}).Release("service:app", kim())
+	if diff := authz.Compare(named, not); !slices.Contains(diff, authz.Difference{Name: "sub", What: authz.Changes}) {
+		t.Errorf("that sub changes is not told: %v", diff)
+	}
+}
+
 func TestPairwiseIDsDifferForEveryRecipientAndPerson(t *testing.T) {
 	t.Parallel()
 	rules := []authz.ReleaseRule{{Attribute: "pairwise_id"}}

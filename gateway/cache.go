@@ -271,14 +271,25 @@ func (g *Gateway) sign(f *forService, now time.Time) (string, error) {
 var reserved = map[string]bool{"iss": true, "aud": true, "sub": true, "iat": true, "nbf": true, "exp": true, "jti": true, "acr": true, "amr": true, "auth_time": true, "sid": true, "azp": true, "cnf": true, "caller": true}
 
 // tokenClaims says in a token what the release says in headers: names as
-// released, several values as a list. sub is ours, or the pairwise one where
-// the service gets that instead of ours.
+// released, several values as a list. sub names the person no further than the
+// release does: it is ours where the service knows them by a name that others
+// know, the pairwise one where it gets that, and else one that nobody knows again,
+// of this session at this service. Then when they signed in stays back too, which
+// is told to all services alike.
 func tokenClaims(g *Gateway, s *service, p *prepared, rel authz.Release) map[string]any {
-	c := map[string]any{"iss": g.c.Public.String(), "aud": s.ID, "sub": p.subject.ID}
+	c := map[string]any{"iss": g.c.Public.String(), "aud": s.ID}
+	switch rel.Naming {
+	case authz.Named:
+		c["sub"] = p.subject.ID
+	case authz.Unnamed:
+		if p.session != nil {
+			c["sub"] = g.c.Release.PairwiseID("service:"+s.ID, "session "+p.session.ID)
+		}
+	}
 	if p.subject.Caller != "" {
 		c["caller"] = p.subject.Caller
 	}
-	if !p.subject.AuthTime.IsZero() {
+	if rel.Naming != authz.Unnamed && !p.subject.AuthTime.IsZero() {
 		c["auth_time"] = p.subject.AuthTime.Unix()
 	}
 	for _, v := range rel.Sent {

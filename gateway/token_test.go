@@ -11,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 )
 
 // unverified are the claims of a token, for tests that are not about its signature.
@@ -136,6 +137,46 @@ func TestP28_TokensAreRenewedBesideRequestsAndNeverServedStale(t *testing.T) {
 	f.offset.Add(-int64(time.Hour))
 	if l := left(); l > tokenLife+time.Second {
 		t.Errorf("served with %s left", l)
+	}
+}
+
+// Whoever learns no name of a person learns none by the token either: it can not
+// know them again in their next session, nor by when they signed in.
+func TestP28_TheTokenOfAnAnonymousPersonIsNobodysName(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, func(_ *front, c *Config) {
+		rel, mistakes := authz.CompileRelease(map[string][]authz.ReleaseRule{
+			"service:wiki": {{Attribute: "groups"}}, "service:payroll": {{Attribute: "groups"}, {Attribute: "pairwise_id"}},
+		})
+		if mistakes != nil {
+			t.Fatal(mistakes)
+		}
+		c.Release = rel.With([]byte("0123456789abcdef0123456789abcdef"))
+	})
+	alice := f.guest("alice", "staff", "fin")
+	again := f.signIn(alice.user, session.Session{Provider: "campus", AuthTime: f.now()})
+	claims := func(p *guest, host string) map[string]any {
+		t.Helper()
+		_, all, err := f.verify(f.passed(f.ask(p, "GET", host, "/")).Header.Get("X-Gatehouse-Jwt"), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all["sub"] == nil || all["sub"] == "" || all["sub"] == alice.user.ID {
+			t.Fatalf("sub at %s is %v", host, all["sub"])
+		}
+		return all
+	}
+	first, second := claims(alice, "wiki"), claims(again, "wiki")
+	if first["sub"] == second["sub"] || first["auth_time"] != nil {
+		t.Errorf("the same person in two sessions: %v and %v", first, second)
+	}
+	f.offset.Add(int64(6 * time.Minute)) // another token of the same session
+	if later := claims(alice, "wiki"); later["sub"] != first["sub"] || later["jti"] == first["jti"] {
+		t.Errorf("one session is called %v, and then %v", first["sub"], later["sub"])
+	}
+	// The control: who may be known again is, and by nothing that the wiki has.
+	if a, b := claims(alice, "payroll"), claims(again, "payroll"); a["sub"] != b["sub"] || a["sub"] == first["sub"] || a["auth_time"] == nil {
+		t.Errorf("pairwise: %v and %v", a, b)
 	}
 }
 

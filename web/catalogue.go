@@ -326,6 +326,19 @@ func (c *catalogue) reason(code string) reason {
 	return c.Reasons["*"]
 }
 
+// said is what there is to say about a reason code beside the sentence of who
+// refused, which is English: nothing in English, and nothing of a code that this
+// language has no word of.
+func (c *catalogue) said(code string) *reason {
+	if c.tag == language.English {
+		return nil
+	}
+	if r := c.reason(code); r != c.Reasons["*"] {
+		return &r
+	}
+	return nil
+}
+
 // attribute is what people call an attribute.
 func (c *catalogue) attribute(name string) string { return c.word("attribute", name) }
 

@@ -255,6 +255,7 @@ func (p *Pages) funcs(c *catalogue) template.FuncMap {
 		"t": c.t, "tn": c.tn, "th": c.th,
 		"word":      c.word,
 		"reason":    c.reason,
+		"said":      c.said,
 		"attribute": c.attribute,
 		"when":      c.time,
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

@@ -274,18 +274,51 @@ func TestA02_TextsOfStrangersStayText(t *testing.T) {
 	for _, s := range webtest.Samples() {
 		want[s.Name] = shape(t, render(calm, "en", s.Status, webtest.With(s.Page, harmless, "")).Body.String())
 	}
-	for _, payload := range webtest.Payloads() {
+	// Many payloads stand in one text, as far as texts are shown: whichever of them
+	// breaks out, the page has an element that is not ours.
+	for _, payloads := range together(webtest.Payloads()) {
 		b := english
-		b.Name, b.HelpText = payload, payload
+		b.Name, b.HelpText = payloads, payloads
 		for i, s := range webtest.Samples() {
 			p := calm
 			if i == 0 { // the brand stands in what all pages share
 				p = pages(t, b)
 			}
-			body := render(p, "en", s.Status, webtest.With(s.Page, payload, "")).Body.String()
+			body := render(p, "en", s.Status, webtest.With(s.Page, payloads, "")).Body.String()
 			if diff := cmp.Diff(want[s.Name], shape(t, body)); diff != "" {
-				t.Errorf("%s with %q has other elements (-want +got):\n%s", s.Name, payload, diff)
+				t.Errorf("%s with %q has other elements (-want +got):\n%s", s.Name, payloads, diff)
 			}
+		}
+	}
+}
+
+// together are texts that hold all payloads between them, none longer than what a
+// page shows of a text.
+func together(payloads []string) (texts []string) {
+	const shown = 480 // characters; a page shows 500
+	for _, p := range payloads {
+		if n := len(texts) - 1; n >= 0 && len([]rune(texts[n]+p))+1 <= shown {
+			texts[n] += " " + p
+		} else {
+			texts = append(texts, p)
+		}
+	}
+	return texts
+}
+
+// The texts that are tried hold every payload, and a page shows them whole.
+func TestA02_NoPayloadIsLeftOut(t *testing.T) {
+	t.Parallel()
+	all, p := webtest.Payloads(), pages(t, web.Brand{})
+	shown := ""
+	for _, text := range together(append(slices.Clone(all), "the last")) {
+		body := render(p, "en", 200, web.Failed{Text: text}).Body.String()
+		shown += html.UnescapeString(body[strings.Index(body, "<blockquote>"):strings.Index(body, "</blockquote>")])
+	}
+	control := strings.NewReplacer("\x00", "", "\x01", "", "\r", "", "\n", " ", "\t", " ", "\u202e", "", "\u2066", "", "\xff\xfe", "\ufffd")
+	for _, payload := range append(all, "the last") {
+		if !strings.Contains(shown, strings.TrimSpace(control.Replace(payload))) {
+			t.Errorf("no page was shown with %q", payload)
 		}
 	}
 }
@@ -306,18 +339,26 @@ func TestA02_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
 	b := brand(t)
 	b.Languages = []string{"en"}
 	calm := pages(t, b)
+	// A link is a link on any page: that each goes through what stops all of these is
+	// seen by those that would get by without it. What else is done with an address,
+	// in headers and forms, is done by pages that are no desks.
+	worst := []string{"//evil.example/", "javascript:alert(1)", `/\evil.example/`}
 	for _, payload := range webtest.Payloads() {
 		b.LogoURL, b.HelpURL, b.HomeURL = payload, payload, payload
 		for i, s := range webtest.Samples() {
 			p := calm
-			if i == 0 { // the brand stands in what all pages share
+			if among := slices.Contains(worst, payload); atDesk(s.Page) && !among {
+				continue
+			} else if i == 0 && among { // the brand stands in what all pages share
 				p = pages(t, b)
 			}
 			w := render(p, "en", s.Status, webtest.With(s.Page, "word", payload))
 			for _, e := range tags(t, w.Body.String()) {
 				for name, val := range e.attrs {
 					if name == "href" || name == "src" || name == "action" || name == "hx-get" {
-						reachable(t, p, val)
+						if reachable(t, p, val); val == "#ZgotmplZ" {
+							t.Errorf("%s with %q: only the template stopped it", s.Name, payload)
+						}
 					}
 				}
 			}
@@ -622,6 +663,30 @@ func TestReasonsAreSaidAsExactlyAsTheyAreKnown(t *testing.T) {
 }
 
 // The order in which a person reads why they are not let in.
+// What was refused at a desk is said in the reader's language by its code; the
+// sentence of who refused it is English, and marked so.
+func TestARefusalAtADeskIsSaidInTheReadersLanguage(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	board := web.Board{Desk: web.Desk{Problem: &web.Problem{Code: "release.changed_meanwhile", Text: "the draft was changed meanwhile"}}}
+	for lang, want := range map[string]string{"de": "Jemand anders war schneller", "fr": "Quelqu’un a été plus rapide", "cs": "Někdo byl rychlejší", "en": "That was not done"} {
+		body := render(p, lang, 409, board).Body.String()
+		at := strings.Index(body, `role="alert"`)
+		if at < 0 {
+			t.Fatalf("%s: no alert", lang)
+		}
+		body = body[at:]
+		body = body[:strings.Index(body, "</section>")]
+		if !strings.Contains(body, want) || !strings.Contains(body, `<p lang="en" dir="auto">the draft was changed meanwhile</p>`) || !strings.Contains(body, "release.changed_meanwhile") {
+			t.Errorf("%s: no %q, no English sentence, or no code in\n%s", lang, want, body)
+		}
+	}
+	board.Problem.Code = "nobody.thought.of.this"
+	if body := render(p, "de", 409, board).Body.String(); !strings.Contains(body, "Das wurde nicht getan") {
+		t.Errorf("a code without a word has no heading:\n%s", body)
+	}
+}
+
 func TestDenialTellsWhatWhoWhyAndWhatToDo(t *testing.T) {
 	t.Parallel()
 	p := pages(t, web.Brand{})

@@ -70,6 +70,8 @@ type Person struct {
 	Store      string              `json:"store,omitempty"`
 	Provider   string              `json:"identity_provider,omitempty"`
 	ACR        string              `json:"acr,omitempty"`
+	AMR        []string            `json:"amr,omitempty"`
+	SignedIn   time.Time           `json:"signed_in,omitzero"`
 	Attributes map[string][]string `json:"attributes,omitempty"`
 	Groups     []string            `json:"groups,omitempty"`
 	Roles      []string            `json:"roles,omitempty"` // given to them by name
@@ -79,7 +81,7 @@ type Person struct {
 // from attributes and groups.
 func (p Person) Subject() authz.Subject {
 	return authz.Subject{
-		ID: "made-up", Active: true, UserName: p.UserName, Store: p.Store, Provider: p.Provider, ACR: p.ACR,
+		ID: "made-up", Active: true, UserName: p.UserName, Store: p.Store, Provider: p.Provider, ACR: p.ACR, AMR: p.AMR, AuthTime: p.SignedIn,
 		Attributes: p.Attributes, Groups: p.Groups, Granted: p.Roles,
 	}
 }

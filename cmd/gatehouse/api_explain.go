@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
@@ -17,9 +18,40 @@ import (
 func (a *api) explainRoutes() {
 	a.route("GET /v1/explain", a.explain, "helpdesk", "auditors").doc(
 		"Why somebody may or may not use a service, and what it and the targets would learn: by the functions that the gateway itself calls.", webapi.Explanation{},
-		"name whom: user name or ID; nothing: nobody signed in", "service! which service", "method of the request; GET where nothing is said", "path of the request; / where nothing is said",
-		"from address of the caller; 127.0.0.1 where nothing is said", "acr authentication context of the sign-in",
-		"idp identity provider of the sign-in; that of the first link where nothing is said")
+		append([]string{"name whom: user name or ID; nothing: nobody signed in", "service! which service", "method of the request; GET where nothing is said", "path of the request; / where nothing is said",
+			"from address of the caller; 127.0.0.1 where nothing is said"}, takesSignIn...)...)
+}
+
+// takesSignIn are what a question supposes of a sign-in that rules may read.
+var takesSignIn = []string{
+	"idp identity provider of the sign-in; that of the first link where nothing is said", "acr authentication context of the sign-in",
+	"amr[] methods of the sign-in, as pwd or otp", "signed_in when: a time (2026-12-31T17:00:00Z) or how long ago (5m); now where nothing is said",
+}
+
+// signedIn is somebody of the directory with the sign-in that a question supposes,
+// and the roles that follow.
+func (a *api) signedIn(r *http.Request, userID string) (sub authz.Subject, err error) {
+	if sub, err = a.s.directory.Subject(r.Context(), userID); err != nil {
+		return sub, err
+	}
+	if sub.Provider = r.FormValue("idp"); sub.Provider == "" {
+		links, err := a.s.directory.Links(r.Context(), userID)
+		if err != nil {
+			return sub, err
+		}
+		if len(links) > 0 {
+			sub.Provider = links[0].Provider
+		}
+	}
+	sub.ACR, sub.AMR, sub.AuthTime = r.FormValue("acr"), lines(r.Form["amr"]), a.p.now()
+	if at := r.FormValue("signed_in"); at != "" {
+		if ago, err := time.ParseDuration(at); err == nil && ago >= 0 {
+			sub.AuthTime = sub.AuthTime.Add(-ago)
+		} else if sub.AuthTime, err = time.Parse(time.RFC3339, at); err != nil {
+			return sub, errBad(fmt.Sprintf("signed_in is a time (2026-12-31T17:00:00Z) or how long ago (5m), not %q", at))
+		}
+	}
+	return a.s.rules.policy.Roles(sub), nil
 }
 
 func (a *api) explain(r *http.Request) (any, error) {
@@ -36,16 +68,10 @@ func (a *api) explain(r *http.Request) (any, error) {
 			return nil, err
 		}
 		x.User = a.view(u)
-		if sub, err = a.subject(r.Context(), u.ID); err != nil {
+		if sub, err = a.signedIn(r, u.ID); err != nil {
 			return nil, err
 		}
 		x.User.Roles, x.User.Groups = notNil(sub.Roles), notNil(sub.Groups)
-		sub.Provider, sub.ACR, sub.AuthTime = r.FormValue("idp"), r.FormValue("acr"), a.p.now()
-		if sub.Provider == "" {
-			if links, err := a.s.directory.Links(r.Context(), u.ID); err == nil && len(links) > 0 {
-				sub.Provider = links[0].Provider
-			}
-		}
 	}
 	from, err := netip.ParseAddr(cmp.Or(r.FormValue("from"), "127.0.0.1"))
 	if err != nil {
@@ -58,6 +84,7 @@ func (a *api) explain(r *http.Request) (any, error) {
 	x.Reasons = append(x.Reasons, d.Reasons...)
 	if sub.ID != "" {
 		rel := a.s.rules.release.Release("service:"+service, sub)
+		x.Naming = rel.Naming.String()
 		x.Sent, x.Withheld = append(x.Sent, rel.Sent...), append(x.Withheld, rel.Withheld...)
 		multi := multi(a.s.cfg)
 		for _, h := range gateway.Outgoing(gateway.Several(headers(a.s.cfg.Services[i].Headers), func(attr string) bool { return multi[attr] }), rel) {

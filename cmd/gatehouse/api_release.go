@@ -56,9 +56,9 @@ func (a *api) releaseRoutes() {
 	a.route("GET /v1/release/cases", a.releaseCases, editors, auditors).doc("The test cases that are kept with the policy, and what comes of them.", []webapi.ReleaseCase{}, takesOf)
 	a.route("POST /v1/release/case", a.saveCase, editors).doc("Keeps a test case in the draft, in place of one of the same name.", draft, takesRevision, "case! as JSON: name, to, person, sends, withholds")
 	a.route("DELETE /v1/release/case", a.dropCase, editors).doc("Takes a test case out of the draft.", draft, takesRevision, "name! of the case")
-	a.route("GET /v1/release/preview", a.previewRelease, editors, auditors).doc("What recipients would learn about one person, and what would be kept back and why.", []webapi.ReleasePreview{}, takesOf,
-		"name of a user, or their ID", "person a made-up one in place of a user, as JSON: user_name, store, identity_provider, acr, attributes, groups, roles",
-		"acr of the sign-in", "idp of the sign-in; that of the first link where nothing is said", "to this recipient alone", "after goes on after this recipient", takesLimit)
+	a.route("GET /v1/release/preview", a.previewRelease, editors, auditors).doc("What recipients would learn about one person, and what would be kept back and why.", []webapi.ReleasePreview{},
+		append([]string{takesOf, "name of a user, or their ID", "person a made-up one in place of a user, as JSON: user_name, store, identity_provider, acr, amr, signed_in, attributes, groups, roles",
+			"to this recipient alone", "after goes on after this recipient", takesLimit}, takesSignIn...)...)
 	a.route("GET /v1/release/diff", a.diffRelease, editors, auditors).doc("What differs between two policies.", webapi.ReleaseDiff{}, "was live, draft or a version; live where nothing is said", "is live, draft or a version; draft where nothing is said")
 	a.route("GET /v1/release/needs", a.releaseNeeds, editors, auditors).doc("What people who are signed in would lose by the draft that services require.", []webapi.ReleaseNeed{})
 	a.route("GET /v1/release/impact", a.impact, editors, auditors).doc("What the draft changes for everybody, as far as it was looked at.", webapi.ReleaseReport{})
@@ -453,13 +453,7 @@ func (a *api) someone(r *http.Request) (authz.Subject, error) {
 			return sub, err
 		}
 		a.p.recorder.Record(audit.Event{Kind: "release.previewed", UserID: u.ID, By: a.actor(r)})
-		if sub, err = a.s.directory.Subject(r.Context(), u.ID); err != nil {
-			return sub, err
-		}
-		if links, err := a.s.directory.Links(r.Context(), u.ID); err == nil && len(links) > 0 {
-			sub.Provider = links[0].Provider
-		}
-		sub.Provider, sub.ACR = cmp.Or(r.FormValue("idp"), sub.Provider), r.FormValue("acr")
+		return a.signedIn(r, u.ID)
 	}
 	return a.s.rules.policy.Roles(sub), nil
 }
@@ -503,6 +497,7 @@ func (a *api) learns(rec recipient, read *reading, sub authz.Subject) webapi.Rel
 		v.Account = a.s.rules.scopes[rec.target.ID](sub)
 		return v
 	}
+	v.Naming = rel.Naming.String()
 	several := multi(a.s.cfg)
 	for _, h := range gateway.Outgoing(gateway.Several(headers(rec.service.Headers), func(attr string) bool { return several[attr] }), rel) {
 		v.Headers = append(v.Headers, webapi.Header(h))

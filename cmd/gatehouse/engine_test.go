@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -40,6 +41,17 @@ type visitor struct {
 	row      session.Session
 }
 
+// memoryDir is a folder that needs no disk, where the machine has one: what is
+// tested is not whether it lasts, and most of the time would be waiting for it.
+func memoryDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "gatehouse")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // learnable are the attributes of the drawn rules, the built-in ones and of both
 // kinds of others.
 func learnable() []string {
@@ -47,7 +59,7 @@ func learnable() []string {
 }
 
 func newEngine(t *testing.T) *engine {
-	e := &engine{lab: newLab(t, func(c *labConfig) { c.Services = []string{"books"} }), seen: map[string]int{}}
+	e := &engine{lab: newLab(t, func(c *labConfig) { c.Services, c.Dir = []string{"books"}, memoryDir(t) }), seen: map[string]int{}}
 	e.reload(func(s string) string {
 		own := "    headers:\n      preset: none\n"
 		for _, a := range learnable() {
@@ -85,13 +97,13 @@ func newEngine(t *testing.T) *engine {
 }
 
 // drawRule draws one that editors may save; its names at the target are paths.
-func drawRule(target bool) *rapid.Generator[versions.Rule] {
+func (e *engine) drawRule(target bool) *rapid.Generator[versions.Rule] {
 	return rapid.Custom(func(t *rapid.T) versions.Rule {
 		one := func(label string, from ...string) string { return rapid.SampledFrom(from).Draw(t, label) }
 		r := versions.Rule{
 			Attribute: one("attribute", learnable()...),
 			When: one("when", "", "", "", `"g1" in user.groups`, `login.acr == "https://refeds.org/profile/mfa"`, `login.provider == "campus"`,
-				`one(user.attributes.department) == "red"`, `"finance" in user.roles`),
+				`one(user.attributes.department) == "red"`, `"finance" in user.roles`, `"otp" in login.amr`, fmt.Sprintf("login.at > timestamp(%q)", e.people[0].row.AuthTime.Format(time.RFC3339Nano))),
 			Transform: one("transform", "", "", "", "value.lowerAscii()", "one(values)", `value.split("@")[0]`, `values.filter(v, v.startsWith("r"))`),
 			Basis:     one("basis", "", "contract", "consent"),
 		}
@@ -107,10 +119,10 @@ func drawRule(target bool) *rapid.Generator[versions.Rule] {
 	})
 }
 
-func drawPolicy(t *rapid.T) versions.Policy {
+func (e *engine) drawPolicy(t *rapid.T) versions.Policy {
 	p := versions.Policy{Rules: map[string][]versions.Rule{}}
 	for _, to := range []string{"service:wiki", "service:books", "target:directory"} {
-		p.Rules[to] = rapid.SliceOfNDistinct(drawRule(strings.HasPrefix(to, "target:")), 0, 8, func(r versions.Rule) string { return r.Name() }).Draw(t, to)
+		p.Rules[to] = rapid.SliceOfNDistinct(e.drawRule(strings.HasPrefix(to, "target:")), 0, 8, func(r versions.Rule) string { return r.Name() }).Draw(t, to)
 	}
 	return p
 }
@@ -172,7 +184,7 @@ func (e *engine) agrees(t *rapid.T, g visitor) {
 		}
 	}
 	me := g.myData(e.lab)
-	q := url.Values{"name": {g.id}, "idp": {g.row.Provider}, "acr": {g.row.ACR}}
+	q := url.Values{"name": {g.id}, "idp": {g.row.Provider}, "acr": {g.row.ACR}, "amr": g.row.AMR, "signed_in": {g.row.AuthTime.Format(time.RFC3339Nano)}}
 	var preview []webapi.ReleasePreview
 	ed.must("GET /v1/release/preview", with(q, "of", "live"), &preview)
 	previewOf := func(to string) webapi.ReleasePreview {
@@ -225,10 +237,15 @@ func (e *engine) agrees(t *rapid.T, g visitor) {
 		}
 		equal("headers at "+id, headers, there)
 		said := tokenOf(e.t, got.Headers.Get("X-Gatehouse-Jwt"))
-		sub := g.id
+		equal("naming at "+id, x.Naming, p.Naming)
+		sub := map[string]string{"named": g.id, "unnamed": s.rules.release.PairwiseID("service:"+id, "session "+g.row.ID)}[x.Naming]
 		if i := slices.IndexFunc(x.Sent, func(r authz.Released) bool { return r.Attribute == "pairwise_id" }); i >= 0 {
 			sub = x.Sent[i].Values[0]
 		}
+		if _, when := said["auth_time"]; when == (x.Naming == "unnamed") {
+			t.Fatalf("the token for %s, by which they are %s, tells when they signed in: %t", id, x.Naming, when)
+		}
+		e.seen[x.Naming]++
 		if said["sub"] != sub || said["aud"] != id {
 			t.Fatalf("the token for %s is about %v, for %v; want %s", id, said["sub"], said["aud"], sub)
 		}
@@ -289,7 +306,7 @@ func (e *engine) count(x webapi.Explanation) {
 func TestOneEngineTellsEverybodyTheSame(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	want, kinds := 100, []string{"sent", "sent to the target", authz.WhyNoRule, authz.WhyFiltered, authz.WhyNoBasis}
+	want, kinds := 100, []string{"sent", "sent to the target", authz.WhyNoRule, authz.WhyFiltered, authz.WhyNoBasis, "named", "pairwise", "unnamed"}
 	if os.Getenv("GATEHOUSE_FAULTS") != "" {
 		want, kinds = 10_000, append(kinds, authz.WhyNone, authz.WhyWhen, authz.WhyWhenErr, authz.WhyTransform, authz.WhyEmptied, authz.WhyNoConsent)
 	}
@@ -301,7 +318,7 @@ func TestOneEngineTellsEverybodyTheSame(t *testing.T) {
 			for _, g := range e.people {
 				e.change(rt, g)
 			}
-			e.publish(rt, drawPolicy(rt))
+			e.publish(rt, e.drawPolicy(rt))
 			for _, g := range e.people {
 				e.agrees(rt, g)
 			}

@@ -44,6 +44,9 @@ var reasonTables = []struct {
 	{"release editor", versions.Reasons},
 }
 
+// atDesks are those besides that people meet at a desk.
+var atDesks = []map[string]string{apiReasons, guard.Reasons}
+
 // TestEveryReasonHasAStatusAndAText: a refusal must neither be a 500 because
 // nobody thought of its status, nor leave its person with a general text.
 func TestEveryReasonHasAStatusAndAText(t *testing.T) {
@@ -58,6 +61,13 @@ func TestEveryReasonHasAStatusAndAText(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept-Language", lang)
 		general := pages.Text(r, "nobody.thought.of.this")
+		for _, codes := range atDesks {
+			for code := range codes {
+				if text := pages.Text(r, code); text == general || text == "" {
+					t.Errorf("%s: a desk in %s says only %q", code, lang, text)
+				}
+			}
+		}
 		for _, table := range reasonTables {
 			for code, sentence := range table.codes {
 				if st, known := gateway.Status(code); !known || st < 400 {

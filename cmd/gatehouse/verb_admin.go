@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
@@ -300,12 +301,14 @@ func explainCommand() *cobra.Command {
 		}
 		return cobra.NoArgs(cmd, a)
 	}
+	var amr []string
 	cmd := adminVerb("explain", "Why a person may or may not use a service, and what it would learn", named,
 		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
 			q := url.Values{}
-			for flag, key := range map[string]string{"user": "name", "service": "service", "method": "method", "path": "path", "from": "from", "acr": "acr", "idp": "idp"} {
+			for flag, key := range map[string]string{"user": "name", "service": "service", "method": "method", "path": "path", "from": "from", "acr": "acr", "idp": "idp", "signed-in": "signed_in"} {
 				q.Set(key, cmd.Flags().Lookup(flag).Value.String())
 			}
+			q["amr"] = amr
 			return "GET", "explain", q
 		}, showExplanation)
 	cmd.Flags().String("user", "", "whom: user name or ID; empty: nobody signed in")
@@ -314,8 +317,15 @@ func explainCommand() *cobra.Command {
 	cmd.Flags().String("path", "/", "path")
 	cmd.Flags().String("from", "127.0.0.1", "address of the caller")
 	cmd.Flags().String("acr", "", "authentication context of the sign-in")
+	cmd.Flags().StringSliceVar(&amr, "amr", nil, "methods of the sign-in, as pwd,otp")
+	cmd.Flags().String("signed-in", "", "when: a time (2026-12-31T17:00:00Z) or how long ago (5m); empty: now")
 	cmd.Flags().String("idp", "", "identity provider of the sign-in; empty: that of the first link")
 	return cmd
+}
+
+// namingText says what sub of a token is.
+var namingText = map[string]string{
+	authz.Unnamed.String(): "a name of one session", authz.Pairwise.String(): "a name that no other service knows", authz.Named.String(): "our ID of the user",
 }
 
 func showExplanation(w io.Writer, x webapi.Explanation) {
@@ -356,6 +366,9 @@ func showExplanation(w io.Writer, x webapi.Explanation) {
 	}
 	for _, v := range x.Withheld {
 		fmt.Fprintf(w, "  %s\twithheld\t%s\n", v.Attribute, v.Why)
+	}
+	if text, ok := namingText[x.Naming]; ok {
+		fmt.Fprintf(w, "the token names them by %s\n", text)
 	}
 	fmt.Fprintln(w, "in headers:")
 	for _, h := range x.Headers {

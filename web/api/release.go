@@ -68,7 +68,8 @@ type ReleaseRecipient struct {
 type ReleasePreview struct {
 	To       string           `json:"to"`
 	Title    string           `json:"title"`
-	Account  bool             `json:"account"` // at a target: whether the person has one
+	Account  bool             `json:"account"`          // at a target: whether the person has one
+	Naming   string           `json:"naming,omitempty"` // at a service: how it may know them again
 	Sent     []authz.Released `json:"sent"`
 	Withheld []authz.Withheld `json:"withheld"`
 	Missing  []string         `json:"missing,omitempty"` // required, and not sent

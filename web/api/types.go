@@ -62,12 +62,14 @@ type Session struct {
 // An Explanation is the decision about somebody at a service with its trace, and
 // what would be released.
 type Explanation struct {
-	User     User             `json:"user"`
-	Service  string           `json:"service"`
-	Outcome  string           `json:"outcome"` // deny, login, step_up, allow
-	Code     string           `json:"code,omitempty"`
-	Reasons  []authz.Reason   `json:"reasons"`
-	Needs    authz.Needs      `json:"needs,omitzero"`
+	User    User           `json:"user"`
+	Service string         `json:"service"`
+	Outcome string         `json:"outcome"` // deny, login, step_up, allow
+	Code    string         `json:"code,omitempty"`
+	Reasons []authz.Reason `json:"reasons"`
+	Needs   authz.Needs    `json:"needs,omitzero"`
+	// Naming is how the service may know them again: unnamed, pairwise or named.
+	Naming   string           `json:"naming,omitempty"`
 	Sent     []authz.Released `json:"sent"`
 	Withheld []authz.Withheld `json:"withheld"`
 	Headers  []Header         `json:"headers"`
