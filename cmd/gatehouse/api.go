@@ -15,6 +15,7 @@ type api struct {
 	p      *process
 	s      *site
 	people bool // it answers people, who have duties, and not the machine
+	looks  int  // see mostLooked
 	routes []*apiRoute
 }
 
@@ -24,7 +25,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTT
 func newAPI(p *process, s *site) http.Handler { return routesOf(p, s, false) }
 
 func routesOf(p *process, s *site, people bool) *api {
-	a := &api{mux: http.NewServeMux(), p: p, s: s, people: people}
+	a := &api{mux: http.NewServeMux(), p: p, s: s, people: people, looks: mostLooked}
 	a.peopleRoutes()
 	a.sessionRoutes()
 	a.accessRoutes()

@@ -19,7 +19,7 @@ import (
 
 // auditRoutes are what the API can do about the record of what happened.
 func (a *api) auditRoutes() {
-	a.route("GET /v1/audit", a.events, "auditors").doc("Events, the newest first.", []audit.Event{}, append(takesEvents, takesLimit)...)
+	a.route("GET /v1/audit", a.events, "auditors").doc("Events, the newest first.", webapi.Events{}, append(takesEvents, takesLimit)...)
 	a.raw("GET /v1/audit/export", a.export, "auditors").doc("All of these events, to keep elsewhere: as lines of JSON, or as CSV that is safe to open in a spreadsheet.", nil, append(takesEvents, "format:jsonl|csv! how")...).file("application/jsonl")
 	a.route("GET /v1/flow", a.flow, "helpdesk", "auditors").doc("All that a support code leads to, without values of attributes.", webapi.Flow{}, "code! the support code on a page")
 	a.route("GET /v1/audit/verify", a.verify, "auditors").doc("Follows the chain of hashes from its end to its beginning.", map[string]bool{})
@@ -32,9 +32,9 @@ var takesEvents = []string{
 	"before:integer only events with a lower number",
 }
 
-// wanted are the events that a request asks for, the newest first, at most limit
-// of them; 0: all.
-func (a *api) wanted(r *http.Request, limit int) iter.Seq2[audit.Event, error] {
+// wanted are the events that a request asks for, the newest first. passed, if not
+// nil, is asked about each that is none of them, and ends it by a no.
+func (a *api) wanted(r *http.Request, passed func(audit.Event) bool) iter.Seq2[audit.Event, error] {
 	q := audit.Query{Flow: r.FormValue("flow"), UserID: r.FormValue("user"), Kind: r.FormValue("kind")}
 	if n, err := strconv.ParseUint(r.FormValue("before"), 10, 64); err == nil {
 		q.Before = n
@@ -43,15 +43,14 @@ func (a *api) wanted(r *http.Request, limit int) iter.Seq2[audit.Event, error] {
 		return cmp.Or(r.FormValue("service"), e.Service) == e.Service && cmp.Or(r.FormValue("provider"), e.Provider) == e.Provider && cmp.Or(r.FormValue("target"), e.Target) == e.Target
 	}
 	return func(yield func(audit.Event, error) bool) {
-		got, looked := 0, 0
 		for e, err := range audit.Events(r.Context(), a.p.store, q) {
-			if looked++; limit > 0 && looked > mostLooked {
-				return
-			}
 			if err == nil && !among(e) {
+				if passed != nil && !passed(e) {
+					return
+				}
 				continue
 			}
-			if got++; !yield(e, err) || err != nil || got == limit {
+			if !yield(e, err) || err != nil {
 				return
 			}
 		}
@@ -59,14 +58,24 @@ func (a *api) wanted(r *http.Request, limit int) iter.Seq2[audit.Event, error] {
 }
 
 func (a *api) events(r *http.Request) (any, error) {
-	list := []audit.Event{}
-	for e, err := range a.wanted(r, limitOf(r)) {
+	v, limit, looked := webapi.Events{Events: []audit.Event{}}, limitOf(r), 0
+	passed := func(e audit.Event) bool {
+		if looked++; looked == a.looks {
+			v.Next = e.Seq
+		}
+		return v.Next == 0
+	}
+	for e, err := range a.wanted(r, passed) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, e)
+		if len(v.Events) == limit {
+			v.Next = v.Events[limit-1].Seq
+			break
+		}
+		v.Events = append(v.Events, e)
 	}
-	return list, nil
+	return v, nil
 }
 
 // export sends events as lines of JSON, or as CSV that a spreadsheet can open:
@@ -103,7 +112,7 @@ func (a *api) exportTo(w io.Writer, r *http.Request) error {
 			return err
 		}
 	}
-	for e, err := range a.wanted(r, 0) {
+	for e, err := range a.wanted(r, nil) {
 		if err != nil {
 			return err
 		}

@@ -8,13 +8,14 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // taskRoutes are what the API can do about work that waits.
 func (a *api) taskRoutes() {
 	one := []string{"kind! of the task", "key! of the task"}
 	a.route("GET /v1/tasks", a.tasks, "helpdesk", "auditors").doc(
-		"Tasks that are not done, in the order of kind and key.", []task.Task{},
+		"Tasks that are not done, in the order of kind and key.", webapi.Tasks{},
 		"kind only of this kind", "state:waiting|running|parked|paused|cancelled only in this state",
 		"after goes on after this one: kind, a space, key", takesLimit)
 	a.route("GET /v1/task", a.task, "helpdesk", "auditors").doc("One task and how far it is; also when it is done, if it kept that.", task.Task{}, one...)
@@ -30,33 +31,32 @@ func (a *api) tasks(r *http.Request) (any, error) {
 	if kind != "" && after.Kind < kind {
 		after = task.Task{Kind: kind}
 	}
-	list := []task.Task{}
-	for seen := 0; seen < mostLooked; {
+	v := webapi.Tasks{Tasks: []task.Task{}}
+	for seen := 0; ; {
 		page, err := task.List(r.Context(), a.p.store, after, pageOf)
 		if err != nil {
 			return nil, err
 		}
 		for _, t := range page {
 			if kind != "" && t.Kind != kind {
-				return list, nil
+				return v, nil
 			}
-			if state == "" || t.State == state {
-				list = append(list, t)
+			if seen++; len(v.Tasks) == limit || seen > a.looks {
+				v.Next = after.Kind + " " + after.Key
+				return v, nil
 			}
-			if len(list) == limit {
-				return list, nil
+			if after = t; state == "" || t.State == state {
+				v.Tasks = append(v.Tasks, t)
 			}
 		}
 		if len(page) < pageOf {
-			break
+			return v, nil
 		}
-		after, seen = page[len(page)-1], seen+len(page)
 	}
-	return list, nil
 }
 
 // mostLooked is how many rows are looked at for one page of a list that leaves
-// some of them out.
+// some of them out; the next page goes on from there.
 const mostLooked = 20_000
 
 // task shows one, also when it is done, as long as how far it came is kept.

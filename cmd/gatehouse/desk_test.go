@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,10 +14,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // deskPages are all pages of the desk of administrators, by the duties that open
@@ -357,5 +361,63 @@ func damage(t *testing.T, w *world) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A page of a list that leaves most of it out looks at so many rows and no more,
+// and says where to go on: whoever goes on misses nothing.
+func TestAPageThatLooksAtSoManySaysWhereToGoOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 12 {
+		e := audit.Event{Kind: "test", Service: map[bool]string{true: "rare", false: "usual"}[i%5 == 0]}
+		if err := w.p.store.Update(t.Context(), func(tx store.Tx) error {
+			if i < 8 {
+				if err := task.Add(tx, "test.none", fmt.Sprintf("%02d", i), time.Now().Add(time.Hour)); err != nil {
+					return err
+				}
+			}
+			return w.p.audit.Append(tx, e)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := routesOf(w.p, w.p.site.Load(), false)
+	h.looks = 3
+	c := webapi.Client{Handler: h}
+	found, pages, empty := 0, 0, 0
+	for before := ""; ; pages++ {
+		var v webapi.Events
+		if err := c.Call(t.Context(), "GET /v1/audit", url.Values{"kind": {"test"}, "service": {"rare"}, "before": {before}, "limit": {"2"}}, &v); err != nil {
+			t.Fatal(err)
+		}
+		if found += len(v.Events); len(v.Events) == 0 {
+			empty++
+		}
+		if v.Next == 0 {
+			break
+		}
+		before = fmt.Sprint(v.Next)
+	}
+	if found != 3 || pages < 3 || empty == 0 {
+		t.Errorf("found %d events of 3 on %d pages, %d of them empty", found, pages, empty)
+	}
+	if err := task.Pause(t.Context(), w.p.store, "test.none", "07"); err != nil {
+		t.Fatal(err)
+	}
+	found, pages = 0, 0
+	for after := ""; ; pages++ {
+		var v webapi.Tasks
+		if err := c.Call(t.Context(), "GET /v1/tasks", url.Values{"kind": {"test.none"}, "state": {"paused"}, "after": {after}}, &v); err != nil {
+			t.Fatal(err)
+		}
+		found += len(v.Tasks)
+		if v.Next == "" {
+			break
+		}
+		after = v.Next
+	}
+	if found != 1 || pages < 2 {
+		t.Errorf("found %d tasks of 1 on %d pages", found, pages)
 	}
 }

@@ -91,9 +91,9 @@ notify:
 	again := func(to, state string) (sent noticetest.Letter) {
 		t.Helper()
 		eventually(t, "a letter to "+to+" and the event "+state, func() bool {
-			var tasks []struct{ Kind, Key string }
-			l.admin(http.MethodGet, "tasks", nil, &tasks)
-			for _, task := range tasks { // nobody waits for the next try
+			var found webapi.Tasks
+			l.admin(http.MethodGet, "tasks", nil, &found)
+			for _, task := range found.Tasks { // nobody waits for the next try
 				if strings.HasPrefix(task.Kind, "notify.") {
 					l.tryAgain(task.Kind, task.Key)
 				}

@@ -84,7 +84,7 @@ func TestEachSafeRouteAnswersAsItsDocumentSays(t *testing.T) {
 	})
 	code := supportCode.FindString(bob.body)
 	eventually(t, "the denial is recorded", func() bool {
-		return carol.open(w.at("", "/.gatehouse/api/v1/audit?flow="+code)).body != "[]\n"
+		return carol.open(w.at("", "/.gatehouse/api/v1/audit?flow="+code)).body != "{\"events\":[]}\n"
 	})
 	w.admin(http.MethodPost, "groups", url.Values{"name": {"crew"}}, nil)
 	values := map[string]string{"to": "service:wiki", "code": code, "format": "jsonl", "group": "crew", "key": "none", "name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus"}

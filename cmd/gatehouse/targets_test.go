@@ -217,10 +217,10 @@ func TestTargetsAreSeenAndSteered(t *testing.T) {
 		t.Errorf("the record has no names of what was sent: %s", raw)
 	}
 	// It is found by the user, and by the support code of the sign-in.
-	var audit []struct{ Flow, Kind string }
+	var audit webapi.Events
 	w.admin(http.MethodGet, "audit", url.Values{"kind": {"login"}}, &audit)
 	var byFlow, byUser, none []outbox.Operation
-	w.admin(http.MethodGet, "operations", url.Values{"flow": {audit[0].Flow}}, &byFlow)
+	w.admin(http.MethodGet, "operations", url.Values{"flow": {audit.Events[0].Flow}}, &byFlow)
 	w.admin(http.MethodGet, "operations", url.Values{"name": {"p000"}, "target": {"crm"}}, &byUser)
 	w.admin(http.MethodGet, "operations", url.Values{"flow": {"none-such"}}, &none)
 	if len(byFlow) < 2 || len(byUser) == 0 || byUser[0].Target != "crm" || len(none) > 0 {

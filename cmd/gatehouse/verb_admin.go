@@ -21,7 +21,6 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
-	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -156,7 +155,7 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 
 // page adds --after and --limit, and what else a list can be asked for.
 func page(cmd *cobra.Command, q url.Values) url.Values {
-	for _, name := range []string{"after", "limit", "user", "flow", "kind"} {
+	for _, name := range []string{"after", "limit", "user", "flow", "kind", "before"} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Value.String() != "" && f.Value.String() != "0" {
 			q.Set(name, f.Value.String())
 		}
@@ -183,7 +182,12 @@ func usersCommand() *cobra.Command {
 	said := func(what string) func(io.Writer, webapi.User) {
 		return func(w io.Writer, u webapi.User) { fmt.Fprintf(w, "%s %s\n", u.UserName, what) }
 	}
-	return group("users", "People: list, show, disable, enable, link, unlink, delete",
+	attributes := func(path string) func(*cobra.Command, []string) (string, string, url.Values) {
+		return func(_ *cobra.Command, a []string) (string, string, url.Values) {
+			return "POST", path, url.Values{"name": a[:1], "attribute": a[1:]}
+		}
+	}
+	return group("users", "People: list, show, create, set, disable, enable, link, unlink, delete",
 		pageFlags(adminVerb("list [PREFIX]", "List users, those whose name begins with PREFIX", cobra.MaximumNArgs(1),
 			func(cmd *cobra.Command, a []string) (string, string, url.Values) {
 				q := page(cmd, url.Values{})
@@ -198,6 +202,9 @@ func usersCommand() *cobra.Command {
 				}
 			})),
 		adminVerb("show NAME", "Show one user: who said what, roles, sign-ins, accounts", cobra.ExactArgs(1), one("GET", "user", nil), showUser),
+		adminVerb("create NAME [ATTRIBUTE=VALUE]…", "Make a user who can be linked, given roles and put into groups before they ever sign in", cobra.MinimumNArgs(1), attributes("users"), said("is made")),
+		adminVerb("set NAME ATTRIBUTE=VALUE…", "Say attributes of a user in the name of administrators; several of one for several values, an empty one to say it no more", cobra.MinimumNArgs(2),
+			attributes("user/attributes"), said("is changed")),
 		adminVerb("disable NAME", "Keep a user out, and end their sessions", cobra.ExactArgs(1), one("POST", "user/active", url.Values{"active": {"false"}}), said("is disabled")),
 		adminVerb("enable NAME", "Let a user in again", cobra.ExactArgs(1), one("POST", "user/active", url.Values{"active": {"true"}}), said("is enabled")),
 		adminVerb("link NAME PROVIDER ISSUER SUBJECT", "Let a user sign in as the person whom an identity provider calls so", cobra.ExactArgs(4), linked("POST"), said("can sign in there")),
@@ -275,16 +282,21 @@ func sessionsCommand() *cobra.Command {
 }
 
 func auditCommand() *cobra.Command {
-	cmd := pageFlags(adminVerb("audit", "What happened: by support code, user or kind, newest first", cobra.NoArgs,
+	cmd := adminVerb("audit", "What happened: by support code, user or kind, newest first", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
 			return "GET", "audit", page(cmd, url.Values{})
 		},
-		func(w io.Writer, list []audit.Event) {
+		func(w io.Writer, v webapi.Events) {
 			fmt.Fprintln(w, "TIME\tKIND\tCODE\tSUPPORT\tUSER\tWHERE\tTEXT")
-			for _, e := range list {
+			for _, e := range v.Events {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.At.Format(time.DateTime), e.Kind, e.Code, e.Flow, e.UserID, strings.TrimSpace(e.Service+" "+e.Provider+" "+e.Target), e.Text)
 			}
-		}))
+			if v.Next > 0 {
+				fmt.Fprintf(w, "there may be more: --before %d\n", v.Next)
+			}
+		})
+	cmd.Flags().Int("limit", pageOf, "at most so many")
+	cmd.Flags().Uint64("before", 0, "only events with a lower number")
 	cmd.AddCommand(adminVerb("verify", "Check that no event was changed, removed or put elsewhere", cobra.NoArgs,
 		func(*cobra.Command, []string) (string, string, url.Values) { return "GET", "audit/verify", nil },
 		func(w io.Writer, _ map[string]bool) { fmt.Fprintln(w, "the chain is whole") }))

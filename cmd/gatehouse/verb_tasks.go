@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 func tasksCommand() *cobra.Command {
@@ -30,10 +31,13 @@ func tasksCommand() *cobra.Command {
 			func(cmd *cobra.Command, _ []string) (string, string, url.Values) {
 				return "GET", "tasks", page(cmd, url.Values{})
 			},
-			func(w io.Writer, list []task.Task) {
+			func(w io.Writer, v webapi.Tasks) {
 				fmt.Fprintln(w, "KIND\tKEY\tSTATE\tDUE\tPROGRESS\tFAILURES\tLAST ERROR")
-				for _, t := range list {
+				for _, t := range v.Tasks {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", t.Kind, t.Key, t.State, t.Due.Format(time.DateTime), progressLine(t), t.Attempts, t.Error)
+				}
+				if v.Next != "" {
+					fmt.Fprintf(w, "there may be more: --after %q\n", v.Next)
 				}
 			})),
 		adminVerb("show KIND KEY", "Show one task and how far it is", cobra.ExactArgs(2),

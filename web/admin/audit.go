@@ -19,7 +19,7 @@ var eventFields = []string{"flow", "user", "kind", "service", "provider", "targe
 func (d *desk) audit(r *http.Request) (web.Board, error) {
 	b := d.board(r, "audit", say("audit.title"), "")
 	q := r.URL.Query()
-	form := []string{"limit", pageAsk, "before", q.Get("before")}
+	form := []string{"limit", strconv.Itoa(pageOf), "before", q.Get("before")}
 	var search []web.Field
 	export := url.Values{}
 	for _, name := range eventFields {
@@ -29,21 +29,22 @@ func (d *desk) audit(r *http.Request) (web.Board, error) {
 			export.Set(name, v)
 		}
 	}
-	var list []audit.Event
-	if err := d.ask(r, "GET /v1/audit", &list, form...); err != nil {
+	var found api.Events
+	if err := d.ask(r, "GET /v1/audit", &found, form...); err != nil {
 		return b, err
 	}
-	more := ""
-	if len(list) > pageOf {
-		list = list[:pageOf]
-		next := url.Values{"before": {strconv.FormatUint(list[pageOf-1].Seq, 10)}}
+	table := eventsTable(found.Events)
+	if found.Next > 0 {
+		next := url.Values{"before": {strconv.FormatUint(found.Next, 10)}}
 		for name, v := range export {
 			next[name] = v
 		}
-		more = Path + "/audit?" + next.Encode()
+		table.MoreURL = Path + "/audit?" + next.Encode()
+		if len(found.Events) < pageOf {
+			table.None = say("searched_so_far")
+			b.Lead = says("searched_so_far")
+		}
 	}
-	table := eventsTable(list)
-	table.MoreURL = more
 	way := func(key, format string) web.Way {
 		to := url.Values{"format": {format}}
 		for name, v := range export {

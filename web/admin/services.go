@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
-	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/web"
 	"github.com/gatehouse-sso/gatehouse/web/api"
 )
@@ -62,11 +61,11 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 	}
 	b.Blocks = append(b.Blocks, provisioned)
 	if d.may(r, "auditors") {
-		var events []audit.Event
-		if err := d.ask(r, "GET /v1/audit", &events, "service", s.ID, "limit", "20"); err != nil {
+		var found api.Events
+		if err := d.ask(r, "GET /v1/audit", &found, "service", s.ID, "limit", "20"); err != nil {
 			return b, err
 		}
-		b.Blocks = append(b.Blocks, web.Block{Heading: say("service.activity"), Table: eventsTable(events), Ways: []web.Way{{Text: say("service.all_events"), URL: at("/audit", "service", s.ID)}}})
+		b.Blocks = append(b.Blocks, web.Block{Heading: say("service.activity"), Table: eventsTable(found.Events), Ways: []web.Way{{Text: say("service.all_events"), URL: at("/audit", "service", s.ID)}}})
 	}
 	return b, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -25,8 +26,8 @@ func (d *desk) tasks(r *http.Request) (web.Board, error) {
 	b := d.board(r, "tasks", say("tasks.title"), "")
 	q := r.URL.Query()
 	kind, state := q.Get("kind"), q.Get("state")
-	var list []task.Task
-	if err := d.ask(r, "GET /v1/tasks", &list, "kind", kind, "state", state, "after", q.Get("after"), "limit", pageAsk); err != nil {
+	var found api.Tasks
+	if err := d.ask(r, "GET /v1/tasks", &found, "kind", kind, "state", state, "after", q.Get("after"), "limit", strconv.Itoa(pageOf)); err != nil {
 		return b, err
 	}
 	b.Lead = says("tasks.lead")
@@ -35,12 +36,14 @@ func (d *desk) tasks(r *http.Request) (web.Board, error) {
 	if admin {
 		table.Head = append(table.Head, say("act"))
 	}
-	if len(list) > pageOf {
-		list = list[:pageOf]
-		last := list[pageOf-1]
-		table.MoreURL = at("/tasks", "kind", kind, "state", state, "after", last.Kind+" "+last.Key)
+	if found.Next != "" {
+		table.MoreURL = at("/tasks", "kind", kind, "state", state, "after", found.Next)
+		if len(found.Tasks) < pageOf {
+			table.None = say("searched_so_far")
+			b.Lead = says("searched_so_far")
+		}
 	}
-	for _, t := range list {
+	for _, t := range found.Tasks {
 		progress := web.Cell{}
 		if p := t.Progress; p != nil {
 			progress = web.Cell{Done: p.Done, Total: p.Total, Note: p.Note}

@@ -6,6 +6,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
 // An Overview is how things are today.
@@ -171,6 +172,20 @@ type Attribute struct {
 	ID    string `json:"id"`
 	Title string `json:"title"`
 	Multi bool   `json:"multi,omitempty"` // it can have several values
+}
+
+// Events are a page of those that were asked for, the newest first. Only so many
+// are looked at for one page, so it may hold few, or none, and not be the last.
+type Events struct {
+	Events []audit.Event `json:"events"`
+	Next   uint64        `json:"next,omitempty"` // those before this number come next; 0: these were all
+}
+
+// Tasks are a page of those that were asked for, in the order of kind and key. Like
+// Events it may hold none and not be the last.
+type Tasks struct {
+	Tasks []task.Task `json:"tasks"`
+	Next  string      `json:"next,omitempty"` // those after this one come next; empty: these were all
 }
 
 // A Group of the directory.

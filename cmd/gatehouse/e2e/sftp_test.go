@@ -68,10 +68,11 @@ type aTask struct {
 // importTask finds the task of the import that goes on.
 func (g *gate) importTask(t testing.TB) (found aTask, ok bool) {
 	t.Helper()
-	var list []aTask
-	if err := json.Unmarshal([]byte(g.verb(t, "tasks", "list", "--json")), &list); err != nil {
+	var page struct{ Tasks []aTask }
+	if err := json.Unmarshal([]byte(g.verb(t, "tasks", "list", "--json")), &page); err != nil {
 		t.Fatal(err)
 	}
+	list := page.Tasks
 	i := slices.IndexFunc(list, func(a aTask) bool { return a.Kind == "import" })
 	if i < 0 {
 		return aTask{}, false
