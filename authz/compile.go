@@ -362,7 +362,7 @@ func (c *compiler) when(pos Pos, where, src string, m *match) {
 	if src == "" {
 		return
 	}
-	p, mistake := condition(src)
+	p, mistake := c.condition(src)
 	if mistake != nil {
 		mistake.Pos, mistake.Text = pos, where+": when: "+mistake.Text
 		c.mistakes = append(c.mistakes, *mistake)
@@ -379,10 +379,12 @@ func (c *compiler) when(pos Pos, where, src string, m *match) {
 }
 
 // condition compiles an expression, with its mistake in our words.
-func condition(src string) (*expr.Program, *Mistake) { return program(expr.Condition, src) }
+func (c *compiler) condition(src string) (*expr.Program, *Mistake) {
+	return c.program(expr.Condition, src)
+}
 
-func program(k expr.Kind, src string) (*expr.Program, *Mistake) {
-	p, err := expr.Compile(k, src)
+func (c *compiler) program(k expr.Kind, src string) (*expr.Program, *Mistake) {
+	p, err := c.known.Programs.Compile(k, src)
 	if err == nil {
 		return p, nil
 	}

@@ -113,7 +113,7 @@ func (c *compiler) release(to string, r ReleaseRule) releaseRule {
 		if e.src == "" {
 			continue
 		}
-		p, mistake := program(e.kind, e.src)
+		p, mistake := c.program(e.kind, e.src)
 		if mistake != nil {
 			c.wrong(r.Pos, mistake.Cure, "%s: %s: %s", where, e.name, mistake.Text)
 			continue

@@ -71,7 +71,12 @@ type Known struct {
 	IdentityProviders []string
 	// UserStores; user names of the first have no prefix. If there is none, that is "primary".
 	UserStores []string
+	// Programs, if not nil, remember expressions from one policy to the next.
+	Programs *Programs
 }
+
+// Programs remember compiled expressions.
+type Programs = expr.Programs
 
 // Like reports whether all of text fits a pattern in which * stands for any run
 // of characters, as in the lists of a Match.

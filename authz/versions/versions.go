@@ -301,7 +301,7 @@ func grow(tx store.Tx, t tree) (p Policy, err error) {
 
 // plant stores what a policy says, as far as it is not there yet. What a
 // transaction has no room for is stored before it: parts that no tree names harm
-// nobody.
+// nobody, and go with the next draft.
 func plant(tx store.Tx, p Policy) (tree, error) {
 	t := tree{}
 	put := func(name string, v part) error {
@@ -341,6 +341,84 @@ func (v *Versions) plantAhead(ctx context.Context, p Policy) error {
 		}
 		if err := v.c.Store.Update(ctx, func(tx store.Tx) error { _, err := plant(tx, few); return err }); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes parts that no tree names: what drafts said on their way. Versions
+// keep theirs for ever. What fails is removed after the next draft.
+func (v *Versions) sweep(ctx context.Context) {
+	var orphans []string
+	if v.c.Store.View(ctx, func(tx store.Tx) error {
+		orphans = nil
+		named := map[string]bool{}
+		for n, err := range versions.All(tx, "", 0) {
+			if err != nil {
+				return err
+			}
+			for _, hash := range n.Tree {
+				named[hash] = true
+			}
+		}
+		if err := growing(tx, named); err != nil {
+			return err
+		}
+		for p, err := range parts.All(tx, "", 0) {
+			if err != nil {
+				return err
+			}
+			if !named[p.Hash] {
+				orphans = append(orphans, p.Hash)
+			}
+		}
+		return nil
+	}) != nil {
+		return
+	}
+	const bucket = 20
+	for some := range slices.Chunk(orphans, bucket) {
+		_ = v.c.Store.Update(ctx, func(tx store.Tx) error {
+			// A version names nothing that no draft or earlier version named, so only
+			// the draft can have come to name one meanwhile.
+			named := map[string]bool{}
+			if err := growing(tx, named); err != nil {
+				return err
+			}
+			now, err := newest(tx)
+			if err != nil {
+				return err
+			}
+			for _, hash := range now.Tree {
+				named[hash] = true
+			}
+			for _, hash := range some {
+				if named[hash] {
+					continue
+				}
+				if err := parts.Delete(tx, hash); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// growing adds what trees name that are no versions: the draft's, and that of what
+// is tried.
+func growing(tx store.Tx, named map[string]bool) error {
+	d, _, err := drafts.Get(tx, "draft")
+	if err != nil {
+		return err
+	}
+	tried, _, err := reports.Get(tx, Shadow)
+	if err != nil {
+		return err
+	}
+	for _, t := range []tree{d.Tree, tried.Tree} {
+		for _, hash := range t {
+			named[hash] = true
 		}
 	}
 	return nil
@@ -427,6 +505,7 @@ func (v *Versions) put(tx store.Tx, d *Draft, by string, was tree) error {
 
 // Discard throws the draft away.
 func (v *Versions) Discard(ctx context.Context, by, revision string) error {
+	defer v.sweep(ctx)
 	return v.c.Store.Update(ctx, func(tx store.Tx) error {
 		if _, err := v.mine(tx, revision); err != nil {
 			return err
@@ -499,6 +578,7 @@ const maxComment = 2000
 // Publish makes the draft the version in force. must, if not nil, is asked about
 // it last, outside of any transaction: what people would lose, for one.
 func (v *Versions) Publish(ctx context.Context, by, revision, comment string, must func(Policy) error) (n Version, err error) {
+	defer v.sweep(ctx)
 	d, p, _, err := v.Draft(ctx)
 	if err != nil {
 		return n, err

@@ -277,6 +277,57 @@ func TestAPolicyOfManyRecipientsIsSavedWhole(t *testing.T) {
 	}
 }
 
+// What drafts said on their way does not stay; what a version, the draft or a trial
+// says does.
+func TestWhatOnlyDraftsSaidGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stored := func() (n int) {
+		t.Helper()
+		if err := w.store.View(t.Context(), func(tx store.Tx) error {
+			n = 0
+			for p, err := range tx.Scan(nil, nil, 0) {
+				if err != nil {
+					return err
+				}
+				if parts, err := store.Parts(p.Key); err == nil && parts[0] == "release_part" {
+					n++
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	d := w.save("ada", "", gives("service:a", "mail"))
+	for i := range 50 {
+		d = w.save("ada", d.Revision, gives("service:a", fmt.Sprint("a", i)))
+	}
+	if n := stored(); n < 51 {
+		t.Fatalf("%d parts are stored of a draft", n)
+	}
+	w.publish("ada", d) // service:a, as the last draft had it
+	d = w.save("ada", "", gives("service:b", "tried"))
+	if _, err := w.Try(t.Context(), "ada", noon.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	d = w.save("ada", d.Revision, gives("service:b", "other"))
+	if err := w.Discard(t.Context(), "ada", d.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if n := stored(); n != 2 {
+		t.Errorf("%d parts are stored; want that of the version and that of the trial", n)
+	}
+	if _, p, ok, err := w.Tried(t.Context()); err != nil || !ok || len(p.Rules["service:b"]) != 1 {
+		t.Errorf("what is tried is gone: %v, %v", p, err)
+	}
+	w.publish("ben", w.save("ben", "", gives("service:a", "again")))
+	if _, err := w.Rollback(t.Context(), "ada", 1, ""); err != nil || w.inForce() != "service:a=a49" {
+		t.Errorf("version 1 can not count again: %s, %v", w.inForce(), err)
+	}
+}
+
 func rules() *rapid.Generator[[]versions.Rule] {
 	text := rapid.StringMatching(`[a-c<"é ]{0,3}`)
 	rule := rapid.Custom(func(t *rapid.T) versions.Rule {

@@ -58,7 +58,13 @@ func (a *api) wanted(r *http.Request, passed func(audit.Event) bool) iter.Seq2[a
 }
 
 func (a *api) events(r *http.Request) (any, error) {
-	v, limit, looked := webapi.Events{Events: []audit.Event{}}, limitOf(r), 0
+	v, err := a.someEvents(r, limitOf(r))
+	return v, err
+}
+
+// someEvents are a page of those that a request asks for.
+func (a *api) someEvents(r *http.Request, limit int) (webapi.Events, error) {
+	v, looked := webapi.Events{Events: []audit.Event{}}, 0
 	passed := func(e audit.Event) bool {
 		if looked++; looked == a.looks {
 			v.Next = e.Seq
@@ -67,7 +73,7 @@ func (a *api) events(r *http.Request) (any, error) {
 	}
 	for e, err := range a.wanted(r, passed) {
 		if err != nil {
-			return nil, err
+			return v, err
 		}
 		if len(v.Events) == limit {
 			v.Next = v.Events[limit-1].Seq

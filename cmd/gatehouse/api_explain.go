@@ -28,9 +28,9 @@ var takesSignIn = []string{
 	"amr[] methods of the sign-in, as pwd or otp", "signed_in when: a time (2026-12-31T17:00:00Z) or how long ago (5m); now where nothing is said",
 }
 
-// signedIn is somebody of the directory with the sign-in that a question supposes,
+// asSignedIn is somebody of the directory with the sign-in that a question supposes,
 // and the roles that follow.
-func (a *api) signedIn(r *http.Request, userID string) (sub authz.Subject, err error) {
+func (a *api) asSignedIn(r *http.Request, userID string) (sub authz.Subject, err error) {
 	if sub, err = a.s.directory.Subject(r.Context(), userID); err != nil {
 		return sub, err
 	}
@@ -68,7 +68,7 @@ func (a *api) explain(r *http.Request) (any, error) {
 			return nil, err
 		}
 		x.User = a.view(u)
-		if sub, err = a.signedIn(r, u.ID); err != nil {
+		if sub, err = a.asSignedIn(r, u.ID); err != nil {
 			return nil, err
 		}
 		x.User.Roles, x.User.Groups = notNil(sub.Roles), notNil(sub.Groups)

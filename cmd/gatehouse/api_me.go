@@ -92,21 +92,16 @@ func (a *api) mySessions(ctx context.Context, userID string) ([]webapi.MySession
 // myServices are those that the person may open, with what they are told now.
 func (a *api) myServices(ctx context.Context, sub authz.Subject) ([]webapi.Learner, error) {
 	list := []webapi.Learner{}
+	visited, err := a.s.sessions.Visited(ctx, sub.ID)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range a.s.cfg.Services {
 		if !a.s.opens(sub, c, a.p.now()) {
 			continue
 		}
 		rel := a.s.rules.release.Release("service:"+c.ID, sub)
-		v := webapi.Learner{ID: c.ID, Title: a.s.serviceTitle(c.ID), Sent: append([]authz.Released{}, rel.Sent...), Withheld: append([]authz.Withheld{}, rel.Withheld...)}
-		there, err := a.s.sessions.Find(ctx, session.Filter{User: sub.ID, Host: c.Host}, "", mostSessions)
-		if err != nil {
-			return nil, err
-		}
-		for _, row := range there {
-			if row.Seen.After(v.Seen) {
-				v.Seen = row.Seen
-			}
-		}
+		v := webapi.Learner{ID: c.ID, Title: a.s.serviceTitle(c.ID), Sent: append([]authz.Released{}, rel.Sent...), Withheld: append([]authz.Withheld{}, rel.Withheld...), Seen: visited[c.Host]}
 		list = append(list, v)
 	}
 	return list, nil

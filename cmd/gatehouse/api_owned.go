@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
@@ -80,19 +81,21 @@ func (a *api) ownedService(r *http.Request) (any, error) {
 		}
 	}
 	r.Form.Set("service", id)
-	for e, err := range a.wanted(r, ownedEvents) {
-		if err != nil {
-			return nil, err
-		}
+	found, err := a.someEvents(r, ownedEvents)
+	for _, e := range found.Events {
 		v.Events = append(v.Events, webapi.OwnedEvent{At: e.At, Kind: e.Kind, Code: e.Code, Flow: e.Flow, User: a.who(r.Context(), e.UserID), By: a.who(r.Context(), cmp.Or(e.By, e.UserID)), Text: e.Text})
 	}
-	return v, nil
+	return v, err
 }
 
 // signedIn counts the people who are signed in at a host.
 func (a *api) signedIn(ctx context.Context, host string) (n int, err error) {
-	err = a.s.signedInAt(ctx, host, func(authz.Subject) { n++ })
-	return n, err
+	rows, err := a.s.sessions.Find(ctx, session.Filter{Host: host}, "", maxUsers)
+	people := map[string]bool{}
+	for _, row := range rows {
+		people[row.UserID] = true
+	}
+	return len(people), err
 }
 
 // grantedAt adds who was given, by name, a role that opens a service.

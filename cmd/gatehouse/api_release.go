@@ -60,7 +60,7 @@ func (a *api) releaseRoutes() {
 		append([]string{takesOf, "name of a user, or their ID", "person a made-up one in place of a user, as JSON: user_name, store, identity_provider, acr, amr, signed_in, attributes, groups, roles",
 			"to this recipient alone", "after goes on after this recipient", takesLimit}, takesSignIn...)...)
 	a.route("GET /v1/release/diff", a.diffRelease, editors, auditors).doc("What differs between two policies.", webapi.ReleaseDiff{}, "was live, draft or a version; live where nothing is said", "is live, draft or a version; draft where nothing is said")
-	a.route("GET /v1/release/needs", a.releaseNeeds, editors, auditors).doc("What people who are signed in would lose by the draft that services require.", []webapi.ReleaseNeed{})
+	a.route("GET /v1/release/needs", a.releaseNeeds, editors, auditors).doc("What people who used services lately would lose by the draft that they require.", []webapi.ReleaseNeed{})
 	a.route("GET /v1/release/impact", a.impact, editors, auditors).doc("What the draft changes for everybody, as far as it was looked at.", webapi.ReleaseReport{})
 	a.route("POST /v1/release/impact", a.startImpact, editors).doc("Begins to look at what the draft changes for everybody.", webapi.ReleaseReport{})
 	a.route("GET /v1/release/affected", a.affected, editors, auditors).doc("People for whom the draft changes something.", webapi.AffectedPage{}, "to at this recipient", "after goes on after this user", takesLimit)
@@ -324,7 +324,7 @@ func (a *api) previewRule(r *http.Request) (any, error) {
 		p.Rules = map[string][]versions.Rule{}
 	}
 	p.Rules[rec.to] = rules
-	if err := newReleaseChecker(a.s.file).check(a.s.file, p); err != nil {
+	if err := newReleaseChecker(a.s.file, a.s.programs).check(a.s.file, p); err != nil {
 		return nil, err
 	}
 	read, err := a.s.read(p)
@@ -453,7 +453,7 @@ func (a *api) someone(r *http.Request) (authz.Subject, error) {
 			return sub, err
 		}
 		a.p.recorder.Record(audit.Event{Kind: "release.previewed", UserID: u.ID, By: a.actor(r)})
-		return a.signedIn(r, u.ID)
+		return a.asSignedIn(r, u.ID)
 	}
 	return a.s.rules.policy.Roles(sub), nil
 }

@@ -40,7 +40,7 @@ type rules struct {
 
 // compile turns the plain data of a configuration into rules. Every mistake is
 // reported at its place.
-func compile(cfg *configs.Config) (rules, []configs.Mistake) {
+func compile(cfg *configs.Config, programs *authz.Programs) (rules, []configs.Mistake) {
 	var out []configs.Mistake
 	add := func(ms []authz.Mistake) {
 		for _, m := range ms {
@@ -48,7 +48,7 @@ func compile(cfg *configs.Config) (rules, []configs.Mistake) {
 		}
 	}
 	out = append(out, mayMistakes(cfg)...)
-	known := authz.Known{UserStores: storeIDs(cfg)}
+	known := authz.Known{UserStores: storeIDs(cfg), Programs: programs}
 	for _, p := range cfg.IdentityProviders {
 		known.IdentityProviders = append(known.IdentityProviders, p.ID)
 	}

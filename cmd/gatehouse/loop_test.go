@@ -85,6 +85,84 @@ func TestADenialEndsInAccess(t *testing.T) {
 	eventually(t, "bob's account at the target is disabled", func() bool { return !l.hasAccount("bob") })
 }
 
+// The owner of a service decides about what was asked for because of it, if the
+// service says so, and about nothing else.
+func TestTheOwnerOfAServiceDecidesAboutRequestsBecauseOfIt(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	ledger(l)
+	owned := func(with string) {
+		l.reload(func(s string) string {
+			s = strings.Replace(s, "\n    owners_approve: true", "", 1)
+			s = strings.Replace(s, "\n    owners: { users: [partners/dana] }", "", 1)
+			return strings.Replace(s, "\n    denied: { request: [books] }", "\n    denied: { request: [books] }\n    owners: { users: [partners/dana] }"+with, 1)
+		})
+	}
+	bob, alice, dana := l.in("campus", "bob"), l.in("campus", "alice"), l.in("partner", "dana")
+	call := func(p *person, method, path string, form url.Values, want int, into any) {
+		t.Helper()
+		p.open(l.at("", "/")).wants(http.StatusOK)
+		if method == http.MethodGet {
+			path += "?" + form.Encode()
+			form = nil
+		}
+		p.do(method, l.at("", "/.gatehouse/api/v1/"+path), form).wants(want)
+		if into != nil {
+			decodeJSON(t, p.body, into)
+		}
+	}
+	asked := func(service string) (r webapi.Request) {
+		t.Helper()
+		if service == "" { // as after a telephone call, because of no service
+			l.admin(http.MethodPost, "me/request", url.Values{"name": {"bob"}, "role": {"books"}, "reason": {"month end"}, "until": {"8h"}}, &r)
+			return r
+		}
+		call(bob, http.MethodPost, "me/request", url.Values{"role": {"books"}, "reason": {"month end"}, "until": {"8h"}, "service": {service}}, http.StatusOK, &r)
+		return r
+	}
+	waits := func(p *person) int {
+		var list []webapi.Decision
+		call(p, http.MethodGet, "decisions", nil, http.StatusOK, &list)
+		return len(list)
+	}
+	decide := func(p *person, answer string, r webapi.Request, want int, code string) {
+		t.Helper()
+		call(p, http.MethodPost, "request/"+answer, url.Values{"id": {r.ID}}, want, nil)
+		if !strings.Contains(p.body, code) {
+			t.Errorf("%s, want %s", p.body, code)
+		}
+	}
+
+	owned("") // an owner alone does not decide
+	r := asked("ledger")
+	if waits(dana) != 0 || waits(alice) != 1 {
+		t.Error("an owner who does not decide is asked, or the approver is not")
+	}
+	decide(dana, "approve", r, http.StatusForbidden, "access.not_approver")
+	decide(alice, "deny", r, http.StatusOK, "denied")
+
+	owned("\n    owners_approve: true")
+	r = asked("")
+	if waits(dana) != 0 {
+		t.Error("an owner is asked about a request that is not because of their service")
+	}
+	decide(dana, "approve", r, http.StatusForbidden, "access.not_approver")
+	decide(alice, "deny", r, http.StatusOK, "denied")
+	r = asked("ledger")
+	if waits(dana) != 1 {
+		t.Error("the owner is not asked")
+	}
+	decide(bob, "approve", r, http.StatusForbidden, "access.own_request")
+	bob.do(http.MethodGet, l.at("ledger", "/"), nil).wants(http.StatusForbidden)
+	decide(dana, "approve", r, http.StatusOK, "approved")
+	eventually(t, "bob's page opens", func() bool { return bob.do(http.MethodGet, l.at("ledger", "/"), nil).status == http.StatusOK })
+
+	// An owner does not decide about themselves.
+	var own webapi.Request
+	call(dana, http.MethodPost, "me/request", url.Values{"role": {"books"}, "reason": {"me too"}, "until": {"8h"}, "service": {"ledger"}}, http.StatusOK, &own)
+	decide(dana, "approve", own, http.StatusForbidden, "access.own_request")
+}
+
 // Nobody asks for what a service does not want, decides about what is not theirs
 // or sees it; and what was typed is there again after a refusal.
 func TestAskingAndDecidingStayWithinTheirBounds(t *testing.T) {

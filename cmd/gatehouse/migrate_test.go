@@ -80,7 +80,7 @@ func TestDraftsDecideAsWhatTheyWereMadeOf(t *testing.T) {
 			if len(mistakes) > 0 {
 				t.Fatalf("%v\n%s", mistakes, yaml)
 			}
-			r, mistakes := compile(cfg)
+			r, mistakes := compile(cfg, nil)
 			if len(mistakes) > 0 {
 				t.Fatal(mistakes)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/authz/versions"
 	"github.com/gatehouse-sso/gatehouse/configs"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
@@ -82,10 +83,10 @@ func whole(cfg *configs.Config, p versions.Policy) map[string][]versions.Rule {
 // published is the configuration with what release editors say in it. Rules that
 // the file has no place for any more (an attribute that is gone from it) are left
 // out, so that nothing goes, and named.
-func published(file *configs.Config, p versions.Policy) (cfg *configs.Config, lost []string) {
+func published(file *configs.Config, p versions.Policy, programs *authz.Programs) (cfg *configs.Config, lost []string) {
 	eff := *file
 	eff.Services, eff.Targets = slices.Clone(file.Services), slices.Clone(file.Targets)
-	c := newReleaseChecker(file)
+	c := newReleaseChecker(file, programs)
 	for _, r := range recipients(file) {
 		if !r.edited {
 			continue
@@ -146,8 +147,8 @@ type releaseChecker struct {
 	names authz.Known
 }
 
-func newReleaseChecker(cfg *configs.Config) releaseChecker {
-	c := releaseChecker{known: authz.Builtin(), names: authz.Known{UserStores: storeIDs(cfg)}}
+func newReleaseChecker(cfg *configs.Config, programs *authz.Programs) releaseChecker {
+	c := releaseChecker{known: authz.Builtin(), names: authz.Known{UserStores: storeIDs(cfg), Programs: programs}}
 	for _, a := range cfg.AttributeTypes() {
 		c.known = append(c.known, a.ID)
 	}
@@ -287,8 +288,8 @@ type reading struct {
 
 // read finds out what a policy means.
 func (s *site) read(p versions.Policy) (*reading, error) {
-	cfg, lost := published(s.file, p)
-	release, mistakes := authz.CompileRelease(releaseRules(cfg), authz.Known{UserStores: storeIDs(cfg)})
+	cfg, lost := published(s.file, p, s.programs)
+	release, mistakes := authz.CompileRelease(releaseRules(cfg), authz.Known{UserStores: storeIDs(cfg), Programs: s.programs})
 	if len(mistakes) > 0 {
 		return nil, &versions.Refusal{Code: versions.ReasonInvalid, Text: mistakes[0].String()}
 	}
@@ -336,18 +337,18 @@ func (s *site) mayPublish(ctx context.Context, p versions.Policy, accepted bool)
 }
 
 func needText(n webapi.ReleaseNeed) string {
-	text := fmt.Sprintf("%d of %d people who are signed in at %s would lose %s", n.People, n.Of, n.Title, n.Attribute)
+	text := fmt.Sprintf("%d of %d people who used %s in the last %d days would lose %s", n.People, n.Of, n.Title, n.Days, n.Attribute)
 	if n.Even {
 		text += ", and nobody would have it any more"
 	}
 	return text
 }
 
-// maxSigned is how many sessions of a service are looked at.
-const maxSigned = 10_000
+// maxUsers is how many of those who use a service are looked at.
+const maxUsers = 10_000
 
-// needs looks at the people who are signed in at services that require
-// attributes: who among them has one, and would not any more.
+// needs looks at the people who used services lately that require attributes: who
+// among them has one, and would not any more.
 func (s *site) needs(ctx context.Context, r *reading) (list []webapi.ReleaseNeed, err error) {
 	now := whole(s.file, s.policy)
 	for _, rec := range recipients(s.file) {
@@ -355,7 +356,7 @@ func (s *site) needs(ctx context.Context, r *reading) (list []webapi.ReleaseNeed
 			continue
 		}
 		lost, people := map[string]int{}, map[string]bool{}
-		err := s.signedInAt(ctx, rec.service.Host, func(sub authz.Subject) {
+		err := s.usersOf(ctx, rec.service.Host, func(sub authz.Subject) {
 			people[sub.ID] = true
 			was, is := s.rules.release.Release(rec.to, sub), r.release.Release(rec.to, sub)
 			for _, a := range rec.requires {
@@ -373,7 +374,7 @@ func (s *site) needs(ctx context.Context, r *reading) (list []webapi.ReleaseNeed
 			}
 			even := is(now[rec.to]) && !is(r.rules[rec.to])
 			if lost[a] > 0 || even {
-				list = append(list, webapi.ReleaseNeed{To: rec.to, Title: rec.title, Attribute: a, People: lost[a], Of: len(people), Even: even})
+				list = append(list, webapi.ReleaseNeed{To: rec.to, Title: rec.title, Attribute: a, People: lost[a], Of: len(people), Days: int(session.VisitsKept.Hours() / 24), Even: even})
 			}
 		}
 	}

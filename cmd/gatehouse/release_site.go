@@ -24,12 +24,13 @@ type releasing struct {
 	lost     []string         // rules of it that the file has no place for
 	pairwise []byte           // key of pairwise identifiers
 	trial    *trial           // nil: nothing is tried beside it
+	programs *authz.Programs  // of the process
 }
 
 // publish gives the site its configuration: the file with the version in force.
 func (s *site) publish(ctx context.Context, p *process) error {
-	s.pairwise = p.keys.Pairwise()
-	check := newReleaseChecker(s.file)
+	s.pairwise, s.programs = p.keys.Pairwise(), &p.programs
+	check := newReleaseChecker(s.file, s.programs)
 	s.versions = versions.New(versions.Config{
 		Store: p.store, SecondPerson: s.file.Release.SecondPerson, Now: p.now,
 		Check: func(v versions.Policy) error { return check.check(s.file, v) },
@@ -45,12 +46,12 @@ func (s *site) publish(ctx context.Context, p *process) error {
 	if s.version, s.policy, err = versions.InForce(ctx, p.store); err != nil {
 		return err
 	}
-	s.cfg, s.lost = published(s.file, s.policy)
+	s.cfg, s.lost = published(s.file, s.policy, s.programs)
 	for _, text := range s.lost {
 		p.log.Error("a published release is not in force: nothing goes out by it", "rule", text)
 	}
 	var mistakes []configs.Mistake
-	if s.rules, mistakes = compile(s.cfg); len(mistakes) > 0 {
+	if s.rules, mistakes = compile(s.cfg, s.programs); len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
 	}
 	s.rules.release = s.rules.release.With(s.pairwise)
@@ -105,26 +106,33 @@ func (s *server) follow() {
 	}
 }
 
-// signedInAt gives everybody once who is signed in at a host.
-func (s *site) signedInAt(ctx context.Context, host string, each func(authz.Subject)) error {
-	rows, err := s.sessions.Find(ctx, session.Filter{Host: host}, "", maxSigned)
+// usersOf gives those once who opened a host lately: as they are signed in or,
+// where they are not, as they would come by their first identity.
+func (s *site) usersOf(ctx context.Context, host string, each func(authz.Subject)) error {
+	ids, err := s.sessions.Visitors(ctx, host, "", maxUsers)
 	if err != nil {
 		return err
 	}
-	seen := map[string]bool{}
-	for _, row := range rows {
-		if seen[row.UserID] {
-			continue
-		}
-		seen[row.UserID] = true
-		sub, err := s.directory.Subject(ctx, row.UserID)
+	for _, id := range ids {
+		sub, err := s.directory.Subject(ctx, id)
 		if errors.Is(err, provisioning.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		sub.Provider, sub.ACR, sub.AMR, sub.AuthTime = row.Provider, row.ACR, row.AMR, row.AuthTime
+		rows, err := s.sessions.Find(ctx, session.Filter{User: id}, "", 1)
+		if err != nil {
+			return err
+		}
+		if len(rows) > 0 {
+			row := rows[0]
+			sub.Provider, sub.ACR, sub.AMR, sub.AuthTime = row.Provider, row.ACR, row.AMR, row.AuthTime
+		} else if links, err := s.directory.Links(ctx, id); err != nil {
+			return err
+		} else if len(links) > 0 {
+			sub.Provider = links[0].Provider
+		}
 		each(s.rules.policy.Roles(sub))
 	}
 	return nil

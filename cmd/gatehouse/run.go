@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
@@ -72,6 +73,7 @@ type process struct {
 	meters    *metrics.Metrics
 	config    taking
 	levels    *levels
+	programs  authz.Programs // of all sites
 	trials    trials
 	pace      *gateway.Pace
 	draining  atomic.Bool

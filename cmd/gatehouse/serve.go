@@ -112,7 +112,7 @@ func (s *server) reload() (taken bool) {
 		s.log.Error("the configuration was not taken: another key of the store needs a restart, or `gatehouse upgrade`")
 		return false
 	}
-	if _, mistakes := compile(cfg); len(mistakes) > 0 {
+	if _, mistakes := compile(cfg, &s.p.programs); len(mistakes) > 0 {
 		s.log.Error("the configuration was not taken", "mistake", mistakes[0].String())
 		return false
 	}
@@ -169,7 +169,7 @@ type launch struct {
 func serve(ctx context.Context, l launch) (err error) {
 	defer spareHeap()()
 	cfg, log := l.cfg, l.log
-	if _, mistakes := compile(cfg); len(mistakes) > 0 {
+	if _, mistakes := compile(cfg, nil); len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
 	}
 	if err := l.heir.await(cfg); err != nil {

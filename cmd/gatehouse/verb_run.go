@@ -150,7 +150,7 @@ func loadAll(file string, opts ...configs.Option) (*configs.Config, []configs.Mi
 	if cfg == nil {
 		return nil, mistakes
 	}
-	_, more := compile(cfg)
+	_, more := compile(cfg, nil)
 	return cfg, cfg.Merge(mistakes, more)
 }
 

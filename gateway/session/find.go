@@ -50,7 +50,7 @@ type Filter struct {
 func (s *Store) Find(ctx context.Context, f Filter, after string, limit int) (list []Session, err error) {
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
-		visited, err := visitors(tx, f.Host)
+		opened, err := f.opened(tx)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,12 @@ func (s *Store) Find(ctx context.Context, f Filter, after string, limit int) (li
 			if err != nil {
 				return err
 			}
-			if !f.fits(row) || f.Host != "" && !visited[row.ID] {
+			if !f.fits(row) {
+				continue
+			}
+			if there, err := opened(row.ID); err != nil {
+				return err
+			} else if !there {
 				continue
 			}
 			if list = append(list, row); len(list) == limit {
@@ -119,19 +124,30 @@ func (f Filter) fits(s Session) bool {
 		(f.Name == "" || s.ProviderName == f.Name) && (len(f.Sessions) == 0 || slices.Contains(f.Sessions, s.ProviderSession))
 }
 
-// visitors are the sessions that have a key for a host.
-func visitors(tx store.Tx, host string) (map[string]bool, error) {
-	ids := map[string]bool{}
-	if host == "" {
-		return ids, nil
+// opened tells of sessions whether they have a key for the host. Where the filter may
+// fit many, all keys are read once; else those of each session.
+func (f Filter) opened(tx store.Tx) (func(id string) (bool, error), error) {
+	switch {
+	case f.Host == "":
+		return func(string) (bool, error) { return true, nil }, nil
+	case f.User != "" || f.Name != "" || len(f.Sessions) > 0:
+		return func(id string) (bool, error) {
+			for k, err := range keyRows.Find(tx, "session", id, "", 0) {
+				if err != nil || k.Host == f.Host {
+					return err == nil, err
+				}
+			}
+			return false, nil
+		}, nil
 	}
+	ids := map[string]bool{}
 	for k, err := range keyRows.All(tx, "", 0) {
 		if err != nil {
 			return nil, err
 		}
-		if k.Host == host {
+		if k.Host == f.Host {
 			ids[k.Session] = true
 		}
 	}
-	return ids, nil
+	return func(id string) (bool, error) { return ids[id], nil }, nil
 }

@@ -205,6 +205,7 @@ func (s *Store) Run(ctx context.Context) {
 	})
 	tick := time.NewTicker(SeenEvery)
 	defer tick.Stop()
+	var cleared time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -215,6 +216,10 @@ func (s *Store) Run(ctx context.Context) {
 		case <-tick.C:
 			s.writeSeen(ctx)
 			s.sweep(ctx)
+			if now := s.c.Now(); now.Sub(cleared) >= visitEvery {
+				cleared = now
+				s.forgetVisits(ctx)
+			}
 		}
 	}
 }
@@ -465,8 +470,12 @@ func (s *Store) AddKey(ctx context.Context, id, host string) (string, error) {
 	secret, sum := random()
 	now := s.c.Now()
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-		if _, ok, err := sessionRows.Get(tx, id); err != nil || !ok {
+		row, ok, err := sessionRows.Get(tx, id)
+		if err != nil || !ok {
 			return orNone(err)
+		}
+		if err := s.visitTx(tx, host, row.UserID); err != nil {
+			return err
 		}
 		have, err := collect(keyRows.Find(tx, "session", id, "", 0))
 		if err != nil {

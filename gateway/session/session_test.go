@@ -455,6 +455,64 @@ func TestTheOldestOfTooManySessionsEnds(t *testing.T) {
 	})
 }
 
+// Who opened a host is known for a month, also when they are signed out, and then
+// no more.
+func TestVisitsOutliveSessionsAndEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		visit := func(user, host string) string {
+			_, id := b.signIn(user, nil)
+			if _, err := b.AddKey(t.Context(), id, host); err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		is := func(host string, want ...string) {
+			t.Helper()
+			got, err := b.Visitors(t.Context(), host, "", 10)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s: %v, %v; want %v", host, got, err, want)
+			}
+		}
+		began := time.Now().UTC()
+		id := visit("alice", "wiki.example.org")
+		visit("bob", "wiki.example.org")
+		visit("bob", "wiki.example.org.other") // begins like the other, and is another
+		if err := b.End(t.Context(), id, ReasonSignedOut); err != nil {
+			t.Fatal(err)
+		}
+		is("wiki.example.org", "alice", "bob")
+		is("wiki.example.org.other", "bob")
+		is("payroll.example.org")
+		hosts, err := b.Visited(t.Context(), "alice")
+		if err != nil || len(hosts) != 1 || !hosts["wiki.example.org"].Equal(began) {
+			t.Errorf("alice was at %v, %v", hosts, err)
+		}
+		if some, err := b.Visitors(t.Context(), "wiki.example.org", "alice", 10); err != nil || !slices.Equal(some, []string{"bob"}) {
+			t.Errorf("after alice: %v, %v", some, err)
+		}
+		time.Sleep(VisitsKept - time.Hour)
+		visit("bob", "wiki.example.org")
+		time.Sleep(2 * time.Hour)
+		is("wiki.example.org", "bob")
+		is("wiki.example.org.other")
+		time.Sleep(visitEvery)
+		left := 0
+		if err := b.st.View(t.Context(), func(tx store.Tx) error {
+			left = 0
+			for _, err := range visitRows.All(tx, "", 0) {
+				if err != nil {
+					return err
+				}
+				left++
+			}
+			return nil
+		}); err != nil || left != 1 {
+			t.Errorf("%d visits are stored, %v; want 1", left, err)
+		}
+	})
+}
+
 func TestT10_AKeyIsOfOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBed(t, open(t), Config{})

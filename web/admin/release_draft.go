@@ -44,7 +44,7 @@ func (d *desk) releaseDraft(r *http.Request) (web.Board, error) {
 			{Label: say("release.authors"), Cell: web.Cell{Value: strings.Join(dr.Authors, ", ")}}, {Label: say("release.saved"), Cell: web.Cell{At: dr.At}}, {Label: say("release.cases"), Cell: cases},
 		}, Table: diffTable(diff)}
 		for _, n := range needs {
-			first.Lead = append(first.Lead, say("release.need", "n", strconv.Itoa(n.People), "of", strconv.Itoa(n.Of), "service", n.Title, "attribute", n.Attribute))
+			first.Lead = append(first.Lead, say("release.need", "n", strconv.Itoa(n.People), "of", strconv.Itoa(n.Of), "days", strconv.Itoa(n.Days), "service", n.Title, "attribute", n.Attribute))
 		}
 		b.Blocks = append(b.Blocks, first)
 		if editor {

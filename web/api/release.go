@@ -98,7 +98,8 @@ type ReleaseNeed struct {
 	Title     string `json:"title"`
 	Attribute string `json:"attribute"`
 	People    int    `json:"people"` // who would lose it
-	Of        int    `json:"of"`     // who are signed in there
+	Of        int    `json:"of"`     // who used it lately, 10,000 at most
+	Days      int    `json:"days"`   // what lately is
 	Even      bool   `json:"even"`   // nobody could have it any more, whoever comes
 }
 
