@@ -41,10 +41,11 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
-	part := flag.String("part", "all", "what is measured: requests, scim, or all")
+	part := flag.String("part", "all", "what is measured: requests, scim, delivery, or all")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
 	members := flag.Int("members", 50_000, "members of the group for scim, as far as there are users")
 	scratch := flag.String("scratch", "", "a folder in which a store for scim is filled faster, such as /dev/shm")
+	outbox := flag.String("outbox", "bin/outbox.test", "the benchmarks of provisioning/outbox, for delivery")
 	peers := flag.String("peers", peersFolder(), "the folder with npm's modules for scim")
 	flag.Parse()
 	switch *role {
@@ -67,6 +68,11 @@ func main() {
 	defer cancel()
 	if *part == "all" || *part == "requests" {
 		if err := measure(ctx, *program, *rounds, *requests, *logins); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if *part == "all" || *part == "delivery" {
+		if err := measureDelivery(ctx, deliveryPlan{*outbox, *peers, *rounds}); err != nil {
 			log.Fatal(err)
 		}
 	}

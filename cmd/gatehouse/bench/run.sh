@@ -28,6 +28,7 @@ fi
 mkdir -p bin
 CGO_ENABLED=0 go build -trimpath -o bin/gatehouse ./cmd/gatehouse
 CGO_ENABLED=0 go build -trimpath -o bin/gatehouse-bench ./cmd/gatehouse/bench
+go test -c -o bin/outbox.test ./provisioning/outbox
 pin=
 if command -v taskset >/dev/null && [ "$(nproc)" -gt 1 ]; then pin="taskset -c 1"; fi
 $pin bin/gatehouse-bench -gatehouse bin/gatehouse "$@"
@@ -35,7 +36,3 @@ echo
 go test -run '^$' -bench 'Decide|Release|Explain' -benchmem ./authz
 go test -run '^$' -bench 'Login' -benchmem ./provisioning
 go test -run '^$' -bench 'Update|View' -benchtime 2000x ./provisioning/store/boltstore
-go test -run '^$' -bench 'Import' -benchtime 10000x ./provisioning/outbox
-go test -run '^$' -bench 'Lag' -benchtime 2000x ./provisioning/outbox
-go test -run '^$' -bench 'Wait' -benchtime 300x ./provisioning/outbox
-go test -run '^$' -bench 'Converge' -benchtime 2000x ./provisioning/outbox
