@@ -86,9 +86,9 @@ if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
     export GATEHOUSE_E2E_NODE="$cache/node/node_modules/node/bin/node"
 fi
 
-# Programs of Go modules, at these versions: what
+# Programs of Go modules, at these versions: an authority for certificates, and what
 # reads the chart.
-for module in helm.sh/helm/v3/cmd/helm@v3.19.0; do
+for module in github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1 helm.sh/helm/v3/cmd/helm@v3.19.0; do
     name=${module##*/}
     name=${name%@*}
     if [ "$(cat "$cache/bin/$name.version" 2>/dev/null)" != "$module" ]; then
