@@ -87,7 +87,7 @@ func TestEachSafeRouteAnswersAsItsDocumentSays(t *testing.T) {
 		return carol.open(w.at("", "/.gatehouse/api/v1/audit?flow="+code)).body != "{\"events\":[]}\n"
 	})
 	w.admin(http.MethodPost, "groups", url.Values{"name": {"crew"}}, nil)
-	values := map[string]string{"to": "service:wiki", "code": code, "format": "jsonl", "group": "crew", "key": "none", "name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus", "attribute": "mail"}
+	values := map[string]string{"to": "service:wiki", "code": code, "format": "jsonl", "group": "crew", "key": "none", "name": "bob", "service": "wiki", "target": "directory", "mode": "preview", "client": "hr", "provider": "campus", "attribute": "phone"}
 	elsewhere := map[string]string{ // that which the demo has none of
 		"/source/test": "directory", "/source/preview": "directory", "/source/held": "source", "/import": "import", "/import/result": "import", "/task": "task", "/provider/trial": "trial", "/me/owned/service": "service",
 	}
