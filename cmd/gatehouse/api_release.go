@@ -787,9 +787,13 @@ func (a *api) releaseRecord(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// affectedTime is how long one page of people is looked for; then it shows those
-// found, and where to go on.
-const affectedTime = 300 * time.Millisecond
+// affectedTime is how long one page of people is looked for, and affectedRows after
+// how many recipients of theirs it is full; then it shows those found, and where to
+// go on.
+const (
+	affectedTime = 300 * time.Millisecond
+	affectedRows = 500
+)
 
 func (a *api) affected(r *http.Request) (any, error) {
 	c, err := a.s.comparison(r.Context())
@@ -799,12 +803,12 @@ func (a *api) affected(r *http.Request) (any, error) {
 	out, limit := webapi.AffectedPage{People: []webapi.Affected{}}, limitOf(r)
 	titles, only := a.titles(), r.FormValue("to")
 	until := time.Now().Add(affectedTime)
-	last := ""
+	last, rows := "", 0
 	for u, err := range a.s.directory.Users(r.Context(), r.FormValue("after"), 0) {
 		if err != nil {
 			return nil, err
 		}
-		if len(out.People) == limit || out.Looked > 0 && time.Now().After(until) {
+		if len(out.People) == limit || rows >= affectedRows || out.Looked > 0 && time.Now().After(until) {
 			out.Next = last
 			break
 		}
@@ -818,7 +822,7 @@ func (a *api) affected(r *http.Request) (any, error) {
 			return nil, err
 		}
 		if len(one.At) > 0 {
-			out.People = append(out.People, one)
+			out.People, rows = append(out.People, one), rows+len(one.At)
 		}
 		last = u.ID
 		out.Looked++
