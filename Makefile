@@ -52,7 +52,7 @@ e2e: ## real browser, real peers; installs what it needs and says so before
 	./cmd/gatehouse/e2e/run.sh
 
 faults: ## the long runs: kills, damage, power; an hour or more
-	GATEHOUSE_FAULTS=1 $(GO) test -timeout 3h -v -run 'TestR[0-9]|TestD[0-9]|TestB[0-9]|Kill|Crash|Fault|OneEngine' ./...
+	GATEHOUSE_FAULTS=1 $(GO) test -timeout 3h -v -run 'TestR[0-9]|TestD[0-9]|TestB[0-9]|Kill|Crash|Fault|OneEngine|Remembered' ./...
 	GATEHOUSE_FAULTS=1 $(GO) test -tags e2e -timeout 1h -v -run 'TestPeopleComeFromAListOverSFTP' ./cmd/gatehouse/e2e
 
 FUZZTIME ?= 60s

@@ -431,7 +431,7 @@ func TestARememberedDecisionIsThatOfAFreshOne(t *testing.T) {
 			s := p.Roles(drawSubject(t)) // of one session
 			memo := map[authz.Key]authz.Decision{}
 			requests(s, func(r authz.Request) {
-				k, ok := in.Key(r)
+				k, ok := in.Key(r.Method, r.Path, r.From)
 				if !ok {
 					misses++
 					return
@@ -486,7 +486,7 @@ func TestReadsNamesEveryInput(t *testing.T) {
 			t.Errorf("%s reads %+v", name, got)
 		}
 	}
-	if _, ok := (authz.Inputs{}).Key(authz.Request{}); ok {
+	if _, ok := (authz.Inputs{}).Key("", "", netip.Addr{}); ok {
 		t.Error("the zero Inputs let something be remembered")
 	}
 }
@@ -495,7 +495,7 @@ func TestPathsThatNoRuleTellsApartAreOneKey(t *testing.T) {
 	t.Parallel()
 	p := rules(t, nil, authz.Rule{Paths: []string{"/a/*", "/b"}, Allow: &authz.Match{SignedIn: true}})
 	key := func(path string) authz.Key {
-		k, ok := p.Reads("app").Key(authz.Request{Service: "app", Path: path})
+		k, ok := p.Reads("app").Key("", path, netip.Addr{})
 		if !ok {
 			t.Fatalf("%s can not be remembered", path)
 		}
@@ -507,7 +507,7 @@ func TestPathsThatNoRuleTellsApartAreOneKey(t *testing.T) {
 	if key("/a/1") == key("/b") || key("/b") == key("/c") || key("/a/1") == key("/c") {
 		t.Error("several decisions are remembered under one key")
 	}
-	if _, ok := p.Reads("app").Key(authz.Request{Service: "app", Path: "/a/../b"}); ok {
+	if _, ok := p.Reads("app").Key("", "/a/../b", netip.Addr{}); ok {
 		t.Error("an ambiguous path can be remembered")
 	}
 }

@@ -13,13 +13,14 @@ type Inputs struct {
 	service            *service
 }
 
-// A Key finds a remembered decision, together with the session (which says who
-// it is, and how they signed in), the version of the user and the policy itself.
+// A Key finds a remembered decision, together with the service, the session (which
+// says who it is, and how they signed in), the version of the user and the policy
+// itself.
 type Key struct {
-	Service, Method string
-	Path            string     // only if an expression reads it
-	Paths           uint64     // which patterns of paths fit, one bit each
-	From            netip.Addr // only if a rule reads it
+	Method string     // only if a rule reads it
+	Path   string     // only if an expression reads it
+	Paths  uint64     // which patterns of paths fit, one bit each
+	From   netip.Addr // only if a rule reads it
 }
 
 // maxPatterns is how many patterns of paths a Key can tell apart by bits.
@@ -55,28 +56,27 @@ func (p *Policy) Reads(service string) Inputs {
 	return in
 }
 
-// Key is by what the decision about r may be remembered; not ok if it may not
-// be. It is asked of the Inputs of r's service.
-func (in Inputs) Key(r Request) (k Key, ok bool) {
-	if in.Now || in.service == nil || in.service.paths && !canonical(r.Path) {
+// Key is by what the decision about a request to the service may be remembered; not
+// ok if it may not be.
+func (in Inputs) Key(method, path string, from netip.Addr) (k Key, ok bool) {
+	if in.Now || in.service == nil || in.service.paths && !canonical(path) {
 		return Key{}, false
 	}
-	k.Service = r.Service
 	if in.Method {
-		k.Method = r.Method
+		k.Method = method
 	}
 	if in.From {
-		k.From = r.From
+		k.From = from
 	}
 	if in.Path {
-		k.Path = r.Path
+		k.Path = path
 		return k, true
 	}
 	bit := uint64(1)
 	for i := range in.service.rules {
 		rule := &in.service.rules[i]
 		for _, p := range rule.patterns {
-			if p.match(r.Path, rule.effect == Deny) {
+			if p.match(path, rule.effect == Deny) {
 				k.Paths |= bit
 			}
 			bit <<= 1

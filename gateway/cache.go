@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"encoding/base64"
 	"net/netip"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/maypok86/otter/v2"
 
@@ -16,43 +18,57 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 )
 
-// people remembers users as policy sees them, until the directory says that
-// they changed.
+// people knows which users are as they were, until the directory says that they
+// changed.
 type people struct {
 	dir  *provisioning.Directory
 	mu   sync.RWMutex
 	gen  uint64      // counts what was forgotten, so that a read that began before is not remembered after
 	live atomic.Bool // whether the directory tells us of changes
-	m    map[string]*authz.Subject
+	m    map[string]*person
+}
+
+// A person is one version of a user. Everything that was worked out from it holds
+// until it is old; then there is another.
+type person struct {
+	old atomic.Bool
 }
 
 // maxPeople bounds what is remembered; then all is forgotten and read again.
 const maxPeople = 200_000
 
 func newPeople(d *provisioning.Directory) *people {
-	return &people{dir: d, m: map[string]*authz.Subject{}}
+	return &people{dir: d, m: map[string]*person{}}
 }
 
-func (p *people) of(ctx context.Context, id string) (*authz.Subject, error) {
+// of returns the version of a user that is at hand, with what policy sees of it if
+// that had to be read.
+func (p *people) of(ctx context.Context, id string) (*person, *authz.Subject, error) {
 	p.mu.RLock()
-	s, gen := p.m[id], p.gen
+	known, gen := p.m[id], p.gen
 	p.mu.RUnlock()
-	if s != nil {
-		return s, nil
+	if known != nil {
+		return known, nil, nil
 	}
 	fresh, err := p.dir.Subject(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.live.Load() && p.gen == gen {
-		if len(p.m) >= maxPeople {
-			clear(p.m)
-		}
-		p.m[id] = &fresh
+	known = &person{}
+	if !p.live.Load() || p.gen != gen {
+		known.old.Store(true)
+		return known, &fresh, nil
 	}
-	return &fresh, nil
+	if first := p.m[id]; first != nil {
+		return first, &fresh, nil
+	}
+	if len(p.m) >= maxPeople {
+		p.clear()
+	}
+	p.m[id] = known
+	return known, &fresh, nil
 }
 
 // run forgets who changed, and then tells changed; an empty ID is everybody.
@@ -72,159 +88,301 @@ func (p *people) forget(id string) {
 	defer p.mu.Unlock()
 	p.gen++
 	if id == "" {
-		clear(p.m)
-	} else {
+		p.clear()
+	} else if known := p.m[id]; known != nil {
+		known.old.Store(true)
 		delete(p.m, id)
 	}
 }
 
-// prepared is a signed-in person with everything that can be known before a
-// request comes: roles, decisions, headers, tokens. It holds for one session
-// row and one version of the user; another of either makes another prepared.
-type prepared struct {
-	session *session.Session
-	user    *authz.Subject // as the directory knows them
-	subject *authz.Subject // with sign-in and roles
+func (p *people) clear() {
+	for _, known := range p.m {
+		known.old.Store(true)
+	}
+	clear(p.m)
+}
 
-	mu  sync.RWMutex
-	svc map[string]*forService
+// prepared is a signed-in person with everything that can be known before a
+// request comes: decisions, headers, tokens. It holds for one session row and one
+// version of the user; another of either makes another prepared. There is one for
+// each session in memory, so it has next to nothing in it: what policy sees of the
+// person is read again when something has to be worked out.
+type prepared struct {
+	g       *Gateway
+	session *session.Session // nil: fixed is all there is
+	person  *person
+	fixed   *authz.Subject // who is not in the directory: nobody, a program, who recovers
+	known   bool           // somebody: a person or a program
+	first   atomic.Pointer[forService]
 }
 
 // forService is what is ready for one service.
 type forService struct {
-	headers []Header
-	block   []byte // the same, as they go over the wire
+	next    *forService // for another
 	who     *prepared
 	service *service
-	unsaid  bool // see Config.Unsaid
-	token   atomic.Pointer[token]
+	block   string // headers, as they go over the wire
+	unsaid  bool   // see Config.Unsaid
 	signing atomic.Bool
-
-	mu          sync.RWMutex
-	decisions   []remembered
-	provisioned string // "done" once it is; the other states are asked for each time
+	arrived atomic.Bool // all accounts that matter to the service are there
+	token   atomic.Pointer[token]
+	allowed atomic.Pointer[allowed]
 }
 
-// A remembered decision. Most people have one or two for a service, so a list is
-// found through faster than a map, and is a tenth of its size.
-type remembered struct {
-	key authz.Key
-	d   authz.Decision
+// allowed is a remembered decision to let pass. Most people have one or two for a
+// service, so a list is found through faster than a map, and is a tenth of its
+// size. Refusals are not remembered: they are worked out for the page that says
+// why.
+type allowed struct {
+	key  unique.Handle[authz.Key]
+	d    *authz.Decision
+	next *allowed
+	n    int // how many there are, with this one
 }
 
-// maxDecisions bounds how many decisions are remembered for one person and
-// service; rules that read paths could otherwise fill the memory.
-const maxDecisions = 64
+// maxAllowed bounds how many decisions are remembered for one person and service;
+// rules that read paths could otherwise fill the memory.
+const maxAllowed = 64
 
-func prepare(s *session.Session, user, subject *authz.Subject) *prepared {
-	return &prepared{session: s, user: user, subject: subject, svc: map[string]*forService{}}
+// fix prepares somebody who is not in the directory.
+func (g *Gateway) fix(s *authz.Subject) *prepared {
+	return &prepared{g: g, fixed: s, known: s.ID != ""}
 }
 
-// cache keeps the prepared of the sessions used last.
-type cache struct {
-	c *otter.Cache[string, *prepared]
+// Bounds of what the gateway remembers: of what policy sees of people, each some
+// KiB, and of what is prepared for programs.
+const (
+	maxSubjects = 2000
+	maxPrograms = 10_000
+)
+
+func recent[K comparable, V any](most int) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{MaximumSize: most})
 }
 
-const maxPrepared = 100_000
-
-func newCache() *cache {
-	return &cache{otter.Must(&otter.Options[string, *prepared]{MaximumSize: maxPrepared})}
-}
-
-// of returns what is prepared for a session and this version of its user.
-func (c *cache) of(g *Gateway, s *session.Session, user *authz.Subject) *prepared {
-	if p, ok := c.c.GetIfPresent(s.ID); ok && p.session == s && p.user == user {
+// ready is what was prepared for a session, if it still holds.
+func (g *Gateway) ready(s *session.Session) *prepared {
+	if s.Ready == nil {
+		return nil
+	}
+	if p, _ := s.Ready.Load().(*prepared); p != nil && p.g == g && p.person != nil && !p.person.old.Load() {
 		return p
 	}
-	full := *user
-	full.Provider, full.ACR, full.AMR, full.AuthTime = s.Provider, s.ACR, s.AMR, s.AuthTime
-	full = g.c.Policy.Roles(full)
-	p := prepare(s, user, &full)
-	c.c.Set(s.ID, p)
-	return p
+	return nil
+}
+
+// prepare returns what is prepared for a session, as far as it is good for a
+// service; nil is for what the gateway does itself. provisioning.ErrNotFound:
+// nobody's.
+func (g *Gateway) prepare(ctx context.Context, s *session.Session, at *service) (*prepared, error) {
+	if s.Recovers() {
+		if at != nil && !g.ours(at) {
+			return nil, provisioning.ErrNotFound
+		}
+		full := signedIn(*g.recoverer, s)
+		full = g.c.Policy.Roles(full)
+		return g.fix(&full), nil
+	}
+	if g.providers[s.Provider] == nil {
+		return nil, provisioning.ErrNotFound // nobody vouches for them any more
+	}
+	if p := g.ready(s); p != nil {
+		return p, nil
+	}
+	who, subject, err := g.people.of(ctx, s.UserID)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{g: g, session: s, person: who, known: true}
+	if subject != nil {
+		p.keep(*subject)
+	}
+	if s.Ready != nil {
+		s.Ready.Store(p)
+	}
+	return p, nil
+}
+
+// signedIn is a subject with its sign-in.
+func signedIn(subject authz.Subject, s *session.Session) authz.Subject {
+	subject.Provider, subject.ACR, subject.AMR, subject.AuthTime = s.Provider, s.ACR, s.AMR, s.AuthTime
+	return subject
+}
+
+// keep makes of a user, as the directory knows them, what policy sees.
+func (p *prepared) keep(user authz.Subject) *authz.Subject {
+	full := p.g.c.Policy.Roles(signedIn(user, p.session))
+	p.g.subjects.Set(p, &full)
+	return &full
+}
+
+// subject is what policy sees of the person, with sign-in and roles.
+func (p *prepared) subject(ctx context.Context) (*authz.Subject, error) {
+	if p.fixed != nil {
+		return p.fixed, nil
+	}
+	if s, ok := p.g.subjects.GetIfPresent(p); ok {
+		return s, nil
+	}
+	user, err := p.g.c.Directory.Subject(ctx, p.session.UserID)
+	if err != nil {
+		return nil, err
+	}
+	return p.keep(user), nil
 }
 
 // in returns what is ready for a service, made at its first use: the release is
 // worked out here and nowhere else.
-func (p *prepared) in(g *Gateway, s *service) *forService {
-	p.mu.RLock()
-	f := p.svc[s.ID]
-	p.mu.RUnlock()
-	if f != nil {
-		return f
-	}
-	f = &forService{who: p, service: s}
-	var told []string
-	if p.subject.ID != "" {
-		rel := g.c.Release.Release("service:"+s.ID, *p.subject)
-		if g.c.Beside != nil {
-			g.c.Beside("service:"+s.ID, *p.subject, rel)
+func (p *prepared) in(ctx context.Context, s *service) (*forService, error) {
+	first := p.first.Load()
+	for f := first; f != nil; f = f.next {
+		if f.service == s {
+			return f, nil
 		}
-		f.headers = Outgoing(s.Headers, rel)
-		for _, h := range f.headers {
+	}
+	f := &forService{who: p, service: s}
+	var told []string
+	if p.known {
+		subject, err := p.subject(ctx)
+		if err != nil {
+			return nil, err
+		}
+		g := p.g
+		rel := g.c.Release.Release("service:"+s.ID, *subject)
+		if g.c.Beside != nil {
+			g.c.Beside("service:"+s.ID, *subject, rel)
+		}
+		var block []byte
+		for _, h := range Outgoing(s.Headers, rel) {
 			for _, val := range h.Values {
-				f.block = lean.AppendField(f.block, h.Name, val)
+				block = lean.AppendField(block, h.Name, val)
 			}
 		}
-		f.unsaid = g.c.Unsaid != nil && g.c.Unsaid(*p.subject, s.ID)
+		f.block = string(block)
+		f.unsaid = g.c.Unsaid != nil && g.c.Unsaid(*subject, s.ID)
 		for _, sent := range rel.Sent {
 			told = append(told, sent.Attribute)
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if first := p.svc[s.ID]; first != nil {
-		return first
+	if f.next = first; !p.first.CompareAndSwap(first, f) {
+		return p.in(ctx, s) // somebody made one meanwhile, perhaps this
 	}
-	p.svc[s.ID] = f
 	for _, name := range told {
 		s.meter.Released(name)
 	}
-	return f
+	return f, nil
+}
+
+// headers are those of the block, one after the other.
+func (f *forService) headers(each func(name string, values []string)) {
+	for lines := f.block; lines != ""; {
+		var values []string
+		name, _, _ := strings.Cut(lines, ": ")
+		for strings.HasPrefix(lines, name+": ") {
+			var line string
+			line, lines, _ = strings.Cut(lines, "\r\n")
+			values = append(values, line[len(name)+2:])
+		}
+		each(name, values)
+	}
+}
+
+// decide makes ready what the visit needs at its service, and decides about it.
+func (v *visit) decide() (d authz.Decision, err error) {
+	ctx := v.r.Context()
+	if v.ready, err = v.who.in(ctx, v.service); err != nil {
+		return d, err
+	}
+	return v.ready.decide(ctx, v.r.Method, v.path, v.from)
+}
+
+func (g *Gateway) decideFor(ctx context.Context, p *prepared, s *service, method, path string, from netip.Addr) (authz.Decision, error) {
+	f, err := p.in(ctx, s)
+	if err != nil {
+		return authz.Decision{}, err
+	}
+	return f.decide(ctx, method, path, from)
 }
 
 // decide asks the policy, or remembers what it said under the same inputs.
-func (g *Gateway) decide(v *visit) authz.Decision {
-	return g.decideFor(v.who, v.service, v.r.Method, v.path, v.from)
-}
-
-func (g *Gateway) decideFor(p *prepared, s *service, method, path string, from netip.Addr) authz.Decision {
-	r := authz.Request{Subject: *p.subject, Service: s.ID, Method: method, Path: path, From: from, Now: g.c.Now()}
-	key, ok := s.reads.Key(r)
-	if !ok {
-		return g.evaluate(s, r)
+func (f *forService) decide(ctx context.Context, method, path string, from netip.Addr) (authz.Decision, error) {
+	g, s := f.who.g, f.service
+	key, ok := s.reads.Key(method, path, from)
+	if ok {
+		for a := f.allowed.Load(); a != nil; a = a.next {
+			if a.key.Value() == key {
+				return *a.d, nil
+			}
+		}
 	}
-	f := p.in(g, s)
-	f.mu.RLock()
-	i := slices.IndexFunc(f.decisions, func(r remembered) bool { return r.key == key })
-	if i >= 0 {
-		d := f.decisions[i].d
-		f.mu.RUnlock()
-		return d
+	subject, err := f.who.subject(ctx)
+	if err != nil {
+		return authz.Decision{}, err
 	}
-	f.mu.RUnlock()
-	d := g.evaluate(s, r)
-	f.mu.Lock()
-	if len(f.decisions) >= maxDecisions {
-		f.decisions = nil
-	}
-	f.decisions = append(f.decisions, remembered{key, d})
-	f.mu.Unlock()
-	return d
-}
-
-// evaluate asks the policy, and counts how long it thinks.
-func (g *Gateway) evaluate(s *service, r authz.Request) authz.Decision {
 	began := time.Now()
-	d := g.c.Policy.Decide(r)
+	d := g.c.Policy.Decide(authz.Request{Subject: *subject, Service: s.ID, Method: method, Path: path, From: from, Now: g.c.Now()})
 	s.meter.Evaluated(time.Since(began))
-	return d
+	if ok && d.Outcome == authz.Allow {
+		f.remember(key, s.allowing(d))
+	}
+	return d, nil
 }
 
-// A token is a signed JWT and when it ends.
+func (f *forService) remember(key authz.Key, d *authz.Decision) {
+	a := &allowed{key: unique.Make(key), d: d, n: 1}
+	first := f.allowed.Load()
+	if first != nil && first.n < maxAllowed {
+		a.next, a.n = first, first.n+1
+	}
+	f.allowed.CompareAndSwap(first, a) // else somebody else remembers, and this one is asked again
+}
+
+// allowing is one decision for all that let pass by the same rule: who they let
+// pass, and by what, is not remembered.
+func (s *service) allowing(d authz.Decision) *authz.Decision {
+	rule := decisive(d)
+	known, _ := s.allowed.LoadOrStore(rule, &authz.Decision{Outcome: authz.Allow, Reasons: []authz.Reason{{Rule: rule, Effect: authz.Allow, Matched: true}}})
+	return known.(*authz.Decision)
+}
+
+// A token is a signed JWT and when it ends. There is one for each session and
+// service, so it is kept as bytes, a quarter shorter than as text, and its head,
+// which only tells of the key, once for all.
 type token struct {
-	raw     string
-	expires time.Time
+	head    unique.Handle[string] // as text
+	rest    []byte                // the claims, then the signature
+	claims  int                   // how much of rest is claims
+	expires int64                 // in nanoseconds since 1970
+}
+
+// newToken takes a token in the compact serialisation (RFC 7515, section 7.1).
+func newToken(raw string, expires time.Time) (*token, error) {
+	head, rest, _ := strings.Cut(raw, ".")
+	claims, signature, _ := strings.Cut(rest, ".")
+	b, err := base64.RawURLEncoding.AppendDecode(make([]byte, 0, len(rest)*3/4), []byte(claims))
+	n := len(b)
+	if err == nil {
+		b, err = base64.RawURLEncoding.AppendDecode(b, []byte(signature))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &token{unique.Make(head), b, n, expires.UnixNano()}, nil
+}
+
+// AppendTo appends the token as text.
+func (t *token) AppendTo(dst []byte) []byte {
+	dst = append(append(dst, t.head.Value()...), '.')
+	dst = append(base64.RawURLEncoding.AppendEncode(dst, t.rest[:t.claims]), '.')
+	return base64.RawURLEncoding.AppendEncode(dst, t.rest[t.claims:])
+}
+
+// text is a header value with the token; without one, nothing.
+func (t *token) text() []string {
+	if t == nil {
+		return nothing
+	}
+	return []string{string(t.AppendTo(nil))}
 }
 
 // Times of the token that services get. It is never served with less than
@@ -235,36 +393,46 @@ const (
 	tokenLeft  = time.Minute
 )
 
-// jwt is the token for a service: the one at hand, or a fresh one.
-func (g *Gateway) jwt(f *forService) (string, error) {
-	t, now := f.token.Load(), g.c.Now()
-	switch left := time.Duration(0); {
-	case t != nil:
-		if left = t.expires.Sub(now); left >= tokenRenew && left <= tokenLife {
-			return t.raw, nil
-		} else if left >= tokenLeft && left <= tokenLife {
-			if f.signing.CompareAndSwap(false, true) {
-				go func() {
-					defer f.signing.Store(false)
-					_, _ = g.sign(f, now) // whoever comes when it is too late signs, and sees the error
-				}()
-			}
-			return t.raw, nil
-		}
+// jwt is the token for a service: the one at hand, or a fresh one; nil for nobody.
+func (f *forService) jwt(ctx context.Context) (*token, error) {
+	if !f.who.known {
+		return nil, nil
 	}
-	return g.sign(f, now)
+	t, now := f.token.Load(), f.who.g.c.Now()
+	if t == nil {
+		return f.sign(ctx, now)
+	}
+	switch left := time.Duration(t.expires - now.UnixNano()); {
+	case left > tokenLife || left < tokenLeft:
+		return f.sign(ctx, now)
+	case left < tokenRenew && f.signing.CompareAndSwap(false, true):
+		go func() {
+			defer f.signing.Store(false)
+			_, _ = f.sign(context.WithoutCancel(ctx), now) // whoever comes when it is too late signs, and sees the error
+		}()
+	}
+	return t, nil
 }
 
-func (g *Gateway) sign(f *forService, now time.Time) (string, error) {
-	claims := tokenClaims(g, f.service, f.who, g.c.Release.Release("service:"+f.service.ID, *f.who.subject))
+func (f *forService) sign(ctx context.Context, now time.Time) (*token, error) {
+	g := f.who.g
+	subject, err := f.who.subject(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claims := tokenClaims(f, subject, g.c.Release.Release("service:"+f.service.ID, *subject))
 	claims["iat"], claims["nbf"], claims["exp"] = now.Unix(), now.Unix(), now.Add(tokenLife).Unix()
 	claims["jti"] = encode(random(12))
 	raw, err := g.c.Keys.Sign(claims)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	f.token.Store(&token{raw, now.Add(tokenLife)})
-	return raw, nil
+	t, err := newToken(raw, now.Add(tokenLife))
+	if err != nil {
+		return nil, err
+	}
+	f.token.Store(t)
+	return t, nil
 }
 
 // reserved claims are ours to set, whatever a release calls an attribute.
@@ -276,21 +444,22 @@ var reserved = map[string]bool{"iss": true, "aud": true, "sub": true, "iat": tru
 // know, the pairwise one where it gets that, and else one that nobody knows again,
 // of this session at this service. Then when they signed in stays back too, which
 // is told to all services alike.
-func tokenClaims(g *Gateway, s *service, p *prepared, rel authz.Release) map[string]any {
+func tokenClaims(f *forService, subject *authz.Subject, rel authz.Release) map[string]any {
+	g, s := f.who.g, f.service
 	c := map[string]any{"iss": g.c.Public.String(), "aud": s.ID}
 	switch rel.Naming {
 	case authz.Named:
-		c["sub"] = p.subject.ID
+		c["sub"] = subject.ID
 	case authz.Unnamed:
-		if p.session != nil {
-			c["sub"] = g.c.Release.PairwiseID("service:"+s.ID, "session "+p.session.ID)
+		if f.who.session != nil {
+			c["sub"] = g.c.Release.PairwiseID("service:"+s.ID, "session "+f.who.session.ID)
 		}
 	}
-	if p.subject.Caller != "" {
-		c["caller"] = p.subject.Caller
+	if subject.Caller != "" {
+		c["caller"] = subject.Caller
 	}
-	if rel.Naming != authz.Unnamed && !p.subject.AuthTime.IsZero() {
-		c["auth_time"] = p.subject.AuthTime.Unix()
+	if rel.Naming != authz.Unnamed && !subject.AuthTime.IsZero() {
+		c["auth_time"] = subject.AuthTime.Unix()
 	}
 	for _, v := range rel.Sent {
 		if v.Attribute == "pairwise_id" {

@@ -9,7 +9,7 @@ import (
 // something first. Everything else goes on without what they have not agreed to.
 // Proxies that ask about requests of their own are not led anywhere.
 func (v *visit) unsaid() bool {
-	if v.session == nil || v.proxy != nil || !v.who.in(v.g, v.service).unsaid {
+	if v.session == nil || v.proxy != nil || !v.ready.unsaid {
 		return false
 	}
 	if v.r.Method != http.MethodGet || v.caller() != browser {

@@ -238,6 +238,11 @@ func (v *visit) contact() (string, string) {
 // deny answers who is signed in and may not pass, with what is missing.
 func (v *visit) deny(d authz.Decision) {
 	s := v.service
+	who, err := v.who.subject(v.r.Context())
+	if err != nil {
+		v.refuse(refusal{code: ReasonStore, detail: "load user: " + err.Error()})
+		return
+	}
 	v.note("denied", d.Code, errors.New(firstRule(d)))
 	contact, contactURL := v.contact()
 	here := v.here()
@@ -246,10 +251,10 @@ func (v *visit) deny(d authz.Decision) {
 		Rules: unmet(d, s.DeniedText), Contact: contact, ContactURL: contactURL,
 	}
 	if v.session != nil {
-		page.Who = web.Who{Name: v.name(), Provider: v.providerTitle()}
+		page.Who = web.Who{Name: who.DisplayName(), Provider: v.providerTitle()}
 		page.SwitchURL, page.LogoutURL = v.switchURL(here), v.g.c.Public.String()+"/.gatehouse/logout"
 		if v.g.c.Asking != nil {
-			asking := v.g.c.Asking(v.r.Context(), *v.who.subject, s.ID, d, here)
+			asking := v.g.c.Asking(v.r.Context(), *who, s.ID, d, here)
 			page.AskURL, page.Waiting = asking.URL, asking.Waiting
 		}
 		if page.Waiting != nil && v.r.Method == http.MethodGet {
@@ -309,7 +314,14 @@ func firstRule(d authz.Decision) string {
 	return d.Outcome.String()
 }
 
-func (v *visit) name() string { return v.who.subject.DisplayName() }
+// name is what the person is called on a page.
+func (v *visit) name() string {
+	who, err := v.who.subject(v.r.Context())
+	if err != nil {
+		return "" // the page says the rest
+	}
+	return who.DisplayName()
+}
 
 func (v *visit) providerTitle() string {
 	if p := v.g.providers[v.session.Provider]; p != nil {

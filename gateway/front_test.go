@@ -320,7 +320,7 @@ func (f *front) signIn(u provisioning.User, row session.Session) *guest {
 		f.t.Fatal(err)
 	}
 	row.UserID = u.ID
-	session.Sign(gs, row)
+	session.Sign(gs, session.Row{Session: row})
 	if err := f.sessions.Save(r, w, gs); err != nil {
 		f.t.Fatal(err)
 	}

@@ -34,6 +34,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/bearer"
@@ -74,7 +76,7 @@ type Config struct {
 	Lean           *lean.Transport   // to services over plain HTTP, in the usual case; nil: Transport in every case, unless that is nil too
 	Callers        *bearer.Callers   // programs that services take; nil: none
 	Log            *slog.Logger
-	Access         *slog.Logger               // gets a line for each request; nil: none is written
+	Access         *AccessLog                 // gets a line for each request; nil: none is written
 	Meter          func(service string) Meter // of a service, or of OwnMeter; nil: nobody counts
 	Pace           *Pace                      // of those who are not signed in; nil: nobody is slowed, which is for tests
 	Tracer         *tracing.Tracer            // of requests; nil: none is traced
@@ -170,7 +172,8 @@ type Gateway struct {
 	callbacks map[string]*Provider // by path below /.gatehouse/
 	wall      *wall
 	people    *people
-	prepared  *cache
+	subjects  *otter.Cache[*prepared, *authz.Subject] // with sign-in and roles, of those for whom something was worked out last
+	programs  *otter.Cache[string, *prepared]         // those that came last
 	anonymous *prepared
 	recoverer *authz.Subject // see recover.go
 	host      string         // Public's
@@ -190,13 +193,17 @@ type service struct {
 	prefix    []string      // of paths, that the service does not see; nil: none
 	callers   bool          // it takes programs
 	tokens    []string      // the headers that bear the token
+	names     []string      // of the headers that its rules give it
+	allowed   sync.Map      // of *authz.Decision, by rule: see allowing
 	meter     Meter
 }
 
 func newService(s Service, g *Gateway) *service {
 	sv := &service{Service: s, reads: g.c.Policy.Reads(s.ID), authority: g.authority(s.Host), tokens: []string{jwtHeader}, meter: g.c.Meter(s.ID)}
 	for _, h := range s.Headers {
-		if name := http.CanonicalHeaderKey(h.Name); h.Attribute == JWTAttribute && !slices.Contains(sv.tokens, name) {
+		name := http.CanonicalHeaderKey(h.Name)
+		sv.names = append(sv.names, name)
+		if h.Attribute == JWTAttribute && !slices.Contains(sv.tokens, name) {
 			sv.tokens = append(sv.tokens, name)
 		}
 	}
@@ -295,7 +302,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.wall = newWall(list)
-	g.prepared, g.anonymous = newCache(), prepare(nil, nil, &authz.Subject{})
+	g.subjects, g.programs, g.anonymous = recent[*prepared, *authz.Subject](maxSubjects), recent[string, *prepared](maxPrograms), g.fix(&authz.Subject{})
 	g.recoverer = recoverer()
 	c.Streams.judge.Store(g)
 	return g, nil
@@ -324,6 +331,7 @@ type visit struct {
 	session *session.Session
 	bears   *bearer.Caller // the program that asks, where it is none of a person
 	who     *prepared      // the person, ready to be decided about; nobody to begin with
+	ready   *forService    // what is ready for them at the service
 	support string         // the code on the page and in the log; made when needed
 	began   time.Time      // by the clock of the machine: it is only measured with
 	broke   bool           // off, because nobody waits for an answer any more, or half of one was sent
@@ -388,7 +396,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if v.paced() {
 		return
 	}
-	d := v.judge()
+	d, err := v.judge()
+	if err != nil {
+		v.refuse(refusal{code: ReasonStore, detail: "decide: " + err.Error()})
+		return
+	}
 	v.service.meter.Decision(d.Outcome.String(), decisive(d))
 	switch d.Outcome {
 	case authz.Allow:
@@ -487,14 +499,14 @@ func (v *visit) recall() error {
 	case err != nil:
 		return refusal{code: ReasonStore, detail: "look up session: " + err.Error()}
 	}
-	user, err := v.g.person(v.r.Context(), s, v.service)
+	who, err := v.g.prepare(v.r.Context(), s, v.service)
 	if errors.Is(err, provisioning.ErrNotFound) {
 		return nil // deleted meanwhile, or not good for this service: nobody
 	}
 	if err != nil {
 		return refusal{code: ReasonStore, detail: "load user: " + err.Error()}
 	}
-	v.session, v.who = s, v.g.prepared.of(v.g, s, user)
+	v.session, v.who = s, who
 	return nil
 }
 

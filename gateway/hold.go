@@ -58,11 +58,7 @@ func (v *visit) arriving() bool {
 	if v.session == nil || len(v.service.ProvisionedBy) == 0 || v.service.ProvisionedWithin <= 0 {
 		return false
 	}
-	f := v.who.in(v.g, v.service)
-	f.mu.RLock()
-	known := f.provisioned
-	f.mu.RUnlock()
-	if p := v.g.providers[v.session.Provider]; known != "" || p != nil && p.Blocking {
+	if p := v.g.providers[v.session.Provider]; v.ready.arrived.Load() || p != nil && p.Blocking {
 		return false
 	}
 	within := v.service.ProvisionedWithin
@@ -110,15 +106,12 @@ func (v *visit) prepare(code string, again bool, states []outbox.State, open fun
 
 // provisioned is the state of the accounts that matter to the service: done,
 // pending, failed, or empty if none does.
-func (v *visit) provisioned(f *forService) string {
+func (v *visit) provisioned() string {
 	if len(v.service.ProvisionedBy) == 0 || v.session == nil {
 		return ""
 	}
-	f.mu.RLock()
-	known := f.provisioned
-	f.mu.RUnlock()
-	if known != "" {
-		return known
+	if v.ready.arrived.Load() {
+		return outbox.Done
 	}
 	states, err := v.g.c.Outbox.States(v.r.Context(), v.session.UserID)
 	if err != nil {
@@ -136,9 +129,7 @@ func (v *visit) provisioned(f *forService) string {
 		}
 	}
 	if state == outbox.Done {
-		f.mu.Lock()
-		f.provisioned = state
-		f.mu.Unlock()
+		v.ready.arrived.Store(true)
 	}
 	return state
 }

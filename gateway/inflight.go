@@ -212,22 +212,26 @@ func (g *Gateway) over(s *stream) string {
 		if err != nil {
 			return ReasonStore
 		}
-		user, err := g.person(ctx, row, service)
+		who, err = g.prepare(ctx, row, service)
 		if errors.Is(err, provisioning.ErrNotFound) {
 			return ReasonRevoked
 		}
 		if err != nil {
 			return ReasonStore
 		}
-		who = g.prepared.of(g, row, user)
 	}
 	if s.bears != nil {
 		if err := g.c.Callers.Still(s.bears, service.ID, s.path); err != nil {
 			return reasonOf(err)
 		}
-		who = g.prepared.program(s.bears)
+		who = g.prepareProgram(s.bears)
 	}
-	if d := g.decideFor(who, service, s.method, s.path, s.from); d.Outcome != authz.Allow {
+	switch d, err := g.decideFor(context.Background(), who, service, s.method, s.path, s.from); {
+	case errors.Is(err, provisioning.ErrNotFound):
+		return ReasonRevoked
+	case err != nil:
+		return ReasonStore
+	case d.Outcome != authz.Allow:
 		return cmp.Or(d.Code, ReasonRevoked)
 	}
 	return ""

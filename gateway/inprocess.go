@@ -19,9 +19,19 @@ func (v *visit) inProcess(r *http.Request) {
 		return
 	}
 	_ = http.NewResponseController(v.w).SetReadDeadline(time.Now().Add(bodyTime)) // not every writer has one
-	ctx := authz.WithSubject(r.Context(), *v.who.subject)
+	who, err := v.who.subject(r.Context())
+	if err != nil {
+		v.refuse(refusal{code: ReasonStore, detail: "load user: " + err.Error()})
+		return
+	}
+	ctx := authz.WithSubject(r.Context(), *who)
 	if v.session != nil {
-		ctx = session.WithCurrent(ctx, v.session)
+		row, err := v.row()
+		if err != nil {
+			v.refuse(err)
+			return
+		}
+		ctx = session.WithCurrent(ctx, row)
 	}
 	r = r.Clone(ctx)
 	// Of cookies it sees the language alone.
@@ -37,7 +47,7 @@ func (v *visit) inProcess(r *http.Request) {
 	r.URL.Path, r.URL.RawPath = v.path, ""
 	v.service.Handler.ServeHTTP(v.w, r)
 	if changes {
-		v.g.people.forget(v.who.subject.ID) // the next request sees what they changed about themselves
+		v.g.people.forget(who.ID) // the next request sees what they changed about themselves
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/gateway/tracing"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
 
@@ -272,7 +273,11 @@ func (v *visit) login() {
 	if v.session != nil && !other {
 		d := authz.Decision{Outcome: authz.Allow}
 		if dest.service != nil {
-			d = v.g.decideFor(v.who, dest.service, http.MethodGet, dest.path, v.from)
+			var err error
+			if d, err = v.g.decideFor(v.r.Context(), v.who, dest.service, http.MethodGet, dest.path, v.from); err != nil {
+				v.refuse(refusal{code: ReasonStore, detail: "decide: " + err.Error()})
+				return
+			}
 		}
 		if d.Outcome != authz.StepUp {
 			v.goOn(dest, q.Get("bind"), v.session.ID)
@@ -600,41 +605,78 @@ const settleFirst = time.Second
 // enter makes the identity a user with a session, and sends them on.
 func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	ctx := v.r.Context()
-	user, _, err := v.g.c.Directory.Login(ctx, id, p.JIT, f.Support)
-	if err != nil {
-		return err
-	}
-	v.g.people.forget(user.ID) // the next request sees what this sign-in said
-	v.span.Causes(user.ID)
-	row := session.Session{
-		UserID: user.ID, Provider: p.ID, Issuer: id.Ref.Issuer, Subject: id.Ref.Subject,
-		ACR: id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
-		ProviderSession: id.Context.Session, Flow: f.Support,
+	row := session.Row{
+		Session: session.Session{
+			Provider: p.ID,
+			ACR:      id.Context.ACR, AMR: id.Context.AMR, AuthTime: id.Context.At, Until: id.Context.Until,
+		},
+		Issuer: id.Ref.Issuer, Subject: id.Ref.Subject, ProviderSession: id.Context.Session, Flow: f.Support,
 	}
 	if id.Context.Name != "" {
 		row.ProviderName = session.Named(p.ID, "person", id.Context.Name)
 	}
+	var err error
 	if row.LogoutHint, err = v.g.sealHint(id.Context.LogoutHint); err != nil {
 		return err
-	}
-	if p.Blocking && !v.settled(ctx, user.ID, min(settleFirst, p.Timeout)) {
-		row.Hold = &session.Hold{Until: v.g.c.Now().Add(p.Timeout), Continue: p.Continue}
 	}
 	gs, err := v.g.c.Sessions.New(v.r, v.host)
 	if err != nil {
 		return err
 	}
-	gs.ID = cmp.Or(gs.ID, f.Before)
-	session.Sign(gs, row)
-	if err := v.g.c.Sessions.Save(v.r, v.w, gs); err != nil {
+	dest := v.g.destination(f.Return)
+	b := v.g.c.Sessions.Beginning(row, v.host, cmp.Or(gs.ID, f.Before))
+	if dest.host != v.g.host && session.IsBinding(f.Bind) {
+		b.Offer(dest.host, f.Bind, dest.url)
+	}
+	if err := v.admit(p, f, id, b); err != nil {
 		return err
 	}
-	dest := v.g.destination(f.Return)
-	if weak, err := v.stillWeak(ctx, dest, f.Pending.Login, session.From(gs)); err != nil || weak {
+	http.SetCookie(v.w, v.g.c.Sessions.Cookie(b.Cookie))
+	if weak, err := v.stillWeak(ctx, dest, f.Pending.Login, &b.Row.Session); err != nil || weak {
 		return cmp.Or(err, error(refusal{code: ReasonLoop, detail: "stepped up, and the rules want the same again"}))
 	}
-	v.goOn(dest, f.Bind, gs.ID)
+	if b.Ticket != "" {
+		v.goOver(dest, b.Ticket)
+		return nil
+	}
+	v.goOn(dest, f.Bind, b.Row.ID)
 	return nil
+}
+
+// admit makes the identity a user and begins their session, in one transaction
+// where nothing is to be waited for in between and it is not too much for one.
+func (v *visit) admit(p *Provider, f flow, id federation.Identity, b *session.Beginning) error {
+	ctx := v.r.Context()
+	if !p.Blocking {
+		user, d, err := v.g.c.Directory.Login(ctx, id, p.JIT, f.Support, func(tx store.Tx, u provisioning.User) error {
+			b.Row.UserID = u.ID
+			return b.Tx(tx)
+		})
+		if err == nil {
+			v.changed(user, d)
+		}
+		if !errors.Is(err, store.ErrLimit) {
+			return b.Begun(ctx, err)
+		}
+	}
+	user, d, err := v.g.c.Directory.Login(ctx, id, p.JIT, f.Support)
+	if err != nil {
+		return err
+	}
+	v.changed(user, d)
+	b.Row.UserID = user.ID
+	if p.Blocking && !v.settled(ctx, user.ID, min(settleFirst, p.Timeout)) {
+		b.Row.Hold = &session.Hold{Until: v.g.c.Now().Add(p.Timeout), Continue: p.Continue}
+	}
+	return v.g.c.Sessions.Begin(ctx, b)
+}
+
+// changed lets the next request see what a sign-in said.
+func (v *visit) changed(u provisioning.User, d provisioning.Delta) {
+	v.span.Causes(u.ID)
+	if !d.Empty() {
+		v.g.people.forget(u.ID)
+	}
 }
 
 // sealHint keeps what the provider wants back at logout, a token or a name, from
@@ -652,11 +694,14 @@ func (v *visit) stillWeak(ctx context.Context, dest destination, asked federatio
 	if dest.service == nil {
 		return false, nil
 	}
-	user, err := v.g.people.of(ctx, s.UserID)
+	who, err := v.g.prepare(ctx, s, dest.service)
 	if err != nil {
 		return false, err
 	}
-	d := v.g.decideFor(v.g.prepared.of(v.g, s, user), dest.service, http.MethodGet, dest.path, v.from)
+	d, err := v.g.decideFor(ctx, who, dest.service, http.MethodGet, dest.path, v.from)
+	if err != nil {
+		return false, err
+	}
 	next := wanted(d)
 	return d.Outcome == authz.StepUp && slices.Equal(next.ACR, asked.ACR) && next.MaxAge == asked.MaxAge && (asked.Fresh || !next.Fresh), nil
 }
@@ -709,7 +754,7 @@ func (v *visit) goOn(dest destination, bind, sessionID string) {
 		v.goTo(dest.url)
 		return
 	}
-	if len(bind) != 43 {
+	if !session.IsBinding(bind) {
 		v.refuse(refusal{code: ReasonParameters, detail: "bind is not one of ours"})
 		return
 	}
@@ -722,6 +767,11 @@ func (v *visit) goOn(dest destination, bind, sessionID string) {
 		v.refuse(err)
 		return
 	}
+	v.goOver(dest, ticket)
+}
+
+// goOver sends a signed-in browser to another host of ours, with a ticket for it.
+func (v *visit) goOver(dest destination, ticket string) {
 	v.goTo(v.g.origin(dest.host) + "/.gatehouse/session?ticket=" + ticket)
 }
 

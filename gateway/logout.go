@@ -67,7 +67,12 @@ func (v *visit) confirm() {
 		Who: web.Who{Name: v.name(), Provider: v.providerTitle()}, From: v.g.allTitles(),
 		Action: "/.gatehouse/logout", BackURL: v.g.destination(v.r.URL.Query().Get("return")).url,
 	}
-	if _, _, err := v.leave(v.session, scopeProvider); err == nil {
+	row, err := v.row()
+	if err != nil {
+		v.refuse(err)
+		return
+	}
+	if _, _, err := v.leave(row, scopeProvider); err == nil {
 		page.AtProvider = v.providerTitle()
 	}
 	mine, err := v.g.c.Sessions.Find(v.r.Context(), session.Filter{User: v.session.UserID}, "", 2)
@@ -79,8 +84,20 @@ func (v *visit) confirm() {
 	v.answer(http.StatusOK, "", page)
 }
 
+// row is all of the session of the visit; what is at hand, if it has just ended.
+func (v *visit) row() (*session.Row, error) {
+	row, err := v.g.c.Sessions.Row(v.r.Context(), v.session.ID)
+	if errors.Is(err, session.ErrNone) {
+		return &session.Row{Session: *v.session}, nil
+	}
+	if err != nil {
+		return nil, refusal{code: ReasonStore, detail: "read session: " + err.Error()}
+	}
+	return &row, nil
+}
+
 // leave makes what asks the identity provider of a session to end its own.
-func (v *visit) leave(s *session.Session, scope string) (federation.Challenge, federation.Pending, error) {
+func (v *visit) leave(s *session.Row, scope string) (federation.Challenge, federation.Pending, error) {
 	p := v.g.providers[s.Provider]
 	if p == nil { // nobody's session, or that of one who is gone
 		return federation.Challenge{}, federation.Pending{}, federation.ErrNoLogout
@@ -104,7 +121,12 @@ func (v *visit) leave(s *session.Session, scope string) (federation.Challenge, f
 // signOut ends the session, or with scopeEverywhere all of the person, and then
 // asks the identity provider, unless the person wants it to end here only.
 func (v *visit) signOut(scope string) {
-	s, title := v.session, v.providerTitle()
+	title := v.providerTitle()
+	s, err := v.row()
+	if err != nil {
+		v.refuse(err)
+		return
+	}
 	gs, err := v.g.c.Sessions.Get(v.r, v.host)
 	if err == nil {
 		gs.Options.MaxAge = -1

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -57,31 +56,6 @@ func (v *visit) end() {
 	if v.g.c.Access != nil {
 		v.logAccess(status, took)
 	}
-}
-
-// logAccess writes who asked for what and what became of it. Of the address only
-// the path: what is behind it may be a secret, as may every header.
-func (v *visit) logAccess(status int, took time.Duration) {
-	attrs := make([]slog.Attr, 0, 14)
-	attrs = append(attrs,
-		slog.String("from", v.from.String()), slog.String("method", v.r.Method), slog.String("host", v.host), slog.String("path", v.pathLogged()),
-		slog.Int("status", status), slog.Int64("bytes", v.w.size), slog.Duration("took", took))
-	if v.service != nil {
-		attrs = append(attrs, slog.String("service", v.service.ID))
-	}
-	if v.session != nil {
-		attrs = append(attrs, slog.String("user", v.session.UserID), slog.String("provider", v.session.Provider))
-	}
-	if v.bears != nil {
-		attrs = append(attrs, slog.String("caller", v.bears.Subject.ID))
-	}
-	if v.support != "" {
-		attrs = append(attrs, slog.String("support", v.support))
-	}
-	if id := v.span.ID(); id != "" {
-		attrs = append(attrs, slog.String("trace_id", id))
-	}
-	v.g.c.Access.LogAttrs(v.r.Context(), slog.LevelInfo, "access", attrs...)
 }
 
 // maxPathLogged bounds a path in the access log, in bytes.

@@ -25,17 +25,17 @@ func (v *visit) bear() error {
 		}
 		return err
 	}
-	v.session, v.who = nil, v.g.prepared.program(v.bears)
+	v.session, v.who = nil, v.g.prepareProgram(v.bears)
 	return nil
 }
 
-// program returns what is prepared for a program.
-func (c *cache) program(b *bearer.Caller) *prepared {
-	if p, ok := c.c.GetIfPresent(b.Key); ok && p.user == &b.Subject {
+// prepareProgram returns what is prepared for a program.
+func (g *Gateway) prepareProgram(b *bearer.Caller) *prepared {
+	if p, ok := g.programs.GetIfPresent(b.Key); ok && p.fixed == &b.Subject {
 		return p
 	}
-	p := prepare(nil, &b.Subject, &b.Subject)
-	c.c.Set(b.Key, p)
+	p := g.fix(&b.Subject)
+	g.programs.Set(b.Key, p)
 	return p
 }
 

@@ -56,22 +56,18 @@ func (v *visit) pass() {
 	if d := s.upstreams.Timeouts.Whole; d > 0 && r.Header["Upgrade"] == nil {
 		defer time.AfterFunc(d, func() { st.end(errSlow) }).Stop()
 	}
-	ready := v.who.in(v.g, s)
-	var jwt string
-	if v.who.subject.ID != "" {
-		var err error
-		if jwt, err = v.g.jwt(ready); err != nil {
-			v.refuse(err)
-			return
-		}
+	jwt, err := v.ready.jwt(r.Context())
+	if err != nil {
+		v.refuse(err)
+		return
 	}
-	state := v.provisioned(ready)
+	state := v.provisioned()
 	v.w.Header()["Content-Type"] = nil // what a service does not say is not guessed
 	if r.ContentLength != 0 {
 		r.Body = patient{r.Body, http.NewResponseController(v.w), r.Context(), v.w.one}
 	}
 	if usual {
-		v.forward(r, ready, jwt, state)
+		v.forward(r, jwt, state)
 		return
 	}
 	(&httputil.ReverseProxy{
@@ -79,7 +75,7 @@ func (v *visit) pass() {
 			s.aim(p.Out.URL)
 			p.Out.Host = s.authority
 			p.Out.URL.RawQuery = r.URL.RawQuery
-			v.dress(p.Out.Header, ready.headers, jwt, state)
+			v.dress(p.Out.Header, jwt, state)
 			// A trailer comes after every check and would be merged into the
 			// headers by some servers.
 			p.Out.Trailer = nil
@@ -94,7 +90,7 @@ func (v *visit) pass() {
 }
 
 // forward sends the usual request on a connection of our own.
-func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
+func (v *visit) forward(r *http.Request, jwt *token, state string) {
 	buf := lean.Head()
 	defer lean.Done(buf)
 	s := v.service
@@ -113,11 +109,11 @@ func (v *visit) forward(r *http.Request, ready *forService, jwt, state string) {
 	if s.prefix != nil {
 		head = lean.AppendField(head, "X-Forwarded-Prefix", s.prefix[0])
 	}
-	head = append(head, ready.block...)
-	if jwt != "" {
+	head = append(head, v.ready.block...)
+	if jwt != nil {
 		for _, name := range s.tokens {
 			// No byte of a token could end its line.
-			head = append(append(append(append(head, name...), ": "...), jwt...), "\r\n"...)
+			head = append(jwt.AppendTo(append(append(head, name...), ": "...)), "\r\n"...)
 		}
 	}
 	if state != "" {
@@ -169,7 +165,7 @@ func webSocket(r *http.Request) bool {
 
 // dress gives a request on its way out the headers that only we may set. What
 // the client called so has been stripped before.
-func (v *visit) dress(h http.Header, identity []Header, jwt, state string) {
+func (v *visit) dress(h http.Header, jwt *token, state string) {
 	fixed := []string{v.from.String(), v.service.authority, v.g.scheme()}
 	h["X-Forwarded-For"], h["X-Forwarded-Host"], h["X-Forwarded-Proto"] = fixed[0:1:1], fixed[1:2:2], fixed[2:3:3]
 	if v.service.prefix != nil {
@@ -185,12 +181,11 @@ func (v *visit) dress(h http.Header, identity []Header, jwt, state string) {
 			delete(h, "Cookie")
 		}
 	}
-	for _, id := range identity {
-		h[id.Name] = id.Values
-	}
-	if jwt != "" {
+	v.ready.headers(func(name string, values []string) { h[name] = values })
+	if jwt != nil {
+		text := jwt.text()
 		for _, name := range v.service.tokens {
-			h[name] = []string{jwt}
+			h[name] = text
 		}
 	}
 	if state != "" {

@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
-	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/web"
 )
@@ -80,18 +78,3 @@ const maxRecoveryCode = 100
 
 // ours reports whether this is a page of ours on the gateway's own host.
 func (g *Gateway) ours(s *service) bool { return s != nil && s.Handler != nil && s.Host == g.host }
-
-// person is whose session it is, as far as it is good for a service; nil is for
-// what the gateway does itself. provisioning.ErrNotFound: nobody's.
-func (g *Gateway) person(ctx context.Context, s *session.Session, at *service) (*authz.Subject, error) {
-	switch {
-	case s.Recovers():
-		if at != nil && !g.ours(at) {
-			return nil, provisioning.ErrNotFound
-		}
-		return g.recoverer, nil
-	case g.providers[s.Provider] == nil:
-		return nil, provisioning.ErrNotFound // nobody vouches for them any more
-	}
-	return g.people.of(ctx, s.UserID)
-}

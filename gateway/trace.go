@@ -41,16 +41,16 @@ func (v *visit) endSpan(status int) {
 }
 
 // judge is the decision about this request.
-func (v *visit) judge() authz.Decision {
+func (v *visit) judge() (authz.Decision, error) {
 	if v.span == nil {
-		return v.g.decide(v)
+		return v.decide()
 	}
 	span := v.span.Child("gatehouse.authorize")
 	defer span.End()
-	d := v.g.decide(v)
+	d, err := v.decide()
 	span.Say(tracing.KeyDecision, d.Outcome.String())
 	span.Say(tracing.KeyRule, decisive(d))
-	return d
+	return d, err
 }
 
 // away begins the part of a service, which gets its place in the trace; what is

@@ -189,33 +189,25 @@ func (v *visit) approve() {
 		v.redirect(v.here())
 		return
 	}
-	ready := v.who.in(v.g, s)
 	h := v.w.Header()
 	// What is not said is said to be empty: a proxy that copies only what is there
 	// would leave what the client sent, or write a word of its own.
 	for _, name := range []string{"Cookie", "Authorization", "X-Gatehouse-Provisioned"} {
 		h[name] = nothing
 	}
-	for _, name := range s.tokens {
+	for _, name := range s.names {
 		h[name] = nothing
 	}
-	for _, rule := range s.Headers {
-		h[http.CanonicalHeaderKey(rule.Name)] = nothing
+	jwt, err := v.ready.jwt(r.Context())
+	if err != nil {
+		v.refuse(err)
+		return
 	}
-	if v.who.subject.ID != "" {
-		jwt, err := v.g.jwt(ready)
-		if err != nil {
-			v.refuse(err)
-			return
-		}
-		for _, name := range s.tokens {
-			h[name] = []string{jwt}
-		}
+	for text, i := jwt.text(), 0; i < len(s.tokens); i++ {
+		h[s.tokens[i]] = text
 	}
-	for _, id := range ready.headers {
-		h[id.Name] = id.Values
-	}
-	if state := v.provisioned(ready); state != "" {
+	v.ready.headers(func(name string, values []string) { h[name] = values })
+	if state := v.provisioned(); state != "" {
 		h["X-Gatehouse-Provisioned"] = []string{state}
 	}
 	if rest := withoutOurs(r.Header["Cookie"]); rest != "" {
@@ -224,12 +216,12 @@ func (v *visit) approve() {
 	if auth := r.Header["Authorization"]; auth != nil && s.KeepAuthorization {
 		h["Authorization"] = auth
 	}
-	h["Cache-Control"] = noStore
+	h["Cache-Control"], h["Content-Length"] = noStore, zero
 	v.w.ResponseWriter.(*verdict).yes = true // question put it there
 	v.w.WriteHeader(http.StatusOK)
 }
 
-var noStore, nothing = []string{"no-store"}, []string{""}
+var noStore, nothing, zero = []string{"no-store"}, []string{""}, []string{"0"}
 
 // A verdict is an answer to a proxy that lets pass what gets a 2xx. Only what was
 // meant to say yes is one, so that no page by mistake opens a door.

@@ -50,13 +50,15 @@ const maxOnce = 8
 // Login is what happens when an identity provider has vouched for a person. In
 // one transaction what the sign-in used up is recorded, the user found by the
 // link or created, the claims of this source replaced and the Followers told.
-// Of a known user of whom nothing differs only the first is written.
+// Of a known user of whom nothing differs only the first is written. also are called
+// with the user at the end of it; the error of one undoes all. They may be called
+// again, and touch nothing but tx.
 //
 // An error that is federation.ErrRefused has changed nothing: it is a
 // *federation.Refusal with login.replayed or login.claims, or a *Refusal. An
 // answer that is used again is refused, also while, and after, an earlier use.
 // Nothing ever links to a user who is there: not a name, not an e-mail address.
-func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, flow string) (User, Delta, error) {
+func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, flow string, also ...func(tx store.Tx, u User) error) (User, Delta, error) {
 	if j.Provider == "" || id.Provider != j.Provider {
 		return User{}, Delta{}, fmt.Errorf("login: identity of provider %q for the provisioning of %q", id.Provider, j.Provider)
 	}
@@ -68,6 +70,14 @@ func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, fl
 	}
 	newID, call := d.newID(), d.newID()
 	var out result
+	with := func(tx store.Tx, r result) (result, error) {
+		for _, f := range also {
+			if err := f(tx, r.u.Clone()); err != nil {
+				return result{}, err
+			}
+		}
+		return r, nil
+	}
 	err := d.sure(ctx, &out, func(tx store.Tx) (result, error) {
 		again, err := d.spend(tx, id.Once, call)
 		if err != nil {
@@ -78,7 +88,10 @@ func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, fl
 			if err == nil && !u.Active {
 				err = inactive(u)
 			}
-			return result{u: u}, err
+			if err != nil {
+				return result{u: u}, err
+			}
+			return with(tx, result{u: u})
 		}
 		r, err := d.login(tx, id, j, newID, Delta{By: SourceIDP(id.Provider), Flow: flow})
 		if err != nil {
@@ -89,7 +102,7 @@ func (d *Directory) Login(ctx context.Context, id federation.Identity, j JIT, fl
 				return result{}, err
 			}
 		}
-		return r, nil
+		return with(tx, r)
 	})
 	if err != nil {
 		return User{}, Delta{}, fmt.Errorf("login at %s: %w", id.Provider, err)

@@ -218,7 +218,7 @@ func (a *api) linkMine(r *http.Request) (any, error) {
 	if s == nil {
 		return nil, &access.Refusal{Code: authz.ReasonLogin, Text: "only somebody who is signed in can add an identity"}
 	}
-	to, err := a.s.gateway.LinkURL(s, r.FormValue("provider"), portal.MePath)
+	to, err := a.s.gateway.LinkURL(&s.Session, r.FormValue("provider"), portal.MePath)
 	return webapi.Link{URL: to}, err
 }
 

@@ -76,7 +76,7 @@ func (a *api) sessions(r *http.Request) (any, error) {
 	return list, nil
 }
 
-func (a *api) sessionView(ctx context.Context, s session.Session) webapi.Session {
+func (a *api) sessionView(ctx context.Context, s session.Row) webapi.Session {
 	v := webapi.Session{ID: s.ID, UserID: s.UserID, User: s.UserID, Provider: s.Provider, ACR: s.ACR, Created: s.Created, Seen: s.Seen, Until: s.Until, Waiting: s.Hold != nil}
 	if u, err := a.s.directory.User(ctx, s.UserID); err == nil {
 		v.User = a.s.directory.FullName(u.Store, u.UserName)

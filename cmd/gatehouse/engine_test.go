@@ -91,7 +91,7 @@ func newEngine(t *testing.T) *engine {
 		if err != nil || len(found) != 1 {
 			t.Fatal(err, found)
 		}
-		e.people = append(e.people, visitor{p, me.ID, me.UserName, found[0]})
+		e.people = append(e.people, visitor{p, me.ID, me.UserName, found[0].Session})
 	}
 	return e
 }

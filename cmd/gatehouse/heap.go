@@ -1,16 +1,50 @@
 package main
 
-import "runtime"
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
 
-// spare is how much larger the garbage collector takes the heap to be than it is.
-const spare = 32 << 20
+// How much garbage there may be before it is collected: spare bytes, or this part
+// of what is alive if that is more. Go's own rule, as much as is alive, collects
+// hundreds of times in a second while little is alive, and doubles the memory when
+// there are very many sessions.
+const (
+	spare     = 32 << 20
+	sparePart = 25 // per cent
+)
 
-// spareHeap makes the garbage collector run seldom while the heap is small: it runs
-// when the heap has doubled, which for some MiB is hundreds of times in a second
-// under load, and every run costs. The bytes are never touched, so no memory stands
-// behind them; what it costs is up to as much garbage. It is for as long as keep
-// was not called.
-func spareHeap() (keep func()) {
-	b := make([]byte, spare)
-	return func() { runtime.KeepAlive(b) }
+// paceHeap keeps the garbage collector to that until ctx ends, unless GOGC says
+// something else.
+func paceHeap(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	was := 100
+	defer func() { debug.SetGCPercent(was) }()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
+	for tick, set := time.NewTicker(time.Second), 0; ; {
+		metrics.Read(live)
+		if per := percent(live[0].Value.Uint64() + live[1].Value.Uint64()); per < set*9/10 || per > set*11/10 {
+			old := debug.SetGCPercent(per)
+			if set == 0 {
+				was = old
+			}
+			set = per
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// percent is what debug.SetGCPercent takes while this many bytes are alive.
+func percent(live uint64) int {
+	return int(min(max(spare*100/max(live, 1), sparePart), 400))
 }

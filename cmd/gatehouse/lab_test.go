@@ -268,7 +268,7 @@ func (l *lab) start() {
 	ready, done := make(chan *process, 1), make(chan error, 1)
 	log := slog.New(slog.NewJSONHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() {
-		done <- serve(ctx, launch{cfg: cfg, load: load, hup: l.hup, log: log, now: l.clock.now, ready: func(p *process) { ready <- p }})
+		done <- serve(ctx, launch{cfg: cfg, load: load, hup: l.hup, log: log, out: l.log, now: l.clock.now, ready: func(p *process) { ready <- p }})
 	}()
 	var once sync.Once
 	l.stop = func() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,14 +11,15 @@ import (
 )
 
 // logger writes JSON lines where nobody watches and text where somebody does.
-// written returns when what was logged has gone out, or can not.
-func logger(level slog.Level) (log *slog.Logger, written func()) {
+// out takes lines that are made by hand; when it is closed, what was logged has gone
+// out, or can not.
+func logger(level slog.Level) (log *slog.Logger, out *spout) {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
-	out := newSpout(os.Stderr)
+	out = newSpout(os.Stderr)
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		return slog.New(slog.NewTextHandler(out, opts)), out.close
+		return slog.New(slog.NewTextHandler(out, opts)), out
 	}
-	return slog.New(slog.NewJSONHandler(out, opts)), out.close
+	return slog.New(slog.NewJSONHandler(out, opts)), out
 }
 
 const (
@@ -54,7 +56,7 @@ func (s *spout) Write(line []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.waiting)+len(line) > maxUnwritten {
-		s.lost++
+		s.lost += bytes.Count(line, []byte{'\n'})
 	} else {
 		s.waiting = append(s.waiting, line...)
 	}

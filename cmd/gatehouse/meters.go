@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -321,9 +320,9 @@ func truth(b bool) float64 {
 func stamp(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // accessLog is where each request gets a line, if the configuration wants that.
-func (p *process) accessLog(cfg *configs.Config) *slog.Logger {
+func (p *process) accessLog(cfg *configs.Config) *gateway.AccessLog {
 	if !cfg.Server.AccessLog {
 		return nil
 	}
-	return p.log
+	return p.requests
 }

@@ -62,6 +62,7 @@ import (
 
 type process struct {
 	log       *slog.Logger
+	requests  *gateway.AccessLog // nil: not while requests are answered
 	now       func() time.Time
 	store     store.Store
 	sealer    *store.Sealer
@@ -349,7 +350,7 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 	s.sessions = session.New(session.Config{
 		Store: p.store, Cookie: cookie, Idle: cfg.Session.Idle, Lifetime: cfg.Session.Lifetime, PerUser: cfg.Limits.SessionsPerUser, Now: p.now,
 		Strict: cfg.Session.SameSite == "strict",
-		EndedTx: func(tx store.Tx, row session.Session, why string) error {
+		EndedTx: func(tx store.Tx, row session.Row, why string) error {
 			return p.audit.Append(tx, audit.Event{Kind: "session.ended", Code: why, UserID: row.UserID, Provider: row.Provider, Flow: row.Flow})
 		},
 		Ended: func(id string) {

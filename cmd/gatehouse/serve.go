@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -156,6 +157,7 @@ type launch struct {
 	load  func() (*configs.Config, []configs.Mistake) // reads cfg again, at each value of hup
 	hup   <-chan os.Signal
 	log   *slog.Logger
+	out   io.Writer // where the log goes, for lines that are made by hand; nil: to standard error
 	now   func() time.Time
 	ready func(*process) // called once requests are answered; may be nil
 
@@ -167,7 +169,9 @@ type launch struct {
 // serve runs a configuration until ctx ends: listeners, background work,
 // reloads.
 func serve(ctx context.Context, l launch) (err error) {
-	defer spareHeap()()
+	pacing, pace := context.WithCancel(ctx)
+	defer pace()
+	go paceHeap(pacing)
 	cfg, log := l.cfg, l.log
 	if _, mistakes := compile(cfg, nil); len(mistakes) > 0 {
 		return errors.New(mistakes[0].String())
@@ -191,6 +195,11 @@ func serve(ctx context.Context, l launch) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.store.Close()) }()
+	if l.out == nil {
+		l.out = os.Stderr
+	}
+	p.requests = gateway.NewAccessLog(l.out)
+	defer p.requests.Flush()
 	if l.heir != nil {
 		p.runner = p.newRunner(false) // the older process ends what its last requests wait for
 	}

@@ -43,8 +43,8 @@ func demoCommand() *cobra.Command {
 		if *verbose {
 			level = slog.LevelDebug
 		}
-		log, written := logger(level)
-		defer written()
+		log, out := logger(level)
+		defer out.close()
 		return demo(cmd.Context(), cmd.OutOrStdout(), *port, *data, log, nil)
 	}
 	return cmd

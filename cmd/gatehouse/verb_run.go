@@ -58,8 +58,8 @@ func runCommand() *cobra.Command {
 			printMistakes(mistakes)
 			return errSaid
 		}
-		log, written := logger(level)
-		defer written()
+		log, out := logger(level)
+		defer out.close()
 		for _, s := range cfg.Surprises() {
 			log.Warn("configuration", "surprise", s.String())
 		}
@@ -72,7 +72,7 @@ func runCommand() *cobra.Command {
 			signal.Notify(usr2, upgradeSignals...)
 			defer signal.Stop(usr2)
 		}
-		return serve(cmd.Context(), launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now, program: program, upgrade: usr2, heir: from})
+		return serve(cmd.Context(), launch{cfg: cfg, load: load, hup: hup, log: log, out: out, now: time.Now, program: program, upgrade: usr2, heir: from})
 	}
 	return cmd
 }

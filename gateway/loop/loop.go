@@ -331,6 +331,12 @@ func (c *conn) end(in state) bool {
 // serve serves one request after the other.
 func (c *conn) serve() {
 	defer c.s.remove(c)
+	given := false
+	defer func() {
+		if !given {
+			_ = c.nc.Close() // also if a handler ended its goroutine
+		}
+	}()
 	remote, at := c.nc.RemoteAddr().String(), fresh
 	base := context.WithValue(context.WithValue(context.Background(), http.ServerContextKey, &c.s.Server), http.LocalAddrContextKey, c.nc.LocalAddr())
 	c.buf = make([]byte, bufferSize)
@@ -338,7 +344,6 @@ func (c *conn) serve() {
 		if c.n == 0 {
 			n, err := c.nc.Read(c.buf)
 			if c.n = n; n == 0 && err != nil {
-				_ = c.nc.Close()
 				return
 			}
 		}
@@ -348,6 +353,7 @@ func (c *conn) serve() {
 		ctx := &requestContext{Context: base}
 		r := c.request(ctx)
 		if r == nil {
+			given = true
 			c.giveAway()
 			return
 		}
@@ -356,7 +362,6 @@ func (c *conn) serve() {
 		size := c.head.n + c.head.body
 		c.n = copy(c.buf, c.buf[size:c.n])
 		if at = waiting; !on || !c.become(serving, waiting) {
-			_ = c.nc.Close()
 			return
 		}
 		if c.n == 0 && c.s.closing.Load() && c.end(waiting) {

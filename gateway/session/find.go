@@ -47,7 +47,7 @@ type Filter struct {
 
 // Find returns the sessions that a filter fits, from after, at most limit if
 // that is not 0, ordered by ID.
-func (s *Store) Find(ctx context.Context, f Filter, after string, limit int) (list []Session, err error) {
+func (s *Store) Find(ctx context.Context, f Filter, after string, limit int) (list []Row, err error) {
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
 		opened, err := f.opened(tx)
@@ -72,8 +72,8 @@ func (s *Store) Find(ctx context.Context, f Filter, after string, limit int) (li
 		}
 		return nil
 	})
-	slices.SortFunc(list, func(a, b Session) int { return strings.Compare(a.ID, b.ID) })
-	return slices.CompactFunc(list, func(a, b Session) bool { return a.ID == b.ID }), err
+	slices.SortFunc(list, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(list, func(a, b Row) bool { return a.ID == b.ID }), err
 }
 
 // EndAll ends the sessions that a filter fits, and says how many there were.
@@ -97,10 +97,10 @@ func (s *Store) EndAll(ctx context.Context, f Filter, why string) (int, error) {
 }
 
 // rows are those that a filter may fit, by the index that leaves the fewest.
-func (f Filter) rows(tx store.Tx, after string) iter.Seq2[Session, error] {
+func (f Filter) rows(tx store.Tx, after string) iter.Seq2[Row, error] {
 	switch {
 	case len(f.Sessions) > 0:
-		return func(yield func(Session, error) bool) {
+		return func(yield func(Row, error) bool) {
 			for _, name := range f.Sessions {
 				for row, err := range sessionRows.Find(tx, "theirs", Named(f.Provider, "session", name), after, 0) {
 					if !yield(row, err) {
@@ -119,7 +119,7 @@ func (f Filter) rows(tx store.Tx, after string) iter.Seq2[Session, error] {
 	return sessionRows.All(tx, after, 0)
 }
 
-func (f Filter) fits(s Session) bool {
+func (f Filter) fits(s Row) bool {
 	return (f.User == "" || s.UserID == f.User) && (f.Provider == "" || s.Provider == f.Provider) &&
 		(f.Name == "" || s.ProviderName == f.Name) && (len(f.Sessions) == 0 || slices.Contains(f.Sessions, s.ProviderSession))
 }

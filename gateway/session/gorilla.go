@@ -14,13 +14,18 @@ type value struct{}
 
 // From returns the sign-in inside a gorilla session; nil: nobody is signed in.
 func From(g *sessions.Session) *Session {
-	s, _ := g.Values[value{}].(*Session)
-	return s
+	switch s := g.Values[value{}].(type) {
+	case *Session:
+		return s
+	case *Row:
+		return &s.Session
+	}
+	return nil
 }
 
 // Sign puts a sign-in into a gorilla session. Save then begins it, under a new
 // ID whatever the browser had before.
-func Sign(g *sessions.Session, s Session) {
+func Sign(g *sessions.Session, s Row) {
 	g.Values[value{}] = &s
 	g.IsNew = true
 }
@@ -50,25 +55,25 @@ func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 // Options.MaxAge is negative, ends the one that is there and takes the cookie
 // away. Otherwise there is nothing to save.
 func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session) error {
-	row := From(g)
+	there := From(g)
+	row, signed := g.Values[value{}].(*Row)
 	switch {
-	case row == nil && g.Options.MaxAge >= 0:
-		return nil
 	case g.Options.MaxAge < 0:
 		http.SetCookie(w, s.c.Cookie.Make("", ""))
-		if row == nil {
+		if there == nil {
 			return nil
 		}
-		return s.End(r.Context(), row.ID, ReasonSignedOut)
-	case !g.IsNew:
+		return s.End(r.Context(), there.ID, ReasonSignedOut)
+	case !signed || !g.IsNew:
 		return nil
 	}
-	secret, err := s.begin(r.Context(), row, g.Name(), g.ID)
-	if err != nil {
+	b := s.Beginning(*row, g.Name(), g.ID)
+	if err := s.Begin(r.Context(), b); err != nil {
 		return err
 	}
+	*row = b.Row
 	g.ID, g.IsNew = row.ID, false
-	http.SetCookie(w, s.Cookie(secret))
+	http.SetCookie(w, s.Cookie(b.Cookie))
 	return nil
 }
 

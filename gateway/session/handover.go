@@ -59,28 +59,39 @@ func Binding(value string) string {
 	return encode(sum[:])
 }
 
+// IsBinding reports whether text looks like a Binding.
+func IsBinding(text string) bool { return len(text) == 43 }
+
 // Offer makes a ticket that lets the browser bound by bind into session id at
 // host, to go on to url.
 func (s *Store) Offer(ctx context.Context, id, host, bind, url string) (string, error) {
-	secret, sum := random()
-	now := s.c.Now()
+	t, secret := s.newTicket(id, host, bind, url)
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
 		if _, ok, err := sessionRows.Get(tx, id); err != nil || !ok {
 			return orNone(err)
 		}
-		// Whoever makes one takes a few old ones away.
-		old, err := collect(tickets.Range(tx, "until", "", stamp(now), 4))
-		if err != nil {
-			return err
-		}
-		for _, t := range old {
-			if err := tickets.Delete(tx, t.Hash); err != nil {
-				return err
-			}
-		}
-		return tickets.Put(tx, ticket{encode(sum[:]), id, host, bind, url, now.Add(TicketLife)})
+		return s.offer(tx, t)
 	})
 	return secret, err
+}
+
+func (s *Store) newTicket(id, host, bind, url string) (t ticket, secret string) {
+	secret, sum := random()
+	return ticket{encode(sum[:]), id, host, bind, url, s.c.Now().Add(TicketLife)}, secret
+}
+
+// offer writes a ticket. Whoever makes one takes a few old ones away.
+func (s *Store) offer(tx store.Tx, t ticket) error {
+	old, err := collect(tickets.Range(tx, "until", "", stamp(s.c.Now()), 4))
+	if err != nil {
+		return err
+	}
+	for _, t := range old {
+		if err := tickets.Delete(tx, t.Hash); err != nil {
+			return err
+		}
+	}
+	return tickets.Put(tx, t)
 }
 
 // Redeem turns a ticket into the value of host's cookie and the address to go
@@ -93,6 +104,7 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 		return "", "", ErrTicket
 	}
 	var t ticket
+	var not error // what is wrong with the redeemer
 	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
 		var ok bool
 		var err error
@@ -101,17 +113,28 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 		} else if !ok {
 			return ErrTicket
 		}
-		return tickets.Delete(tx, t.Hash)
+		if err := tickets.Delete(tx, t.Hash); err != nil {
+			return err
+		}
+		cookie, url, not = "", t.URL, nil
+		switch bind := Binding(browser); {
+		case t.Host != host || t.Bind == "" || bind == "" || !s.c.Now().Before(t.Until):
+			url, not = "", ErrTicket
+		case t.Bind != bind:
+			not = ErrBinding
+		default:
+			cookie, err = s.addKey(tx, t.Session, host)
+			if errors.Is(err, ErrNone) {
+				not, err = err, nil
+			}
+		}
+		return err
 	})
 	if err != nil {
 		return "", "", err
 	}
-	switch bind := Binding(browser); {
-	case t.Host != host || t.Bind == "" || bind == "" || !s.c.Now().Before(t.Until):
-		return "", "", ErrTicket
-	case t.Bind != bind:
-		return "", t.URL, ErrBinding
+	if not == nil {
+		s.forget(t.Session) // its old keys
 	}
-	cookie, err = s.AddKey(ctx, t.Session, host)
-	return cookie, t.URL, err
+	return cookie, url, not
 }

@@ -69,7 +69,7 @@ func (s *Store) OfferRecovery(ctx context.Context, also func(store.Tx) error) (c
 
 // SpendRecovery uses a code up and returns the session to begin. ErrRecovery, or
 // the store's error. also is as in OfferRecovery.
-func (s *Store) SpendRecovery(ctx context.Context, code string, also func(store.Tx) error) (Session, error) {
+func (s *Store) SpendRecovery(ctx context.Context, code string, also func(store.Tx) error) (Row, error) {
 	// What can not be a code is looked for as if it could: the hash is that of none.
 	sum, _ := hash(code)
 	now := s.c.Now()
@@ -86,5 +86,5 @@ func (s *Store) SpendRecovery(ctx context.Context, code string, also func(store.
 		}
 		return also(tx)
 	})
-	return Session{UserID: Recovery, Provider: Recovery, AuthTime: now, Until: now.Add(RecoveryLife)}, err
+	return Row{Session: Session{UserID: Recovery, Provider: Recovery, AuthTime: now, Until: now.Add(RecoveryLife)}}, err
 }

@@ -28,6 +28,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,26 +36,36 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
-// A Session is one sign-in. Values handed out are shared: read them only.
+// A Session is one sign-in, as far as requests need it. Values handed out are
+// shared: read them only.
 type Session struct {
 	ID       string    `json:"id"` // random, not a secret
 	UserID   string    `json:"user"`
 	Provider string    `json:"provider"` // identity provider
-	Issuer   string    `json:"issuer"`
-	Subject  string    `json:"subject"`
 	ACR      string    `json:"acr,omitempty"`
 	AMR      []string  `json:"amr,omitempty"`
 	AuthTime time.Time `json:"auth_time"`
-	// ProviderSession, ProviderName and LogoutHint are for single logout; the
-	// name is what Named makes, the hint is sealed by whoever signs in.
-	ProviderSession string    `json:"provider_session,omitempty"`
-	ProviderName    string    `json:"provider_name,omitempty"`
-	LogoutHint      string    `json:"logout_hint,omitempty"`
-	Created         time.Time `json:"created"`
-	Seen            time.Time `json:"seen"`  // as stored; at most SeenEvery behind
-	Until           time.Time `json:"until"` // the end whatever happens
+	Created  time.Time `json:"created"`
+	Until    time.Time `json:"until"` // the end whatever happens
 	// Hold, while it is not nil, keeps the session from every service.
 	Hold *Hold `json:"hold,omitempty"`
+
+	// Ready is where the request path keeps what it has worked out for the session,
+	// for as long as the session is in memory. nil: it is not.
+	Ready *atomic.Value `json:"-"`
+}
+
+// A Row is all that the store knows of a session.
+type Row struct {
+	Session
+	Seen    time.Time `json:"seen"` // at most SeenEvery behind
+	Issuer  string    `json:"issuer"`
+	Subject string    `json:"subject"`
+	// ProviderSession, ProviderName and LogoutHint are for single logout; the
+	// name is what Named makes, the hint is sealed by whoever signs in.
+	ProviderSession string `json:"provider_session,omitempty"`
+	ProviderName    string `json:"provider_name,omitempty"`
+	LogoutHint      string `json:"logout_hint,omitempty"`
 	// Flow is the support code of the sign-in.
 	Flow string `json:"flow,omitempty"`
 }
@@ -74,14 +85,14 @@ type key struct {
 	Made    time.Time `json:"made"`
 }
 
-var sessionRows = store.Table[Session]{
+var sessionRows = store.Table[Row]{
 	Name: "session",
-	Key:  func(s Session) string { return s.ID },
-	Index: map[string]func(Session) []string{
-		"user":     func(s Session) []string { return []string{s.UserID} },
-		"provider": func(s Session) []string { return []string{s.Provider} },
-		"until":    func(s Session) []string { return []string{stamp(s.Until)} },
-		"theirs": func(s Session) (keys []string) {
+	Key:  func(s Row) string { return s.ID },
+	Index: map[string]func(Row) []string{
+		"user":     func(s Row) []string { return []string{s.UserID} },
+		"provider": func(s Row) []string { return []string{s.Provider} },
+		"until":    func(s Row) []string { return []string{stamp(s.Until)} },
+		"theirs": func(s Row) (keys []string) {
 			if s.ProviderSession != "" {
 				keys = append(keys, Named(s.Provider, "session", s.ProviderSession))
 			}
@@ -128,7 +139,7 @@ type Config struct {
 	Now      func() time.Time
 	// EndedTx, if not nil, is called in the transaction that ends a session, with
 	// the reason; its error undoes that.
-	EndedTx func(tx store.Tx, s Session, why string) error
+	EndedTx func(tx store.Tx, s Row, why string) error
 	// Ended, if not nil, learns of each session that stopped being as it was:
 	// ended here or elsewhere. It must not block.
 	Ended func(id string)
@@ -146,28 +157,42 @@ type Store struct {
 	told bool   // whether the store tells of changes, so that rows may be remembered
 	gen  uint64 // counts removals, so that a read that began before one is not remembered after it
 	byID map[string]*live
-	byK  map[[32]byte]*remembered // by hash
-	// uses are apart from what is remembered of rows: forgetting a row must not
+	byK  map[[32]byte]*live // by hash
+	// uses are those of sessions that are not remembered: forgetting a row must not
 	// make its session look idle.
 	uses map[string]*use
+	// words are what many sessions have in common (hosts, providers, how people
+	// proved themselves), each once.
+	words map[string]string
 }
 
-// live is a session in memory.
+// Bounds of what is remembered. A session beyond maxLive takes the place of some
+// other, which is read again when it is used.
+const (
+	maxLive  = 200_000
+	maxWords = 1000
+)
+
+// live is a session in memory. There may be very many, so it is small: the texts
+// that are its own are one, and its keys are a list.
 type live struct {
-	*Session
-	use  *use
-	keys [][32]byte // hashes that lead here, to forget them together
+	Session
+	ready atomic.Value
+	use   *use
+	keys  *door
 }
 
-type remembered struct {
+// A door is a key that leads to a session: its hash, and the host that it is for.
+type door struct {
+	sum  [32]byte
 	host string
-	l    *live
+	next *door
 }
 
-// use is when a session was last used, and what of that is stored.
+// use is when a session was last used, and what of that is stored, in
+// nanoseconds since 1970.
 type use struct {
-	mu            sync.Mutex
-	seen, written time.Time
+	seen, written atomic.Int64
 }
 
 // New makes a Store. Run keeps what it remembers true; without Run it
@@ -185,7 +210,7 @@ func New(c Config) *Store {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{c: c, byID: map[string]*live{}, byK: map[[32]byte]*remembered{}, uses: map[string]*use{}}
+	return &Store{c: c, byID: map[string]*live{}, byK: map[[32]byte]*live{}, uses: map[string]*use{}, words: map[string]string{}}
 }
 
 // Run keeps what is remembered true, writes last uses behind and sweeps what is
@@ -237,17 +262,21 @@ func (s *Store) Lookup(r *http.Request, host string) (*Session, error) {
 		return nil, err
 	}
 	s.mu.RLock()
-	m, gen := s.byK[sum], s.gen
+	l, gen := s.byK[sum], s.gen
+	at := ""
+	if l != nil {
+		at = l.hostOf(sum)
+	}
 	s.mu.RUnlock()
-	if m == nil {
-		if m, err = s.load(r.Context(), sum, gen); err != nil {
+	if l == nil {
+		if l, at, err = s.load(r.Context(), sum, gen); err != nil {
 			return nil, err
 		}
 	}
-	if m.host != host || s.over(m.l, true) {
+	if at != host || s.over(l, true) {
 		return nil, ErrNone
 	}
-	return m.l.Session, nil
+	return &l.Session, nil
 }
 
 // Peek returns a session by its ID, if it is not over; it does not count as a
@@ -262,30 +291,32 @@ func (s *Store) Peek(ctx context.Context, id string) (*Session, error) {
 			return nil, err
 		}
 		s.mu.Lock()
-		l = &live{Session: &row, use: s.useOf(&row)}
+		l = s.liven(row)
 		s.mu.Unlock()
 	}
 	if s.over(l, false) {
 		return nil, ErrNone
 	}
-	return l.Session, nil
+	return &l.Session, nil
 }
+
+// Row is all of a session that Lookup or Peek returned, or ErrNone.
+func (s *Store) Row(ctx context.Context, id string) (Row, error) { return s.row(ctx, id) }
 
 // over says whether a session has ended by itself; if not, it may count a use.
 func (s *Store) over(l *live, used bool) bool {
 	now := s.c.Now()
-	l.use.mu.Lock()
-	defer l.use.mu.Unlock()
-	if !now.Before(l.Until) || now.Sub(l.use.seen) >= s.c.Idle {
+	at, seen := now.UnixNano(), l.use.seen.Load()
+	if !now.Before(l.Until) || time.Duration(at-seen) >= s.c.Idle {
 		return true
 	}
-	if used && now.After(l.use.seen) {
-		l.use.seen = now
+	if used && at > seen {
+		l.use.seen.Store(at)
 	}
 	return false
 }
 
-func (s *Store) row(ctx context.Context, id string) (row Session, err error) {
+func (s *Store) row(ctx context.Context, id string) (row Row, err error) {
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		var ok bool
 		var err error
@@ -298,11 +329,11 @@ func (s *Store) row(ctx context.Context, id string) (row Session, err error) {
 }
 
 // load reads a key and its session, and remembers them unless something was
-// removed meanwhile.
-func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (*remembered, error) {
+// removed meanwhile. at is the host that the key is for.
+func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (l *live, at string, err error) {
 	var k key
-	var row Session
-	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+	var row Row
+	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		var ok bool
 		var err error
 		if k, ok, err = keyRows.Get(tx, encode(sum[:])); err != nil || !ok {
@@ -314,43 +345,81 @@ func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (*remembered
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.byID[row.ID]
-	if l == nil {
-		l = &live{Session: &row, use: s.useOf(&row)}
+	if l = s.byID[row.ID]; l == nil {
+		l = s.liven(row)
 	}
-	m := &remembered{k.Host, l}
 	if s.told && s.gen == gen {
-		s.byID[row.ID] = l
-		s.byK[sum] = m
-		l.keys = append(l.keys, sum)
+		if s.byID[row.ID] == nil && len(s.byID) >= maxLive {
+			for other := range s.byID { // they come in no order
+				s.drop(other)
+				break
+			}
+		}
+		s.byID[l.ID] = l
+		delete(s.uses, l.ID)
+		if s.byK[sum] == nil {
+			l.keys = &door{sum, s.word(k.Host), l.keys}
+		}
+		s.byK[sum] = l
+	} else {
+		s.uses[l.ID] = l.use
 	}
-	return m, nil
+	return l, k.Host, nil
 }
 
-// useOf finds or begins the use of a session. What another replica stored
-// counts too. The caller has s.mu.
-func (s *Store) useOf(row *Session) *use {
+// hostOf is the host that a key is for. The caller has s.mu.
+func (l *live) hostOf(sum [32]byte) string {
+	for k := l.keys; k != nil; k = k.next {
+		if k.sum == sum {
+			return k.host
+		}
+	}
+	return ""
+}
+
+// liven makes of a row what is kept in memory. What another replica stored of its
+// use counts too. The caller has s.mu.
+func (s *Store) liven(row Row) *live {
 	u := s.uses[row.ID]
 	if u == nil {
 		u = &use{}
-		s.uses[row.ID] = u
 	}
 	u.stored(row.Seen)
-	return u
+	l := &live{use: u}
+	ids := row.ID + row.UserID
+	l.Session = Session{
+		ID: ids[:len(row.ID)], UserID: ids[len(row.ID):], Provider: s.word(row.Provider),
+		ACR: s.word(row.ACR), AMR: row.AMR, AuthTime: row.AuthTime,
+		Created: row.Created, Until: row.Until, Hold: row.Hold, Ready: &l.ready,
+	}
+	for i, how := range l.AMR {
+		l.AMR[i] = s.word(how)
+	}
+	return l
+}
+
+// word is a text that many sessions have in common. The caller has s.mu.
+func (s *Store) word(text string) string {
+	if w, ok := s.words[text]; ok {
+		return w
+	}
+	if len(s.words) < maxWords {
+		s.words[text] = text
+	}
+	return text
 }
 
 func (u *use) stored(seen time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if seen.After(u.written) {
-		u.written = seen
+	at := seen.UnixNano()
+	if at > u.written.Load() {
+		u.written.Store(at)
 	}
-	if seen.After(u.seen) {
-		u.seen = seen
+	if at > u.seen.Load() {
+		u.seen.Store(at)
 	}
 }
 
@@ -370,7 +439,7 @@ func (s *Store) refresh(ctx context.Context, id string) {
 	switch {
 	case err == nil && l == nil:
 		return
-	case err == nil && equal(row, *l.Session):
+	case err == nil && equal(row.Session, l.Session):
 		l.use.stored(row.Seen) // only the last use moved: a writing behind, ours or another replica's
 		return
 	}
@@ -397,12 +466,20 @@ func (s *Store) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gen++
-	if l := s.byID[id]; l != nil {
-		for _, k := range l.keys {
-			delete(s.byK, k)
-		}
-		delete(s.byID, id)
+	s.drop(id)
+}
+
+// drop takes a session out of memory. The caller has s.mu.
+func (s *Store) drop(id string) {
+	l := s.byID[id]
+	if l == nil {
+		return
 	}
+	for k := l.keys; k != nil; k = k.next {
+		delete(s.byK, k.sum)
+	}
+	delete(s.byID, id)
+	s.uses[id] = l.use // writeSeen lets go of it
 }
 
 // forgetAll, when a watch begins or ends, or had a gap.
@@ -411,51 +488,92 @@ func (s *Store) forgetAll(told bool) {
 	defer s.mu.Unlock()
 	s.gen++
 	s.told = told
+	for id, l := range s.byID {
+		s.uses[id] = l.use
+	}
 	clear(s.byID)
 	clear(s.byK)
 }
 
-// begin writes a session and its first key in place of the session that the
-// browser had, then ends the user's oldest sessions beyond PerUser. It returns
-// the cookie's value.
-func (s *Store) begin(ctx context.Context, row *Session, host, before string) (string, error) {
+// A Beginning is a session that is about to begin: with its first key, in place of
+// the session that the browser had. Tx writes it, in a transaction of its own (see
+// [Store.Begin]) or of whoever writes something with it; Begun follows.
+type Beginning struct {
+	Row    Row
+	Cookie string // the value of host's cookie
+	Ticket string // for another host, if Offer was called
+
+	s            *Store
+	host, before string
+	sum          [32]byte
+	ticket       *ticket
+	mine         []Row // what the user had
+}
+
+// Beginning begins to begin a session. The row's user may be filled in until Tx.
+func (s *Store) Beginning(row Row, host, before string) *Beginning {
 	now := s.c.Now()
 	row.ID, row.Created, row.Seen = uuid.NewString(), now, now
 	if end := now.Add(s.c.Lifetime); row.Until.IsZero() || end.Before(row.Until) {
 		row.Until = end
 	}
-	secret, sum := random()
-	var mine []Session
-	err := s.c.Store.Update(ctx, func(tx store.Tx) (err error) {
-		// Whatever was fixed or copied before the sign-in is worth nothing after it.
-		if err := s.endTx(tx, before, ReasonReplaced); err != nil {
-			return err
-		}
-		if mine, err = collect(sessionRows.Find(tx, "user", row.UserID, "", 0)); err != nil {
-			return err
-		}
-		if err := sessionRows.Put(tx, *row); err != nil {
-			return err
-		}
-		return keyRows.Put(tx, key{encode(sum[:]), host, row.ID, now})
-	})
-	if before != "" {
-		s.forget(before)
-		s.ended(before)
+	b := &Beginning{s: s, Row: row, host: host, before: before}
+	b.Cookie, b.sum = random()
+	return b
+}
+
+// Offer is [Store.Offer] in the same transaction.
+func (b *Beginning) Offer(host, bind, url string) {
+	var t ticket
+	t, b.Ticket = b.s.newTicket(b.Row.ID, host, bind, url)
+	b.ticket = &t
+}
+
+// Tx writes it.
+func (b *Beginning) Tx(tx store.Tx) (err error) {
+	// Whatever was fixed or copied before the sign-in is worth nothing after it.
+	if err := b.s.endTx(tx, b.before, ReasonReplaced); err != nil {
+		return err
 	}
-	if err != nil {
-		return "", err
+	if b.mine, err = collect(sessionRows.Find(tx, "user", b.Row.UserID, "", 0)); err != nil {
+		return err
 	}
-	slices.SortFunc(mine, func(a, b Session) int { return a.Created.Compare(b.Created) })
+	if err := sessionRows.Put(tx, b.Row); err != nil {
+		return err
+	}
+	if b.ticket != nil {
+		if err := b.s.offer(tx, *b.ticket); err != nil {
+			return err
+		}
+	}
+	return keyRows.Put(tx, key{encode(b.sum[:]), b.host, b.Row.ID, b.Row.Created})
+}
+
+// Begun is told what became of the transaction, and returns that if it failed. It
+// ends the user's oldest sessions beyond PerUser.
+func (b *Beginning) Begun(ctx context.Context, failed error) error {
+	if b.before != "" { // even after a failure: then the next lookup asks the store
+		b.s.forget(b.before)
+		b.s.ended(b.before)
+	}
+	if failed != nil {
+		return failed
+	}
+	slices.SortFunc(b.mine, func(a, b Row) int { return a.Created.Compare(b.Created) })
 	// What began just now is another tab of the same browser, more likely than
 	// not, and perhaps the one whose cookie stays.
-	for len(mine) >= s.c.PerUser && now.Sub(mine[0].Created) >= TicketLife {
-		if err := s.End(ctx, mine[0].ID, ReasonTooMany); err != nil {
-			return "", err
+	for len(b.mine) >= b.s.c.PerUser && b.Row.Created.Sub(b.mine[0].Created) >= TicketLife {
+		if err := b.s.End(ctx, b.mine[0].ID, ReasonTooMany); err != nil {
+			return err
 		}
-		mine = mine[1:]
+		b.mine = b.mine[1:]
 	}
-	return secret, nil
+	return nil
+}
+
+// Begin writes a session that begins.
+func (s *Store) Begin(ctx context.Context, b *Beginning) error {
+	return b.Begun(ctx, s.c.Store.Update(ctx, b.Tx))
 }
 
 // maxKeys is how many keys one session may have, so that ending it stays far
@@ -466,39 +584,44 @@ const maxKeys = 32
 // AddKey makes a cookie value for one more host of a session. What the browser
 // had for this host goes, unless it was made just now: tabs that open together
 // must not take each other's away.
-func (s *Store) AddKey(ctx context.Context, id, host string) (string, error) {
-	secret, sum := random()
-	now := s.c.Now()
-	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-		row, ok, err := sessionRows.Get(tx, id)
-		if err != nil || !ok {
-			return orNone(err)
-		}
-		if err := s.visitTx(tx, host, row.UserID); err != nil {
-			return err
-		}
-		have, err := collect(keyRows.Find(tx, "session", id, "", 0))
-		if err != nil {
-			return err
-		}
-		slices.SortFunc(have, func(a, b key) int { return a.Made.Compare(b.Made) })
-		left := len(have)
-		for i, k := range have {
-			// The first key is the gateway's own, by which the others come.
-			if k.Host == host && now.Sub(k.Made) >= TicketLife || left >= maxKeys && i > 0 {
-				if err := keyRows.Delete(tx, k.Hash); err != nil {
-					return err
-				}
-				left--
-			}
-		}
-		return keyRows.Put(tx, key{encode(sum[:]), host, id, now})
+func (s *Store) AddKey(ctx context.Context, id, host string) (secret string, err error) {
+	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
+		secret, err = s.addKey(tx, id, host)
+		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	s.forget(id) // its old keys
 	return secret, nil
+}
+
+func (s *Store) addKey(tx store.Tx, id, host string) (string, error) {
+	secret, sum := random()
+	now := s.c.Now()
+	row, ok, err := sessionRows.Get(tx, id)
+	if err != nil || !ok {
+		return "", orNone(err)
+	}
+	if err := s.visitTx(tx, host, row.UserID); err != nil {
+		return "", err
+	}
+	have, err := collect(keyRows.Find(tx, "session", id, "", 0))
+	if err != nil {
+		return "", err
+	}
+	slices.SortFunc(have, func(a, b key) int { return a.Made.Compare(b.Made) })
+	left := len(have)
+	for i, k := range have {
+		// The first key is the gateway's own, by which the others come.
+		if k.Host == host && now.Sub(k.Made) >= TicketLife || left >= maxKeys && i > 0 {
+			if err := keyRows.Delete(tx, k.Hash); err != nil {
+				return "", err
+			}
+			left--
+		}
+	}
+	return secret, keyRows.Put(tx, key{encode(sum[:]), host, id, now})
 }
 
 // endTx removes a session and its keys, if it is there.
@@ -575,15 +698,22 @@ func (s *Store) Flush(ctx context.Context) { s.writeSeen(ctx) }
 // that say no more than the rows do.
 func (s *Store) writeSeen(ctx context.Context) {
 	seen := map[string]time.Time{}
+	late := func(id string, u *use) bool {
+		at := u.seen.Load()
+		if at <= u.written.Load() {
+			return false
+		}
+		seen[id] = time.Unix(0, at)
+		return true
+	}
 	s.mu.Lock()
+	for id, l := range s.byID {
+		late(id, l.use)
+	}
 	for id, u := range s.uses {
-		u.mu.Lock()
-		if u.seen.After(u.written) {
-			seen[id] = u.seen
-		} else if s.byID[id] == nil {
+		if !late(id, u) {
 			delete(s.uses, id)
 		}
-		u.mu.Unlock()
 	}
 	s.mu.Unlock()
 	const each = 12 // rows in a transaction, with their index entries far below store.MaxKeys
@@ -609,7 +739,7 @@ func (s *Store) writeSeen(ctx context.Context) {
 		}
 		s.mu.RLock()
 		for _, id := range batch {
-			if u := s.uses[id]; u != nil {
+			if u := s.useOf(id); u != nil {
 				u.stored(seen[id])
 			}
 		}
@@ -617,18 +747,25 @@ func (s *Store) writeSeen(ctx context.Context) {
 	}
 }
 
+// useOf is the use of a session that is remembered, or was; else nil. The caller
+// has s.mu.
+func (s *Store) useOf(id string) *use {
+	if l := s.byID[id]; l != nil {
+		return l.use
+	}
+	return s.uses[id]
+}
+
 // seen is the last use of a session, which may not be written yet.
-func (s *Store) seen(row Session) time.Time {
+func (s *Store) seen(row Row) time.Time {
 	s.mu.RLock()
-	u := s.uses[row.ID]
+	u := s.useOf(row.ID)
 	s.mu.RUnlock()
 	if u == nil {
 		return row.Seen
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.seen.After(row.Seen) {
-		return u.seen
+	if at := time.Unix(0, u.seen.Load()); at.After(row.Seen) {
+		return at
 	}
 	return row.Seen
 }

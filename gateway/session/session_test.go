@@ -64,7 +64,15 @@ func newBed(t testing.TB, st store.Store, c Config) *bed {
 	return b
 }
 
-// begin signs in as the gateway does, in place of what the browser had.
+// begin begins a session and returns the cookie's value.
+func (s *Store) begin(ctx context.Context, row *Row, host, before string) (string, error) {
+	b := s.Beginning(*row, host, before)
+	err := s.Begin(ctx, b)
+	*row = b.Row
+	return b.Cookie, err
+}
+
+// signIn signs in as the gateway does, in place of what the browser had.
 func (b *bed) signIn(user string, had *http.Cookie) (*http.Cookie, string) {
 	b.t.Helper()
 	r := request(had)
@@ -72,7 +80,7 @@ func (b *bed) signIn(user string, had *http.Cookie) (*http.Cookie, string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	Sign(g, Session{UserID: user, Provider: "campus"})
+	Sign(g, Row{Session: Session{UserID: user, Provider: "campus"}})
 	w := httptest.NewRecorder()
 	if err := g.Save(r, w); err != nil {
 		b.t.Fatal(err)
@@ -104,7 +112,7 @@ func (b *bed) is(ck *http.Cookie, host, user string) {
 	}
 }
 
-func (b *bed) stored(id string) Session {
+func (b *bed) stored(id string) Row {
 	b.t.Helper()
 	row, err := b.row(b.t.Context(), id)
 	if err != nil {
@@ -155,7 +163,7 @@ func TestT07_LifetimeEndsAtItsSecondHoweverUsed(t *testing.T) {
 
 		// What the identity provider says can only be shorter.
 		for until, want := range map[time.Duration]time.Duration{10 * time.Minute: 10 * time.Minute, 9 * time.Hour: time.Hour, 0: time.Hour} {
-			row := Session{UserID: "bob"}
+			row := Row{Session: Session{UserID: "bob"}}
 			if until > 0 {
 				row.Until = time.Now().Add(until)
 			}
@@ -414,7 +422,7 @@ func TestT01_ASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		Sign(g, Session{UserID: "carol"})
+		Sign(g, Row{Session: Session{UserID: "carol"}})
 		w := httptest.NewRecorder()
 		if err := g.Save(r, w); err == nil || len(w.Result().Cookies()) > 0 {
 			t.Errorf("error %v, cookies %v", err, w.Result().Cookies())
@@ -642,7 +650,7 @@ func TestEndingIsRecordedOrDoesNotHappen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var fail atomic.Bool
 		var seen atomic.Int64
-		b := newBed(t, storetest.Twice(open(t)), Config{EndedTx: func(tx store.Tx, s Session, why string) error {
+		b := newBed(t, storetest.Twice(open(t)), Config{EndedTx: func(tx store.Tx, s Row, why string) error {
 			if fail.Load() {
 				return errors.New("no record")
 			}
@@ -670,7 +678,7 @@ func TestAHoldIsLiftedOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		st := open(t)
 		a, b := newBed(t, st, Config{}), newBed(t, st, Config{})
-		row := Session{UserID: "alice", Hold: &Hold{Until: time.Now().Add(time.Minute)}}
+		row := Row{Session: Session{UserID: "alice", Hold: &Hold{Until: time.Now().Add(time.Minute)}}}
 		v, err := a.begin(t.Context(), &row, home, "")
 		if err != nil {
 			t.Fatal(err)
@@ -705,7 +713,7 @@ func TestT13_NothingThatBeginsAfterEndFindsTheSession(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	for range 20 {
-		row := Session{UserID: "alice"}
+		row := Row{Session: Session{UserID: "alice"}}
 		v, err := s.begin(t.Context(), &row, home, "")
 		if err != nil {
 			t.Fatal(err)
@@ -743,7 +751,7 @@ func TestT13_AReadThatAnEndOvertookIsNotRemembered(t *testing.T) {
 	st := &between{Store: open(t)}
 	s := New(Config{Store: st})
 	s.told = true // as if it ran; nobody else makes it forget
-	row := Session{UserID: "alice"}
+	row := Row{Session: Session{UserID: "alice"}}
 	v, err := s.begin(t.Context(), &row, home, "")
 	if err != nil {
 		t.Fatal(err)
@@ -792,7 +800,7 @@ func TestT15_IDsAreUniqueAndOnlyHashesAreStored(t *testing.T) {
 	}
 	st := open(t)
 	s := New(Config{Store: st})
-	row := Session{UserID: "alice"}
+	row := Row{Session: Session{UserID: "alice"}}
 	v, err := s.begin(t.Context(), &row, home, "")
 	if err != nil {
 		t.Fatal(err)
@@ -819,7 +827,7 @@ func TestT15_IDsAreUniqueAndOnlyHashesAreStored(t *testing.T) {
 func TestT08_EveryChangedBitIsAnotherCookie(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Store: open(t)})
-	row := Session{UserID: "alice"}
+	row := Row{Session: Session{UserID: "alice"}}
 	v, err := s.begin(t.Context(), &row, home, "")
 	if err != nil {
 		t.Fatal(err)
@@ -851,7 +859,7 @@ func TestT08_EveryChangedBitIsAnotherCookie(t *testing.T) {
 func TestT04_TwoCookiesOfOurNameAreAmbiguous(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Store: open(t)})
-	row := Session{UserID: "alice"}
+	row := Row{Session: Session{UserID: "alice"}}
 	v, err := s.begin(t.Context(), &row, home, "")
 	if err != nil {
 		t.Fatal(err)
@@ -883,7 +891,7 @@ func TestT16_NotKnowingIsAnErrorOfTheStore(t *testing.T) {
 	t.Parallel()
 	st := open(t)
 	s := New(Config{Store: st})
-	row := Session{UserID: "alice"}
+	row := Row{Session: Session{UserID: "alice"}}
 	v, err := s.begin(t.Context(), &row, home, "")
 	if err != nil {
 		t.Fatal(err)
@@ -931,7 +939,7 @@ func TestOurNamesAreOurs(t *testing.T) {
 func FuzzCookie(f *testing.F) {
 	st := open(f)
 	s := New(Config{Store: st})
-	row := Session{UserID: "alice"}
+	row := Row{Session: Session{UserID: "alice"}}
 	v, err := s.begin(f.Context(), &row, home, "")
 	if err != nil {
 		f.Fatal(err)

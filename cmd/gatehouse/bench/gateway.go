@@ -69,11 +69,17 @@ func startGateway(ctx context.Context, program, upstream, more string, n int) (*
 	if err != nil {
 		return nil, err
 	}
-	g := &running{dir: dir}
 	front, admin, err := twoPorts()
 	if err != nil {
 		return nil, err
 	}
+	return startIn(ctx, dir, program, upstream, more, front, admin, n)
+}
+
+// startIn is startGateway in a folder, which is removed when it stops, and at these
+// addresses.
+func startIn(ctx context.Context, dir, program, upstream, more, front, admin string, n int) (g *running, err error) {
+	g = &running{dir: dir}
 	_, port, _ := net.SplitHostPort(front)
 	g.address, g.public = front, "http://localhost:"+port
 	g.appHost = "app.localhost:" + port

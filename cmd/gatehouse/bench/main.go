@@ -31,6 +31,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,10 +42,11 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
-	part := flag.String("part", "all", "what is measured: requests, scim, delivery, or all")
+	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, memory, scim, delivery, or all")
+	sessions := flag.Int("sessions", 100_000, "live sessions for memory")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
 	members := flag.Int("members", 50_000, "members of the group for scim, as far as there are users")
-	scratch := flag.String("scratch", "", "a folder in which a store for scim is filled faster, such as /dev/shm")
+	scratch := flag.String("scratch", "", "a folder in which stores are filled faster, such as /dev/shm")
 	outbox := flag.String("outbox", "bin/outbox.test", "the benchmarks of provisioning/outbox, for delivery")
 	peers := flag.String("peers", peersFolder(), "the folder with npm's modules for scim")
 	flag.Parse()
@@ -66,8 +68,13 @@ func main() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if *part == "all" || *part == "requests" {
-		if err := measure(ctx, *program, *rounds, *requests, *logins); err != nil {
+	if *part == "all" || *part == "requests" || *part == "sign-ins" {
+		if err := measure(ctx, *part, *program, *rounds, *requests, *logins); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if *part == "all" || *part == "memory" {
+		if err := measureMemory(ctx, *program, *scratch, *sessions); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -206,7 +213,7 @@ func median(list []float64) float64 {
 	return list[len(list)/2]
 }
 
-func measure(ctx context.Context, program string, rounds, requests, logins int) error {
+func measure(ctx context.Context, part, program string, rounds, requests, logins int) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -226,11 +233,19 @@ func measure(ctx context.Context, program string, rounds, requests, logins int) 
 		return err
 	}
 	defer g.stop()
-	logging, err := startGateway(ctx, program, svc.line, "  access_log: true\n  forward_auth: [ { id: edge, kind: nginx, from: [127.0.0.1] } ]\n", 10)
+	if part == "sign-ins" {
+		return measureSignIns(ctx, g, rounds, logins)
+	}
+	logging, err := startGateway(ctx, program, svc.line, "  access_log: true\n", 10)
 	if err != nil {
 		return err
 	}
 	defer logging.stop()
+	asked, err := startGateway(ctx, program, svc.line, "  forward_auth: [ { id: edge, kind: nginx, from: [127.0.0.1] } ]\n", 10)
+	if err != nil {
+		return err
+	}
+	defer asked.stop()
 	sides := []side{{name: nameBare, pid: plain.cmd.Process.Pid, address: plain.line, host: "app.localhost", seen: "nobody false"}}
 	signedIn, err := g.side(ctx, "gatehouse: session, three rules, four headers, JWT")
 	if err != nil {
@@ -241,10 +256,13 @@ func measure(ctx context.Context, program string, rounds, requests, logins int) 
 		return err
 	}
 	_, port, _ := net.SplitHostPort(g.address)
-	question := logged
-	question.name, question.path = "gatehouse: an answer to another proxy's question", "/.gatehouse/verify"
+	question, err := asked.side(ctx, "gatehouse: an answer to another proxy's question")
+	if err != nil {
+		return err
+	}
+	question.path = "/.gatehouse/verify"
 	question.header = http.Header{
-		"Cookie": logged.header["Cookie"], "X-Original-Method": {"GET"}, "X-Original-Url": {logging.app + "/1k"}, "X-Forwarded-For": {"192.0.2.1"},
+		"Cookie": question.header["Cookie"], "X-Original-Method": {"GET"}, "X-Original-Url": {asked.app + "/1k"}, "X-Forwarded-For": {"192.0.2.1"},
 	}
 	sides = append(sides, signedIn, logged,
 		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
@@ -256,32 +274,54 @@ func measure(ctx context.Context, program string, rounds, requests, logins int) 
 	if err := measureRequests(ctx, append(sides, others...), rounds, requests); err != nil {
 		return err
 	}
+	return measureSignIns(ctx, g, rounds, logins)
+}
 
-	fmt.Printf("\nsign-in, from the first page to the service's answer, one after the other, CPU of the gateway alone\n\n")
-	fmt.Printf("%-36s %16s %12s\n", "", "CPU ms/sign-in", "wall ms")
+// together is how many browsers sign in at the same time.
+const together = 16
+
+// measureSignIns prints what a sign-in costs the gateway, one at a time and several
+// at once, which share transactions of the store.
+func measureSignIns(ctx context.Context, g *running, rounds, logins int) error {
+	fmt.Printf("\nsign-in, from the first page to the service's answer, CPU of the gateway alone\n\n")
+	fmt.Printf("%-36s %20s %16s %12s\n", "", "at the same time", "CPU ms/sign-in", "sign-ins/s")
 	for _, kind := range []struct{ provider, name string }{{"op", "OpenID Connect"}, {"idp", "SAML 2.0"}} {
-		var fresh, known, wallFresh, wallKnown []float64
+		type figure struct{ cost, rate []float64 }
+		var fresh, known, crowd figure
 		for round := range rounds {
-			for _, again := range []bool{false, true} {
+			for _, f := range []struct {
+				at     *figure
+				atOnce int
+			}{{&fresh, 1}, {&known, 1}, {&crowd, together}} {
 				before, began := cpu(g.cmd.Process.Pid), time.Now()
-				for i := range logins {
-					if err := newBrowser(g).signIn(ctx, kind.provider, fmt.Sprintf("u%d", 1+round*logins+i)); err != nil {
-						return err
-					}
+				if err := g.signIns(ctx, kind.provider, 1+round*logins, logins, f.atOnce); err != nil {
+					return err
 				}
-				ms := float64((cpu(g.cmd.Process.Pid) - before).Microseconds()) / 1000 / float64(logins)
-				wall := float64(time.Since(began).Microseconds()) / 1000 / float64(logins)
-				if again {
-					known, wallKnown = append(known, ms), append(wallKnown, wall)
-				} else {
-					fresh, wallFresh = append(fresh, ms), append(wallFresh, wall)
-				}
+				f.at.cost = append(f.at.cost, float64((cpu(g.cmd.Process.Pid)-before).Microseconds())/1000/float64(logins))
+				f.at.rate = append(f.at.rate, float64(logins)/time.Since(began).Seconds())
 			}
 		}
-		fmt.Printf("%-36s %16.2f %12.2f\n", kind.name+", new user", median(fresh), median(wallFresh))
-		fmt.Printf("%-36s %16.2f %12.2f\n", kind.name+", known user", median(known), median(wallKnown))
+		fmt.Printf("%-36s %20d %16.2f %12.0f\n", kind.name+", new user", 1, median(fresh.cost), median(fresh.rate))
+		fmt.Printf("%-36s %20d %16.2f %12.0f\n", kind.name+", known user", 1, median(known.cost), median(known.rate))
+		fmt.Printf("%-36s %20d %16.2f %12.0f\n", kind.name+", known user", together, median(crowd.cost), median(crowd.rate))
 	}
 	return nil
+}
+
+// signIns signs n people in, some at the same time.
+func (g *running) signIns(ctx context.Context, provider string, first, n, together int) error {
+	errs := make([]error, together)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for hand := range together {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && errs[hand] == nil; i = next.Add(1) - 1 {
+				errs[hand] = newBrowser(g).signIn(ctx, provider, fmt.Sprintf("u%d", first+int(i)))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 var errNoForm = errors.New("the page has no form to send")
