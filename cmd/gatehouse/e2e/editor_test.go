@@ -31,7 +31,7 @@ func TestTheReleaseEditorWithTheKeyboardAloneFromDraftToRollback(t *testing.T) {
 		carol.open(d.at("", "/.gatehouse/admin/service?id=wiki")).signIn(campus, "Carol").sees("What it may learn")
 		carol.goes("What it learns, in the release editor").enter().sees("What is learnt by: Wiki", "To send notices of changes", "Kept here")
 		carol.tabsTo("name").writes("alice").enter()
-		carol.sees("6 values would be sent.", "alice@campus.example", "4 are withheld because no rule releases it")
+		carol.sees("6 values would be sent.", "alice@campus.example", "4 are withheld: no rule releases it")
 
 		// One attribute more: shown before it is saved, and refused whole if it is wrong.
 		carol.tabsTo("attribute").writes("given").goes("Choose").enter().sees("How it is released: Wiki", "What for")
@@ -50,7 +50,7 @@ func TestTheReleaseEditorWithTheKeyboardAloneFromDraftToRollback(t *testing.T) {
 		carol.goes("Put it back").enter().until("mail without a mark", func(v view) bool { return !strings.Contains(v.Text, "taken out") })
 		carol.goes("Release it no more mail").enter().sees("taken out")
 		carol.goes("groups").enter().sees("How it is released: Wiki")
-		carol.tabsTo("values").writes("staff").goes("Save in the draft").enter().sees("The draft was saved", "2 are withheld because only other values may go out")
+		carol.tabsTo("values").writes("staff").goes("Save in the draft").enter().sees("The draft was saved", "2 are withheld: only other values may go out")
 		carol.lookIn("release-recipient", deskSights)
 		carol.open(d.at("", "/.gatehouse/admin/release")).sees("Who learns what", "3 changes", "changed by the draft", "From the file")
 		carol.lookIn("release-matrix", deskSights)
