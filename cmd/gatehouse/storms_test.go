@@ -73,6 +73,7 @@ func TestR14R15_AnIdentityProviderThatAilsStopsOnlySignIns(t *testing.T) {
 		for i := range n {
 			wg.Go(func() {
 				g := newGuest(y, c, y.people[i+2].User)
+				defer g.client.CloseIdleConnections()
 				page, err := g.get(y.wiki())
 				if err == nil {
 					page, err = g.do(http.MethodPost, page.Request.URL.String(), map[string][]string{"user": {g.user}})
@@ -92,11 +93,13 @@ func TestR14R15_AnIdentityProviderThatAilsStopsOnlySignIns(t *testing.T) {
 	close(well)
 	y.ails.Store(nil)
 	for i := range n {
-		if err := newGuest(y, c, y.people[i+2].User).reach(); err != nil {
+		g := newGuest(y, c, y.people[i+2].User)
+		if err := g.reach(); err != nil {
 			t.Errorf("the provider is well again: %v", err)
 		}
+		g.client.CloseIdleConnections()
 	}
-	eventually(t, "nothing is left of the sign-ins that failed", func() bool { return c.goroutines(t) < idle+20+n })
+	eventually(t, "nothing is left of the sign-ins that failed", func() bool { return c.goroutines(t) < idle+60+4*n })
 }
 
 // goroutines of the program, as its metrics say.
