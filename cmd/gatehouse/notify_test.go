@@ -177,10 +177,10 @@ func TestAWebhookThatWantsNoMoreIsLeftAloneOverARestart(t *testing.T) {
 	parked := func(want int) (keys []string) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("%d events are parked", want), func() bool {
-			var tasks []task.Task
-			l.admin(http.MethodGet, "tasks", nil, &tasks)
+			var list webapi.Tasks
+			l.admin(http.MethodGet, "tasks", nil, &list)
 			keys = nil
-			for _, task := range tasks {
+			for _, task := range list.Tasks {
 				if task.Kind == notice.KindHook && task.State == "parked" && strings.Contains(task.Error, "410") && strings.Contains(task.Error, "requeue") {
 					keys = append(keys, task.Key)
 				}
