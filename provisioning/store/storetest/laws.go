@@ -186,7 +186,7 @@ func counters(e *env) {
 	s := e.open()
 	const workers, rounds = 8, 10
 	for round := range rounds {
-		meet := meeting(workers)
+		meet := e.meeting(workers)
 		errs := e.together(workers, func(int) error {
 			return s.Update(e.ctx, func(tx store.Tx) error {
 				v, err := get(tx, "n")
@@ -217,8 +217,11 @@ func phantoms(e *env) {
 		if round%2 == 0 {
 			e.update(s, func(tx store.Tx) error { return tx.Delete([]byte(room + "guest")) })
 		}
-		meet := meeting(2)
+		meet, left := e.meeting(2), e.meeting(2)
 		errs := e.together(2, func(i int) error {
+			if i == 0 {
+				defer left()
+			}
 			return s.Update(e.ctx, func(tx store.Tx) error {
 				there, err := scan(tx, room, string(store.End([]byte(room))), 0)
 				if err != nil {
@@ -232,6 +235,7 @@ func phantoms(e *env) {
 				case round%2 == 1 && guest && i == 0:
 					return tx.Delete([]byte(room + "guest")) // the last one leaves
 				case round%2 == 1 && guest:
+					left()
 					return tx.Put([]byte(room+"stays"), nil) // only while the guest does
 				}
 				return nil
@@ -257,7 +261,7 @@ func writeSkew(e *env) {
 	for round := range 6 {
 		a, b := fmt.Sprintf("%d/a", round), fmt.Sprintf("%d/b", round)
 		e.put(s, a, "on", b, "on")
-		meet := meeting(2)
+		meet := e.meeting(2)
 		errs := e.together(2, func(i int) error {
 			return s.Update(e.ctx, func(tx store.Tx) error {
 				mine, other := a, b

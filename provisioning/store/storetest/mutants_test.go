@@ -44,7 +44,7 @@ func TestMutantsAreCaught(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
 		for _, l := range laws {
-			if fails(t, l, func(s store.Store) store.Store { return s }) {
+			if fails(t, l, 30*time.Second, func(s store.Store) store.Store { return s }) {
 				t.Errorf("law %s fails on an engine that keeps it", l.name)
 			}
 		}
@@ -61,7 +61,7 @@ func TestMutantsAreCaught(t *testing.T) {
 				if i < 0 {
 					t.Fatalf("there is no law %s", name)
 				}
-				if !fails(t, laws[i], m.make) {
+				if !fails(t, laws[i], 2*time.Second, m.make) {
 					t.Errorf("%s does not notice", name)
 				}
 			}
@@ -75,7 +75,7 @@ func TestMutantsAreCaught(t *testing.T) {
 }
 
 // fails runs a law on a mutant.
-func fails(t *testing.T, l law, mutant func(store.Store) store.Store) bool {
+func fails(t *testing.T, l law, patience time.Duration, mutant func(store.Store) store.Store) bool {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	r := &recorder{}
@@ -83,7 +83,7 @@ func fails(t *testing.T, l law, mutant func(store.Store) store.Store) bool {
 	go func() {
 		defer close(done)
 		l.check(&env{
-			TB: r, ctx: ctx, patience: 2 * time.Second,
+			TB: r, ctx: ctx, patience: patience, linger: 100 * time.Millisecond,
 			open: func() store.Store { return mutant(engine(t)) },
 			forAll: func(f func(*rapid.T)) {
 				// Examples instead of Check: there is no need to make them small.

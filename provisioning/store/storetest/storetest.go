@@ -24,7 +24,7 @@ func Test(t *testing.T, open func(t *testing.T) store.Store) {
 			l.check(&env{
 				TB:       t,
 				ctx:      t.Context(),
-				patience: 30 * time.Second,
+				patience: 30 * time.Second, linger: 5 * time.Millisecond,
 				open: func() store.Store {
 					s := open(t)
 					t.Cleanup(func() { s.Close() })
@@ -47,6 +47,7 @@ type env struct {
 	rapid.TB
 	ctx      context.Context
 	patience time.Duration // how long to wait for what must happen
+	linger   time.Duration // how long to wait for what need not
 	open     func() store.Store
 	forAll   func(func(*rapid.T)) // checks a property
 }
@@ -140,7 +141,7 @@ func (e *env) together(n int, f func(i int) error) []error {
 // meeting lets n transactions read before any of them writes, on engines where
 // that can be. On engines that run one after the other, the first gives up
 // waiting: the time bounds the search for an interleaving and decides nothing.
-func meeting(n int) (meet func()) {
+func (e *env) meeting(n int) (meet func()) {
 	here := make(chan struct{}, n)
 	all := make(chan struct{})
 	return func() {
@@ -158,7 +159,7 @@ func meeting(n int) (meet func()) {
 		}
 		select {
 		case <-all:
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(e.linger):
 		}
 	}
 }

@@ -194,7 +194,7 @@ func uniqueRace(e *env) {
 	s, t := e.open(), pets("pets")
 	for round := range 4 {
 		const n = 8
-		meet := meeting(n)
+		meet := e.meeting(n)
 		errs := e.together(n, func(i int) error {
 			return s.Update(e.ctx, func(tx store.Tx) error {
 				if _, _, err := t.Lookup(tx, "name", strconv.Itoa(round)); err != nil {
