@@ -629,28 +629,6 @@ func TestAHandlerThatEndsItsGoroutineEndsItsConnection(t *testing.T) {
 	}
 }
 
-// A deadline is that of its request: one that has passed holds back nothing that
-// comes after it, whoever serves that.
-func TestADeadlineEndsWithItsRequest(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", "4")
-		_, _ = io.WriteString(w, "here")
-		if r.URL.Path == "/late" {
-			c := http.NewResponseController(w)
-			_ = c.Flush()
-			_ = c.SetWriteDeadline(time.Unix(1, 0))
-		}
-	})
-	for name, next := range map[string]string{"usual": "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "odd": "GET / HTTP/1.0\r\nHost: a\r\n\r\n"} {
-		c := open(t, s.ours, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n"+next)
-		b, err := io.ReadAll(c)
-		if n := strings.Count(string(b), "HTTP/1."); err != nil || n != 2 || !strings.HasSuffix(string(b), "here") {
-			t.Errorf("%s: %d answers, %v: %q", name, n, err, b)
-		}
-	}
-}
-
 func TestShutdownLosesNothing(t *testing.T) {
 	t.Parallel()
 	var under sync.WaitGroup
