@@ -96,8 +96,11 @@ type Subject struct {
 
 // SignedOut is the subject without what belongs to a sign-in: as targets see it,
 // which are kept in step while nobody is there.
-func (s Subject) SignedOut() Subject {
-	s.Provider, s.ACR, s.AMR, s.AuthTime = "", "", nil, time.Time{}
+func (s Subject) SignedOut() Subject { return s.SignedInAs(Subject{}) }
+
+// SignedInAs is the subject with the sign-in of another.
+func (s Subject) SignedInAs(o Subject) Subject {
+	s.Provider, s.ACR, s.AMR, s.AuthTime = o.Provider, o.ACR, o.AMR, o.AuthTime
 	return s
 }
 

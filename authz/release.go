@@ -168,7 +168,8 @@ func (p *ReleasePolicy) Release(to string, s Subject) Release {
 	if s.ID == "" {
 		s = Subject{}
 	}
-	if strings.HasPrefix(to, "target:") {
+	target := strings.HasPrefix(to, "target:")
+	if target {
 		s = s.SignedOut()
 	}
 	var out Release
@@ -190,7 +191,7 @@ func (p *ReleasePolicy) Release(to string, s Subject) Release {
 			out.Withheld = append(out.Withheld, Withheld{Attribute: r.Attribute, Values: back, Why: why, Required: r.Required && len(values) == 0})
 		}
 	}
-	if !strings.HasPrefix(to, "target:") {
+	if !target {
 		out.Naming = naming(rules, out, s)
 	}
 	return withholdRest(out, rules, s)
@@ -208,7 +209,7 @@ func naming(rules []releaseRule, out Release, s Subject) Naming {
 		return slices.ContainsFunc(out.Sent, func(o Released) bool { return o.Name == r.As })
 	}
 	rule := func(fits func(releaseRule) bool) bool {
-		return slices.ContainsFunc(rules, func(r releaseRule) bool { return fits(r) })
+		return slices.ContainsFunc(rules, fits)
 	}
 	pairwise := func(r releaseRule) bool { return r.Attribute == "pairwise_id" }
 	switch {

@@ -26,7 +26,7 @@ type decoder struct {
 	positions    map[string]Pos
 	mistakes     []Mistake
 	surprises    []Mistake
-	files        []string // that are looked at, this one first
+	files        []string // that this one names
 }
 
 // all are the mistakes, in the order of the file, without repetition.

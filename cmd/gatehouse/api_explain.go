@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -35,12 +36,8 @@ func (a *api) asSignedIn(r *http.Request, userID string) (sub authz.Subject, err
 		return sub, err
 	}
 	if sub.Provider = r.FormValue("idp"); sub.Provider == "" {
-		links, err := a.s.directory.Links(r.Context(), userID)
-		if err != nil {
+		if sub.Provider, err = a.s.firstProvider(r.Context(), userID); err != nil {
 			return sub, err
-		}
-		if len(links) > 0 {
-			sub.Provider = links[0].Provider
 		}
 	}
 	sub.ACR, sub.AMR, sub.AuthTime = r.FormValue("acr"), lines(r.Form["amr"]), a.p.now()
@@ -52,6 +49,16 @@ func (a *api) asSignedIn(r *http.Request, userID string) (sub authz.Subject, err
 		}
 	}
 	return a.s.rules.policy.Roles(sub), nil
+}
+
+// firstProvider is where somebody would sign in: at the provider of their first
+// link. Empty: they have none.
+func (s *site) firstProvider(ctx context.Context, userID string) (string, error) {
+	links, err := s.directory.Links(ctx, userID)
+	if err != nil || len(links) == 0 {
+		return "", err
+	}
+	return links[0].Provider, nil
 }
 
 func (a *api) explain(r *http.Request) (any, error) {

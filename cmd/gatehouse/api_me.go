@@ -46,8 +46,7 @@ func (a *api) everythingOf(ctx context.Context, u provisioning.User) (v webapi.M
 		return v, err
 	}
 	if asking := authz.SubjectFrom(ctx); asking.ID == u.ID { // rules may look at the sign-in
-		sub.Provider, sub.ACR, sub.AMR, sub.AuthTime = asking.Provider, asking.ACR, asking.AMR, asking.AuthTime
-		sub = a.s.rules.policy.Roles(sub)
+		sub = a.s.rules.policy.Roles(sub.SignedInAs(asking))
 	}
 	v = webapi.Me{
 		ID: u.ID, UserName: a.s.directory.FullName(u.Store, u.UserName), Active: u.Active, Created: u.Created, Modified: u.Modified,

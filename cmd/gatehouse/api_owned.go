@@ -26,9 +26,12 @@ func (a *api) ownedRoutes() {
 // ownedBy are the services for which somebody answers, in the order of the
 // configuration.
 func (s *site) ownedBy(sub authz.Subject) (list []configs.Service) {
+	if sub.ID == "" || !sub.Active {
+		return nil
+	}
 	sub = s.rules.policy.Roles(sub)
 	for _, c := range s.cfg.Services {
-		if owns := s.rules.owners[c.ID]; sub.ID != "" && sub.Active && owns != nil && owns(sub) {
+		if owns := s.rules.owners[c.ID]; owns != nil && owns(sub) {
 			list = append(list, c)
 		}
 	}

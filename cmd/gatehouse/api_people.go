@@ -273,7 +273,7 @@ func (a *api) staysAdministrator(r *http.Request, userID string, change func(*au
 	if err != nil {
 		return err
 	}
-	before.Provider, before.ACR, before.AMR, before.AuthTime = s.Provider, s.ACR, s.AMR, s.AuthTime
+	before = before.SignedInAs(s)
 	after := before
 	change(&after)
 	if a.s.has(before) && !a.s.has(after) {

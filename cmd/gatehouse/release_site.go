@@ -128,10 +128,8 @@ func (s *site) usersOf(ctx context.Context, host string, each func(authz.Subject
 		if len(rows) > 0 {
 			row := rows[0]
 			sub.Provider, sub.ACR, sub.AMR, sub.AuthTime = row.Provider, row.ACR, row.AMR, row.AuthTime
-		} else if links, err := s.directory.Links(ctx, id); err != nil {
+		} else if sub.Provider, err = s.firstProvider(ctx, id); err != nil {
 			return err
-		} else if len(links) > 0 {
-			sub.Provider = links[0].Provider
 		}
 		each(s.rules.policy.Roles(sub))
 	}

@@ -347,8 +347,7 @@ func (c Config) evaluate(ctx context.Context, token *bearer.Token, t tuple) (ans
 	case err != nil:
 		return answer{}, err
 	}
-	who.Provider, who.ACR, who.AMR, who.AuthTime = q.Subject.Provider, q.Subject.ACR, q.Subject.AMR, q.Subject.AuthTime
-	q.Subject = who
+	q.Subject = who.SignedInAs(q.Subject)
 	d := c.Decide(q)
 	if d.Outcome == authz.Allow {
 		return answer{Decision: true}, nil

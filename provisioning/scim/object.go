@@ -106,17 +106,6 @@ func (o *Object) All() iter.Seq2[string, any] {
 	}
 }
 
-// With is the same Object with another value of one member; everything else is
-// shared. A nil Object is empty.
-func (o *Object) With(name string, v any) *Object {
-	c := new(Object)
-	if o != nil {
-		c.members = append(make([]member, 0, len(o.members)+1), o.members...)
-	}
-	c.Set(name, v)
-	return c
-}
-
 // Clone copies an Object with everything in it.
 func (o *Object) Clone() *Object {
 	if o == nil {
@@ -334,9 +323,6 @@ func (r *Resource) ExternalID() string { return r.String("externalId") }
 
 // Version is meta.version, an entity tag such as W/"3".
 func (r *Resource) Version() string { return r.Sub("meta").String("version") }
-
-// With is the same resource with another value of one attribute; everything else is shared.
-func (r *Resource) With(name string, v any) *Resource { return &Resource{*r.Object.With(name, v)} }
 
 // Clone copies the Resource with everything in it.
 func (r *Resource) Clone() *Resource { return &Resource{*r.Object.Clone()} }

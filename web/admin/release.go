@@ -51,12 +51,15 @@ func recipientPage(r *http.Request) string {
 	return at("/release/to", "to", r.PostForm.Get("to"), "name", r.PostForm.Get("name"))
 }
 
-// releaseBoard begins a page of the editor, with what there is to know of the
-// draft.
-func (d *desk) releaseBoard(r *http.Request, here string, title web.Text) (web.Board, api.Release, error) {
+// releaseBoard begins a page of the editor, with the policy by the draft: those of
+// its recipients for which some asks, or what there is to know of the draft.
+func (d *desk) releaseBoard(r *http.Request, here string, title web.Text, some ...string) (web.Board, api.Release, error) {
 	b := d.board(r, "release", title, "")
+	if len(some) == 0 {
+		some = []string{"limit", "1"}
+	}
 	var rel api.Release
-	err := d.ask(r, "GET /v1/release", &rel, "limit", "1")
+	err := d.ask(r, "GET /v1/release", &rel, some...)
 	changes := 0
 	if rel.Draft != nil {
 		changes = rel.Draft.Changes
@@ -89,20 +92,18 @@ const (
 
 // release is the matrix: recipients and attributes.
 func (d *desk) release(r *http.Request) (web.Board, error) {
-	b, rel, err := d.releaseBoard(r, "/release", say("release.title"))
+	q := r.URL.Query()
+	some := []string{"q", q.Get("q"), "after", q.Get("after"), "limit", strconv.Itoa(recipientsOf)}
+	b, is, err := d.releaseBoard(r, "/release", say("release.title"), some...)
 	if err != nil {
 		return b, err
 	}
-	q := r.URL.Query()
-	var is, was api.Release
-	some := []string{"q", q.Get("q"), "after", q.Get("after"), "limit", strconv.Itoa(recipientsOf)}
-	if err := d.ask(r, "GET /v1/release", &is, some...); err != nil {
-		return b, err
-	}
-	if rel.Draft == nil {
-		was = is
-	} else if err := d.ask(r, "GET /v1/release", &was, append(some, "of", "live")...); err != nil {
-		return b, err
+	was := is // by what is in force
+	if is.Draft != nil {
+		was = api.Release{}
+		if err := d.ask(r, "GET /v1/release", &was, append(some, "of", "live")...); err != nil {
+			return b, err
+		}
 	}
 	b.Lead = says("release.lead")
 	var names []string
@@ -140,7 +141,7 @@ func (d *desk) release(r *http.Request) (web.Board, error) {
 		matrix.Forms = []web.Form{{Search: true, Fields: []web.Field{{ID: "q", Name: "q", Kind: "search", Label: say("release.search"), Value: q.Get("q")}}, Button: say("find")}}
 	}
 	b.Blocks = []web.Block{
-		{Heading: say("release.now"), Facts: releaseFacts(rel)}, matrix,
+		{Heading: say("release.now"), Facts: releaseFacts(is)}, matrix,
 		{Heading: say("release.record"), Lead: says("release.record_text"), Ways: []web.Way{record("release.record_csv", "csv"), record("release.record_json", "json")}},
 	}
 	return b, nil

@@ -157,11 +157,7 @@ func diffTable(diff api.ReleaseDiff) *web.Table {
 		return web.Cell{Values: list}
 	}
 	for _, c := range diff.Changes {
-		title := diff.Titles[c.To]
-		if title == "" {
-			title = c.To
-		}
-		table.Rows = append(table.Rows, row(web.Cell{Value: title, URL: at("/release/to", "to", c.To)}, text(c.Name), rule(c.Was), rule(c.Is)))
+		table.Rows = append(table.Rows, row(web.Cell{Value: titled(diff.Titles[c.To], c.To), URL: at("/release/to", "to", c.To)}, text(c.Name), rule(c.Was), rule(c.Is)))
 	}
 	return table
 }
@@ -201,11 +197,7 @@ func reportTable(caption string, rep api.ReleaseReport) *web.Table {
 		for _, id := range c.Some {
 			some = append(some, rep.Names[id])
 		}
-		title := rep.Titles[to]
-		if title == "" {
-			title = to
-		}
-		table.Rows = append(table.Rows, row(web.Cell{Value: title, URL: at("/release/affected", "to", to)}, text(strconv.Itoa(c.Differ)+" / "+strconv.Itoa(c.Compared)),
+		table.Rows = append(table.Rows, row(web.Cell{Value: titled(rep.Titles[to], to), URL: at("/release/affected", "to", to)}, text(strconv.Itoa(c.Differ)+" / "+strconv.Itoa(c.Compared)),
 			web.Cell{Values: counts(c.Gains)}, web.Cell{Values: counts(c.Loses)}, web.Cell{Values: counts(c.Changes)}, web.Cell{Values: some}))
 	}
 	return table
@@ -309,23 +301,20 @@ func (d *desk) releaseDiff(r *http.Request) (web.Board, error) {
 // caseForm makes a test case of a form.
 func caseForm(r *http.Request) url.Values {
 	f := r.PostForm
-	c := versions.Case{Name: f.Get("name"), To: f.Get("to"), Sends: map[string][]string{}, Withholds: words(f.Get("withholds"))}
-	if p := madeUp(f); p != "" {
-		_ = json.Unmarshal([]byte(p), &c.Person) // it was made just now
-	}
-	for line := range strings.Lines(f.Get("sends")) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			name = strings.TrimSpace(name)
-			c.Sends[name] = append(c.Sends[name], strings.TrimSpace(value))
-		}
-	}
+	c := versions.Case{Name: f.Get("name"), To: f.Get("to"), Sends: valuesOf(f.Get("sends")), Withholds: words(f.Get("withholds"))}
+	c.Person, _ = madeUp(f)
 	raw, _ := json.Marshal(c) // of strings
 	return url.Values{"case": {string(raw)}, "revision": {f.Get("revision")}}
 }
 
 // releaseCases are sentences about the policy that have to stay true.
 func (d *desk) releaseCases(r *http.Request) (web.Board, error) {
-	b, rel, err := d.releaseBoard(r, "/release/cases", say("release.cases"))
+	editor := d.may(r, "release_editors")
+	var some []string
+	if editor {
+		some = []string{"limit", "2000"} // to choose among
+	}
+	b, rel, err := d.releaseBoard(r, "/release/cases", say("release.cases"), some...)
 	if err != nil {
 		return b, err
 	}
@@ -334,7 +323,7 @@ func (d *desk) releaseCases(r *http.Request) (web.Board, error) {
 		return b, err
 	}
 	b.Lead = says("release.cases_text")
-	here, editor := at("/release/cases"), d.may(r, "release_editors")
+	here := at("/release/cases")
 	table := &web.Table{Caption: say("release.cases"), Head: heads("release.name", "release.recipient", "release.state"), None: say("release.no_cases")}
 	if editor {
 		table.Head = append(table.Head, say("act"))
@@ -354,12 +343,8 @@ func (d *desk) releaseCases(r *http.Request) (web.Board, error) {
 	if !editor {
 		return b, nil
 	}
-	var all api.Release
-	if err := d.ask(r, "GET /v1/release", &all, "limit", "2000"); err != nil {
-		return b, err
-	}
 	var to []web.Option
-	for _, rec := range all.Recipients {
+	for _, rec := range rel.Recipients {
 		to = append(to, web.Option{Value: rec.To, Name: rec.Title})
 	}
 	if err := r.ParseForm(); err != nil {

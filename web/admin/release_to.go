@@ -127,9 +127,7 @@ func rulesOf(is, was api.ReleaseRecipient, here, name string, editor bool, hidde
 		if named(is.Rules, e.Name()) {
 			continue
 		}
-		back := hidden("back", "attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
-			"purpose", e.Purpose, "basis", e.Basis, "retention", e.Retention, "reference", strconv.FormatBool(e.Reference))
-		line(e, web.Cell{Value: e.Name(), Says: says("release.taken")}, button(here, "release.put_back", e.Name(), back))
+		line(e, web.Cell{Value: e.Name(), Says: says("release.taken")}, button(here, "release.put_back", e.Name(), hidden("back", formOf(e)...)))
 	}
 	return table
 }
@@ -251,6 +249,14 @@ func ruleForm(f url.Values) versions.Rule {
 	}
 }
 
+// formOf is a form with the rule: names and values alternate.
+func formOf(e versions.Rule) []string {
+	return []string{
+		"attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
+		"purpose", e.Purpose, "basis", e.Basis, "retention", e.Retention, "reference", strconv.FormatBool(e.Reference),
+	}
+}
+
 // releaseRule edits one rule, or adds one, and shows what would come of it.
 func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 	to, was, name := r.FormValue("to"), r.FormValue("was"), r.FormValue("name")
@@ -295,8 +301,7 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 	look := web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Lead: says("release.look_text")}
 	if name != "" {
 		var seen api.ReleasePreview
-		err := d.ask(r, "GET /v1/release/rule", &seen, "to", to, "was", was, "attribute", e.Attribute, "as", e.As, "values", strings.Join(e.Values, "\n"), "transform", e.Transform, "when", e.When,
-			"purpose", e.Purpose, "basis", e.Basis, "retention", e.Retention, "reference", strconv.FormatBool(e.Reference), "name", name)
+		err := d.ask(r, "GET /v1/release/rule", &seen, append(formOf(e), "to", to, "was", was, "name", name)...)
 		said, refused := refusal(err)
 		switch {
 		case refused:
@@ -316,20 +321,25 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 	return b, nil
 }
 
-// madeUp is the person that a form describes, as JSON; empty: none.
-func madeUp(q url.Values) string {
-	p := versions.Person{UserName: q.Get("user_name"), Provider: q.Get("idp"), ACR: q.Get("acr"), Attributes: map[string][]string{}, Groups: words(q.Get("groups")), Roles: words(q.Get("roles"))}
-	for line := range strings.Lines(q.Get("attributes")) {
+// madeUp is the person that a form describes; false: none.
+func madeUp(q url.Values) (p versions.Person, ok bool) {
+	p = versions.Person{UserName: q.Get("user_name"), Provider: q.Get("idp"), ACR: q.Get("acr"), Attributes: valuesOf(q.Get("attributes")), Groups: words(q.Get("groups")), Roles: words(q.Get("roles"))}
+	if p.UserName == "" && len(p.Attributes)+len(p.Groups)+len(p.Roles) == 0 {
+		return versions.Person{}, false
+	}
+	return p, true
+}
+
+// valuesOf reads lines such as mail: ada@uni.example.
+func valuesOf(text string) map[string][]string {
+	list := map[string][]string{}
+	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			name = strings.TrimSpace(name)
-			p.Attributes[name] = append(p.Attributes[name], strings.TrimSpace(value))
+			list[name] = append(list[name], strings.TrimSpace(value))
 		}
 	}
-	if p.UserName == "" && len(p.Attributes)+len(p.Groups)+len(p.Roles) == 0 {
-		return ""
-	}
-	raw, _ := json.Marshal(p) // of strings
-	return string(raw)
+	return list
 }
 
 func words(s string) []string {
@@ -356,12 +366,15 @@ func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
 		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: []web.Field{input("name", "name", "release.whom", q.Get("name"))}, Button: say("release.look")}}},
 		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: madeUpFields(q), Button: say("release.look")}}},
 	}
-	person := madeUp(q)
-	if q.Get("name") == "" && person == "" {
+	p, made := madeUp(q)
+	person := ""
+	switch {
+	case q.Get("name") != "":
+	case made:
+		raw, _ := json.Marshal(p) // of strings
+		person = string(raw)
+	default:
 		return b, nil
-	}
-	if q.Get("name") != "" {
-		person = ""
 	}
 	var seen []api.ReleasePreview
 	if err := d.ask(r, "GET /v1/release/preview", &seen, "name", q.Get("name"), "person", person, "of", "draft", "after", q.Get("after"), "limit", strconv.Itoa(recipientsOf)); err != nil {
