@@ -247,7 +247,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 	return l
 }
 
-// samlPair is one RSA key for all labs: to make one takes longer than most tests.
+// samlPair is one RSA key for all gateways here: to make one takes longer than most tests.
 var samlPair = sync.OnceValues(func() ([]byte, error) { return selfSigned("localhost") })
 
 // start the program over whatever is in the lab's folder.

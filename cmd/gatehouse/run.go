@@ -89,7 +89,8 @@ type process struct {
 	issuers   *bearer.Keys   // of JWTs of programs
 	guesses   *bearer.Limits // of credentials of programs
 	resealing sync.Mutex
-	older     func() bool // reports whether a process from before an upgrade still serves; nil: none does
+	pair      func(host string) ([]byte, error) // makes a key for SAML, with its certificate
+	older     func() bool                       // reports whether a process from before an upgrade still serves; nil: none does
 	runner    *task.Runner
 	streams   gateway.Streams
 	site      atomic.Pointer[site]
@@ -144,7 +145,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	}
 	meters, engine := metrics.New(version), lentstore.NewSwitch(bolt)
 	st := timed{engine, meters.Transaction}
-	p := &process{log: log, now: now, store: st, engine: engine, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits()}
+	p := &process{log: log, now: now, store: st, engine: engine, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits(), pair: selfSigned}
 	p.bolt.Store(bolt)
 	p.pace = gateway.NewPace(gateway.PaceConfig{PerAddress: cfg.Limits.RequestsPerAddress, PerPerson: cfg.Limits.SignInsPerPerson, Refused: meters.Limited, Now: now})
 	p.levels = &levels{p: p}
@@ -575,7 +576,7 @@ func (p *process) samlKeys(ctx context.Context, cfg *configs.Config, s configs.S
 	if keys != nil {
 		return keys, nil
 	}
-	ring, err := gateway.Ring(ctx, p.store, p.sealer, "saml", p.now(), func() ([]byte, error) { return selfSigned(cfg.Server.PublicURL.Hostname()) })
+	ring, err := gateway.Ring(ctx, p.store, p.sealer, "saml", p.now(), func() ([]byte, error) { return p.pair(cfg.Server.PublicURL.Hostname()) })
 	if err != nil {
 		return nil, err
 	}

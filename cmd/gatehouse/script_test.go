@@ -60,7 +60,7 @@ func setUpStory(t *testing.T, env *testscript.Env) error {
 	env.Defer(campus.Close)
 	port := fourPorts(t)
 	h.Handler = idptest.NewOP(idptest.OPConfig{
-		Issuer: campus.URL, Title: "Campus", People: idptest.Campus(),
+		Issuer: campus.URL, Title: "Campus", People: idptest.Campus(), Algorithm: "ES256",
 		Clients: []idptest.OPClient{{ID: "gatehouse", Secret: "secret-of-campus", RedirectURIs: []string{fmt.Sprintf("http://localhost:%d/.gatehouse/oidc/campus/callback", port)}}},
 	}).Handler()
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))

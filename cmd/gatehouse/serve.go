@@ -159,7 +159,8 @@ type launch struct {
 	log   *slog.Logger
 	out   io.Writer // where the log goes, for lines that are made by hand; nil: to standard error
 	now   func() time.Time
-	ready func(*process) // called once requests are answered; may be nil
+	ready func(*process)                    // called once requests are answered; may be nil
+	pair  func(host string) ([]byte, error) // makes the first key for SAML; nil: selfSigned
 
 	program []string         // to start in place of this one, with its arguments; empty: it can not be replaced
 	upgrade <-chan os.Signal // asks for that
@@ -195,6 +196,9 @@ func serve(ctx context.Context, l launch) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.store.Close()) }()
+	if l.pair != nil {
+		p.pair = l.pair
+	}
 	if l.out == nil {
 		l.out = os.Stderr
 	}

@@ -45,7 +45,7 @@ func demoCommand() *cobra.Command {
 		}
 		log, out := logger(level)
 		defer out.close()
-		return demo(cmd.Context(), cmd.OutOrStdout(), *port, *data, log, nil)
+		return demo(cmd.Context(), cmd.OutOrStdout(), *port, *data, launch{log: log})
 	}
 	return cmd
 }
@@ -61,7 +61,9 @@ type demoValues struct {
 	HRToken                       string
 }
 
-func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Logger, ready func(*process)) error {
+// demo launches l with a configuration of its own, among providers, services and
+// a target that it starts beside it.
+func demo(ctx context.Context, out io.Writer, port int, dir string, l launch) error {
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "gatehouse-demo-")
 		if err != nil {
@@ -81,12 +83,13 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 	public := "http://localhost:" + strconv.Itoa(port)
 
 	op := idptest.NewOP(idptest.OPConfig{
-		Issuer: fmt.Sprintf("http://localhost:%d", v.Campus), Title: "Campus", People: idptest.Campus(),
+		Issuer: fmt.Sprintf("http://localhost:%d", v.Campus), Title: "Campus", People: idptest.Campus(), Algorithm: "ES256",
 		Clients: []idptest.OPClient{{ID: "gatehouse", Title: "Gatehouse", Secret: v.ClientSecret, RedirectURIs: []string{public + "/.gatehouse/oidc/campus/callback"},
 			PostLogout: []string{public + "/.gatehouse/signed-out"}, BackChannel: public + "/.gatehouse/oidc/campus/backchannel-logout"}},
 	})
-	idp := idptest.NewIDP(idptest.IDPConfig{Base: fmt.Sprintf("http://localhost:%d", v.Partner), Title: "Partner University", People: idptest.Partner(), RequireSigned: true, Encryption: idptest.IDPEncryption{}})
-	target, err := newDemoTarget(fmt.Sprintf("http://localhost:%d", v.Target), v.TargetToken, log)
+	idp := idptest.NewIDP(idptest.IDPConfig{Base: fmt.Sprintf("http://localhost:%d", v.Partner), Title: "Partner University", People: idptest.Partner(), RequireSigned: true,
+		Keys: []idptest.IDPKey{idptest.NewIDPKey("ECDSA")}, Encryption: idptest.IDPEncryption{}})
+	target, err := newDemoTarget(fmt.Sprintf("http://localhost:%d", v.Target), v.TargetToken, l.log)
 	if err != nil {
 		return err
 	}
@@ -121,22 +124,24 @@ func demo(ctx context.Context, out io.Writer, port int, dir string, log *slog.Lo
 		}
 		return cfg, mistakes
 	}
-	cfg, mistakes := load()
-	if len(mistakes) > 0 {
+	var mistakes []configs.Mistake
+	if l.cfg, mistakes = load(); len(mistakes) > 0 {
 		printMistakes(mistakes)
 		return errSaid
 	}
 	hup := make(chan os.Signal, 1)
 	go (&watch{file: file}).run(ctx, hup)
-	return serve(ctx, launch{cfg: cfg, load: load, hup: hup, log: log, now: time.Now, ready: func(p *process) {
+	ready := l.ready
+	l.load, l.hup, l.now, l.ready = load, hup, time.Now, func(p *process) {
 		if err := trust(ctx, idp, public+"/.gatehouse/saml/partner/metadata"); err != nil {
-			log.Error("the partner's identity provider does not know the gateway", "error", err)
+			l.log.Error("the partner's identity provider does not know the gateway", "error", err)
 		}
 		fmt.Fprintf(out, demoText, v.Port, v.Port, v.Port, v.Campus, v.Partner, v.Target, v.Port, v.HRToken, v.Port, v.HRToken, file)
 		if ready != nil {
 			ready(p)
 		}
-	}})
+	}
+	return serve(ctx, l)
 }
 
 const demoText = `

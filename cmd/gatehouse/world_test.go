@@ -61,7 +61,7 @@ func startWorld(t testing.TB, dir string, port int) *world {
 	ready, done := make(chan *process, 1), make(chan error, 1)
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() {
-		done <- demo(ctx, io.Discard, w.port, w.dir, log, func(p *process) { ready <- p })
+		done <- demo(ctx, io.Discard, w.port, w.dir, launch{log: log, pair: func(string) ([]byte, error) { return samlPair() }, ready: func(p *process) { ready <- p }})
 	}()
 	var once sync.Once
 	w.stop = func() {
