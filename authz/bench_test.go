@@ -1,6 +1,8 @@
 package authz_test
 
 import (
+	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
@@ -50,5 +52,56 @@ func BenchmarkRelease(b *testing.B) {
 		if r := p.Release("service:app", s); len(r.Sent) != 4 {
 			b.Fatal(r)
 		}
+	}
+}
+
+// BenchmarkChange compares two policies for one person at 200 services of which each
+// has eight rules, two of them with expressions, and the draft changes two of those:
+// everywhere alike, and at each service otherwise. "whole" does it without a Change.
+func BenchmarkChange(b *testing.B) {
+	const services = 200
+	compile := func(draft, otherwise bool) (*authz.ReleasePolicy, []string) {
+		by, to := map[string][]authz.ReleaseRule{}, []string{}
+		for i := range services {
+			own := ""
+			if otherwise {
+				own = strconv.Itoa(i)
+			}
+			rules := []authz.ReleaseRule{
+				{Attribute: "user_name"}, {Attribute: "mail", When: `"team` + own + `" in user.groups`}, {Attribute: "display_name", Transform: `"` + own + `" + value`},
+				{Attribute: "groups", Values: []string{"wiki-*"}}, {Attribute: "given_name"}, {Attribute: "family_name"}, {Attribute: "phone"}, {Attribute: "department"},
+			}
+			if draft {
+				rules[1].When, rules[2].Transform = `"staff`+own+`" in user.groups`, `value + "`+own+`"`
+			}
+			id := fmt.Sprint("service:", i)
+			by[id], to = rules, append(to, id)
+		}
+		p, mistakes := authz.CompileRelease(by)
+		if mistakes != nil {
+			b.Fatal(mistakes)
+		}
+		return p, to
+	}
+	s := person("wiki-read", "wiki-write", "staff", "fin")
+	s.Attributes["mail"], s.Attributes["display_name"] = []string{"kim@uni.example"}, []string{"Kim"}
+	for name, otherwise := range map[string]bool{"alike": false, "otherwise": true} {
+		was, to := compile(false, otherwise)
+		is, _ := compile(true, otherwise)
+		b.Run(name, func(b *testing.B) {
+			c := authz.NewChange(was, is, to)
+			b.ReportAllocs()
+			for b.Loop() {
+				c.Each(s, func([]string, []authz.Difference) {})
+			}
+		})
+		b.Run(name+"/whole", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, one := range to {
+					authz.Compare(was.Release(one, s), is.Release(one, s))
+				}
+			}
+		})
 	}
 }

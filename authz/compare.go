@@ -45,6 +45,8 @@ func Compare(was, is Release) (list []Difference) {
 	if was.Naming != is.Naming {
 		list = append(list, Difference{"", "sub", Changes})
 	}
-	slices.SortFunc(list, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b Difference) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Attribute, b.Attribute))
+	})
 	return list
 }

@@ -168,7 +168,7 @@ func (p *ReleasePolicy) Release(to string, s Subject) Release {
 	if s.ID == "" {
 		s = Subject{}
 	}
-	target := strings.HasPrefix(to, "target:")
+	target := isTarget(to)
 	if target {
 		s = s.SignedOut()
 	}
@@ -197,6 +197,14 @@ func (p *ReleasePolicy) Release(to string, s Subject) Release {
 	return withholdRest(out, rules, s)
 }
 
+// isTarget: the recipient is a target, which knows people by its own accounts.
+func isTarget(to string) bool { return strings.HasPrefix(to, "target:") }
+
+// names: somebody may be known again by what the rule sends.
+func (r *releaseRule) names() bool {
+	return r.Attribute == "pairwise_id" || telling[r.Attribute] && r.transform == nil
+}
+
 // telling are the attributes by which somebody is known from all others.
 var telling = map[string]bool{"employee_number": true, "eppn": true, "id": true, "mail": true, "orcid": true, "subject_id": true, "user_name": true}
 
@@ -222,7 +230,7 @@ func naming(rules []releaseRule, out Release, s Subject) Naming {
 			return Pairwise
 		}
 		return Unnamed
-	case rule(func(r releaseRule) bool { return telling[r.Attribute] && r.transform == nil && sent(r) }):
+	case rule(func(r releaseRule) bool { return r.names() && sent(r) }):
 		return Named
 	}
 	return Unnamed
