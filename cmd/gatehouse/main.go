@@ -1,7 +1,8 @@
 // Command gatehouse is a reverse-proxy single sign-on gateway that provisions.
 //
 // Verbs are one file each. Exit codes: 0 done, 1 it says no (invalid, denied,
-// not found), 2 usage. Errors go to stderr, one sentence, with the cure.
+// not found), 2 usage. Errors go to stderr, one sentence, with the cure and, where
+// there is one, the reason code in brackets.
 package main
 
 import (
@@ -34,9 +35,19 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "gatehouse: "+err.Error())
 		return 2
 	default:
-		fmt.Fprintln(os.Stderr, "gatehouse: "+err.Error())
+		fmt.Fprintln(os.Stderr, "gatehouse: "+withCode(err))
 		return 1
 	}
+}
+
+// withCode is what an error says, with its reason code if it has one: as the API,
+// the pages and the audit log have it.
+func withCode(err error) string {
+	var r interface{ Reason() string }
+	if !errors.As(err, &r) || r.Reason() == "" {
+		return err.Error()
+	}
+	return fmt.Sprintf("%v (%s)", err, r.Reason())
 }
 
 // errSaid: the answer is no, and has been printed.

@@ -94,12 +94,7 @@ func (a *admin) send(ctx context.Context, method, path string, q url.Values, bod
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		var e struct{ Error string }
-		_ = json.Unmarshal(raw, &e)
-		if e.Error == "" {
-			e.Error = resp.Status
-		}
-		return nil, errors.New(e.Error)
+		return nil, webapi.Refused(resp.StatusCode, raw)
 	}
 	if v == nil {
 		return raw, nil

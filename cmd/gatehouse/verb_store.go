@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 func storeCommand() *cobra.Command {
@@ -117,7 +118,8 @@ func (a *admin) fetch(ctx context.Context, path string, w io.Writer) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
+		raw, err := io.ReadAll(resp.Body)
+		return errors.Join(webapi.Refused(resp.StatusCode, raw), err)
 	}
 	_, err = io.Copy(w, resp.Body)
 	return err

@@ -34,6 +34,18 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
+// Reason is the code.
+func (e *Error) Reason() string { return e.Code }
+
+// Refused is the error that an answer says, by its status and what is in it.
+func Refused(status int, body []byte) *Error {
+	e := &Error{Status: status}
+	if err := json.Unmarshal(body, e); err != nil || e.Text == "" {
+		e.Text = http.StatusText(status)
+	}
+	return e
+}
+
 // Call does what "GET /v1/users" and the like name, with a form, for the person
 // in ctx, and reads the answer into one. A refusal is an *Error.
 func (c Client) Call(ctx context.Context, route string, form url.Values, into any) error {
@@ -53,11 +65,7 @@ func (c Client) Call(ctx context.Context, route string, form url.Values, into an
 	w := &answer{header: http.Header{}, status: http.StatusOK}
 	c.Handler.ServeHTTP(w, r)
 	if w.status >= http.StatusBadRequest {
-		e := &Error{Status: w.status}
-		if err := json.Unmarshal(w.body.Bytes(), e); err != nil || e.Text == "" {
-			e.Text = http.StatusText(w.status)
-		}
-		return e
+		return Refused(w.status, w.body.Bytes())
 	}
 	if into == nil {
 		return nil
