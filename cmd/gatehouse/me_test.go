@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/provisioning"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -215,4 +216,30 @@ func TestA01_NobodyIsMadeToAddAnIdentity(t *testing.T) {
 	if me := again.myData(l); len(me.Links) != 1 {
 		t.Errorf("alice has %+v", me.Links)
 	}
+}
+
+// Of a user who was deleted nothing is left that says which services they opened.
+func TestADeletedUserLeavesNoVisits(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.in("campus", "bob")
+	s := l.p.site.Load()
+	bob, err := s.directory.ByName(t.Context(), "primary", "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	visited := func() int {
+		hosts, err := s.sessions.Visited(t.Context(), bob.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(hosts)
+	}
+	if visited() == 0 {
+		t.Fatal("there is nothing to be forgotten")
+	}
+	if err := s.directory.Delete(t.Context(), bob.ID, provisioning.SourceClient("hr")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the visits are gone", func() bool { return visited() == 0 })
 }

@@ -193,10 +193,15 @@ func (p *process) newRunner(alone bool) *task.Runner {
 		reconcile.TaskPlan:     func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandlePlan(ctx, key) },
 		reconcile.TaskStray:    func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandleStray(ctx, key) },
 		lifecycle.TaskProbe:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleProbe(ctx, key) },
+		taskForget:             func(ctx context.Context, key string) error { return p.site.Load().sessions.Forget(ctx, key) },
 		taskImpact:             func(ctx context.Context, key string) error { return p.site.Load().handleImpact(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	})})
 }
+
+// taskForget takes away, of a user who was deleted by anybody, where they were signed
+// in and which hosts they opened.
+const taskForget = "session.forget"
 
 // openSealer takes the key of the configuration, or one in a file beside the
 // store, made together with the store: a key that is lost is not replaced, since
@@ -306,6 +311,12 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 		Followers: []provisioning.Follower{
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return p.audit.Append(tx, changeEvent(d))
+			},
+			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
+				if !d.Deleted {
+					return nil
+				}
+				return task.Add(tx, taskForget, before.ID, p.now())
 			},
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
 				return s.outbox.Follow(tx, before, after, d)

@@ -521,6 +521,35 @@ func TestVisitsOutliveSessionsAndEnd(t *testing.T) {
 	})
 }
 
+// Of somebody who is gone no session is left and no visit, however many there were;
+// others keep theirs.
+func TestWhoIsGoneIsForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		for _, user := range []string{"alice", "bob"} {
+			for i := range 45 {
+				_, id := b.signIn(user, nil)
+				if _, err := b.AddKey(t.Context(), id, fmt.Sprintf("host-%d.example.org", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := b.Forget(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		for user, want := range map[string]bool{"alice": false, "bob": true} {
+			hosts, err := b.Visited(t.Context(), user)
+			if err != nil || len(hosts) > 0 != want {
+				t.Errorf("%s was at %d hosts, %v", user, len(hosts), err)
+			}
+			list, err := b.Find(t.Context(), Filter{User: user}, "", 0)
+			if err != nil || len(list) > 0 != want {
+				t.Errorf("%s has %d sessions, %v", user, len(list), err)
+			}
+		}
+	})
+}
+
 func TestT10_AKeyIsOfOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBed(t, open(t), Config{})

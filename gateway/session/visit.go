@@ -96,6 +96,35 @@ func (s *Store) Visited(ctx context.Context, userID string) (hosts map[string]ti
 	return hosts, err
 }
 
+// Forget ends the sessions of somebody who is gone, and removes their visits.
+func (s *Store) Forget(ctx context.Context, userID string) error {
+	if _, err := s.EndUser(ctx, userID, ReasonUser); err != nil {
+		return err
+	}
+	for {
+		var some []string
+		const bucket = 20
+		err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+			some = nil
+			for v, err := range visitRows.Find(tx, "user", userID, "", bucket) {
+				if err != nil {
+					return err
+				}
+				some = append(some, v.Host+" "+v.UserID)
+			}
+			for _, key := range some {
+				if err := visitRows.Delete(tx, key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || len(some) < bucket {
+			return err
+		}
+	}
+}
+
 // forgetVisits removes those that are older than VisitsKept; what fails is tried
 // a day later.
 func (s *Store) forgetVisits(ctx context.Context) {
