@@ -65,7 +65,14 @@ func (t *Tally) Add(to, userID string, diff []authz.Difference) {
 	}
 	c.Differ++
 	for _, d := range diff {
-		map[string]map[string]int{authz.Gains: c.Gains, authz.Loses: c.Loses, authz.Changes: c.Changes}[d.What][d.Name]++
+		switch d.What {
+		case authz.Gains:
+			c.Gains[d.Name]++
+		case authz.Loses:
+			c.Loses[d.Name]++
+		case authz.Changes:
+			c.Changes[d.Name]++
+		}
 	}
 	if len(c.Some) < MaxSome && !slices.Contains(c.Some, userID) {
 		c.Some = append(c.Some, userID)

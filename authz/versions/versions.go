@@ -159,6 +159,18 @@ type Version struct {
 	Tree  tree `json:"tree"`
 }
 
+// Name is one under which there is never another policy.
+func (v Version) Name() string { return fmt.Sprint("version ", v.Number) }
+
+// Name is that of the draft as it is; where there is none, of the version that it
+// would be made of.
+func (d Draft) Name() string {
+	if d.Revision == "" {
+		return Version{Number: d.Base}.Name()
+	}
+	return "draft " + d.Revision
+}
+
 // A tree is the hash of each recipient's rules, by recipient; the hash of the
 // cases is under casesKey.
 type tree map[string]string

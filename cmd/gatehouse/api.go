@@ -15,7 +15,7 @@ type api struct {
 	p      *process
 	s      *site
 	people bool // it answers people, who have duties, and not the machine
-	looks  int  // see mostLooked
+	looks  int  // see skim
 	routes []*apiRoute
 }
 

@@ -64,12 +64,13 @@ func (a *api) events(r *http.Request) (any, error) {
 
 // someEvents are a page of those that a request asks for.
 func (a *api) someEvents(r *http.Request, limit int) (webapi.Events, error) {
-	v, looked := webapi.Events{Events: []audit.Event{}}, 0
+	v, skim := webapi.Events{Events: []audit.Event{}}, a.skim()
 	passed := func(e audit.Event) bool {
-		if looked++; looked == a.looks {
+		on := skim.on()
+		if !on {
 			v.Next = e.Seq
 		}
-		return v.Next == 0
+		return on
 	}
 	for e, err := range a.wanted(r, passed) {
 		if err != nil {

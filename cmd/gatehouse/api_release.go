@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
@@ -49,7 +51,7 @@ func (a *api) releaseRoutes() {
 	}
 	a.route("POST /v1/release/rule", a.saveRule, editors).doc("Releases an attribute in the draft, or changes how.", draft, append(slices.Clone(takesRule), takesRevision)...)
 	a.route("GET /v1/release/rule", a.previewRule, editors, auditors).doc("What a recipient would learn about one person if the draft had this rule too; nothing is saved.", webapi.ReleasePreview{},
-		append(slices.Clone(takesRule), takesName)...)
+		slices.Concat(takesRule, []string{takesName}, takesSignIn)...)
 	a.route("DELETE /v1/release/rule", a.dropRule, editors).doc("Releases something no more, in the draft.", draft, takesTo, takesRevision, "name! the recipient's name of it")
 	a.route("POST /v1/release/bundle", a.saveBundle, editors).doc("Gives a recipient, in the draft, the attributes of a bundle and no others; rules that it has for them stay.", draft, takesTo, takesRevision,
 		"bundle:anonymous|pseudonymous|personalized|r-and-s|coco-2! which", takesPurpose, takesBasis, takesRetention)
@@ -95,28 +97,28 @@ func (a *api) whoAll(ctx context.Context, ids []string) (names []string) {
 // reading reads what "of" names: the draft, which is what is in force where there
 // is none, "live" or the number of a version.
 func (a *api) reading(ctx context.Context, of string) (*reading, error) {
-	p, err := a.policyOf(ctx, of)
+	name, p, err := a.policyOf(ctx, of)
 	if err != nil {
 		return nil, err
 	}
-	return a.s.read(p)
+	return a.s.readOnce(name, p)
 }
 
-func (a *api) policyOf(ctx context.Context, of string) (p versions.Policy, err error) {
+// policyOf is a policy with its name, under which there is never another one.
+func (a *api) policyOf(ctx context.Context, of string) (name string, p versions.Policy, err error) {
 	switch of {
 	case "", "draft":
-		_, p, _, err = a.s.versions.Draft(ctx)
+		d, p, _, err := a.s.versions.Draft(ctx)
+		return d.Name(), p, err
 	case "live":
-		p = a.s.policy
-	default:
-		n, err := versions.Number(of)
-		if err != nil {
-			return p, err
-		}
-		_, p, err = a.s.versions.Version(ctx, n)
-		return p, err
+		return a.s.version.Name(), a.s.policy, nil
 	}
-	return p, err
+	n, err := versions.Number(of)
+	if err != nil {
+		return "", p, err
+	}
+	v, p, err := a.s.versions.Version(ctx, n)
+	return v.Name(), p, err
 }
 
 func (a *api) releaseVersion(ctx context.Context, v versions.Version) webapi.ReleaseVersion {
@@ -129,7 +131,10 @@ func (a *api) release(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := webapi.Release{InForce: a.releaseVersion(ctx, a.s.version), SecondPerson: a.s.file.Release.SecondPerson, Attributes: a.releasable(), Recipients: []webapi.ReleaseRecipient{}, Lost: a.s.lost}
+	out := webapi.Release{InForce: a.releaseVersion(ctx, a.s.version), SecondPerson: a.s.file.Release.SecondPerson, Attributes: a.releasable(), Providers: []string{}, Recipients: []webapi.ReleaseRecipient{}, Lost: a.s.lost}
+	for _, p := range a.s.cfg.IdentityProviders {
+		out.Providers = append(out.Providers, p.ID)
+	}
 	if out.Draft, err = a.draft(ctx); err != nil {
 		return nil, err
 	}
@@ -176,7 +181,7 @@ func (a *api) draft(ctx context.Context) (*webapi.ReleaseDraft, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	read, err := a.s.read(p)
+	read, err := a.s.readOnce(d.Name(), p)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +316,7 @@ func (a *api) previewRule(r *http.Request) (any, error) {
 	if !rec.edited {
 		return nil, inFile(rec)
 	}
-	p, err := a.policyOf(r.Context(), "draft")
+	_, p, err := a.policyOf(r.Context(), "draft")
 	if err != nil {
 		return nil, err
 	}
@@ -319,15 +324,11 @@ func (a *api) previewRule(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Rules = maps.Clone(p.Rules)
-	if p.Rules == nil {
-		p.Rules = map[string][]versions.Rule{}
-	}
-	p.Rules[rec.to] = rules
-	if err := newReleaseChecker(a.s.file, a.s.programs).check(a.s.file, p); err != nil {
+	one := versions.Policy{Rules: map[string][]versions.Rule{rec.to: rules}} // what others learn is not asked
+	if err := newReleaseChecker(a.s.file, a.s.programs).check(a.s.file, one); err != nil {
 		return nil, err
 	}
-	read, err := a.s.read(p)
+	read, err := a.s.read(one)
 	if err != nil {
 		return nil, err
 	}
@@ -405,10 +406,8 @@ func (a *api) releaseCases(r *http.Request) (any, error) {
 // saveCase keeps a test case, in place of one of the same name.
 func (a *api) saveCase(r *http.Request) (any, error) {
 	var c versions.Case
-	dec := json.NewDecoder(strings.NewReader(r.FormValue("case")))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return nil, &versions.Refusal{Code: versions.ReasonInvalid, Text: fmt.Sprintf("this is no test case: %v", err)}
+	if err := strictly(r.FormValue("case"), &c, "test case"); err != nil {
+		return nil, err
 	}
 	return a.saveDraft(r, func(p *versions.Policy) error {
 		p.Cases = slices.Clone(p.Cases)
@@ -440,10 +439,8 @@ func (a *api) someone(r *http.Request) (authz.Subject, error) {
 	switch {
 	case r.FormValue("person") != "":
 		var p versions.Person
-		dec := json.NewDecoder(strings.NewReader(r.FormValue("person")))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&p); err != nil {
-			return sub, &versions.Refusal{Code: versions.ReasonInvalid, Text: fmt.Sprintf("this is nobody: %v", err)}
+		if err := strictly(r.FormValue("person"), &p, "made-up person"); err != nil {
+			return sub, err
 		}
 		sub = p.Subject()
 		sub.Store = cmp.Or(sub.Store, storeIDs(a.s.file)[0])
@@ -452,10 +449,55 @@ func (a *api) someone(r *http.Request) (authz.Subject, error) {
 		if err != nil {
 			return sub, err
 		}
-		a.p.recorder.Record(audit.Event{Kind: "release.previewed", UserID: u.ID, By: a.actor(r)})
+		if a.p.glances.first(a.actor(r), u.ID, a.p.now()) {
+			a.p.recorder.Record(audit.Event{Kind: "release.previewed", UserID: u.ID, By: a.actor(r)})
+		}
 		return a.asSignedIn(r, u.ID)
 	}
 	return a.s.rules.policy.Roles(sub), nil
+}
+
+// strictly reads the JSON of a form's field.
+func strictly(raw string, into any, what string) error {
+	dec := json.NewDecoder(strings.NewReader(raw))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(into)
+	var when *time.ParseError
+	switch {
+	case errors.As(err, &when):
+		return &versions.Refusal{Code: versions.ReasonInvalid, Text: fmt.Sprintf("signed_in is a time (2026-12-31T17:00:00Z), not %s", when.Value)}
+	case err != nil:
+		return &versions.Refusal{Code: versions.ReasonInvalid, Text: fmt.Sprintf("this is no %s: %v", what, err)}
+	}
+	return nil
+}
+
+// Glances at people's values are recorded once for whoever looks, at whom, until
+// glanceTime has passed: a preview is made anew while somebody types, and an auditor
+// wants to know who saw whose values and when, not how often they typed.
+type glances struct {
+	mu sync.Mutex
+	at map[[2]string]time.Time // by who looked, at whom
+}
+
+const (
+	glanceTime = 10 * time.Minute
+	maxGlances = 10_000 // then all is forgotten, and recorded again
+)
+
+// first reports whether a glance is to be recorded.
+func (g *glances) first(by, at string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	who := [2]string{by, at}
+	if last, ok := g.at[who]; ok && now.Sub(last) < glanceTime && !now.Before(last) {
+		return false
+	}
+	if g.at == nil || len(g.at) >= maxGlances {
+		g.at = map[[2]string]time.Time{}
+	}
+	g.at[who] = now
+	return true
 }
 
 func (a *api) previewRelease(r *http.Request) (any, error) {
@@ -515,11 +557,11 @@ func (a *api) titles() map[string]string {
 
 func (a *api) diffRelease(r *http.Request) (any, error) {
 	d := webapi.ReleaseDiff{Was: cmp.Or(r.FormValue("was"), "live"), Is: cmp.Or(r.FormValue("is"), "draft"), Changes: []versions.Change{}, Titles: a.titles()}
-	was, err := a.policyOf(r.Context(), d.Was)
+	_, was, err := a.policyOf(r.Context(), d.Was)
 	if err != nil {
 		return nil, err
 	}
-	is, err := a.policyOf(r.Context(), d.Is)
+	_, is, err := a.policyOf(r.Context(), d.Is)
 	if err != nil {
 		return nil, err
 	}
@@ -551,9 +593,14 @@ func (a *api) inForce(ctx context.Context, v versions.Version, err error) (any, 
 }
 
 func (a *api) publishRelease(r *http.Request) (any, error) {
-	accepted := r.FormValue("accept") == "true"
-	v, err := a.s.versions.Publish(r.Context(), a.actor(r), r.FormValue("revision"), strings.TrimSpace(r.FormValue("comment")),
-		func(p versions.Policy) error { return a.s.mayPublish(r.Context(), p, accepted) })
+	d, accepted := versions.Draft{Revision: r.FormValue("revision")}, r.FormValue("accept") == "true"
+	v, err := a.s.versions.Publish(r.Context(), a.actor(r), d.Revision, strings.TrimSpace(r.FormValue("comment")), func(p versions.Policy) error {
+		read, err := a.s.readOnce(d.Name(), p)
+		if err != nil {
+			return err
+		}
+		return a.s.mayPublish(r.Context(), read, accepted)
+	})
 	return a.inForce(r.Context(), v, err)
 }
 
@@ -615,7 +662,9 @@ func (a *api) reportView(ctx context.Context, kind string) (webapi.ReleaseReport
 	maps.DeleteFunc(v.Recipients, func(to string, _ *versions.Count) bool { return v.Titles[to] == "" })
 	for _, c := range rep.Recipients {
 		for _, id := range c.Some {
-			v.Names[id] = a.s.nameOf(ctx, id)
+			if v.Names[id] == "" { // most are the same everywhere
+				v.Names[id] = a.s.nameOf(ctx, id)
+			}
 		}
 	}
 	d, _, ok, err := a.s.versions.Draft(ctx)
@@ -684,7 +733,7 @@ func (a *api) renewed(r *http.Request) (any, error) {
 // exportRelease gives all that is kept by release editors, in the form that
 // applyRelease takes.
 func (a *api) exportRelease(r *http.Request) (any, error) {
-	p, err := a.policyOf(r.Context(), cmp.Or(r.FormValue("of"), "live"))
+	_, p, err := a.policyOf(r.Context(), cmp.Or(r.FormValue("of"), "live"))
 	if err != nil {
 		return nil, err
 	}
@@ -787,34 +836,31 @@ func (a *api) releaseRecord(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// affectedTime is how long one page of people is looked for, and affectedRows after
-// how many recipients of theirs it is full; then it shows those found, and where to
-// go on.
-const (
-	affectedTime = 300 * time.Millisecond
-	affectedRows = 500
-)
+// affectedRows is after how many recipients of theirs a page of people is full.
+const affectedRows = 500
 
 func (a *api) affected(r *http.Request) (any, error) {
 	c, err := a.s.comparison(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	out, limit := webapi.AffectedPage{People: []webapi.Affected{}}, limitOf(r)
-	titles, only := a.titles(), r.FormValue("to")
-	until := time.Now().Add(affectedTime)
-	last, rows := "", 0
+	only := r.FormValue("to")
+	if only != "" {
+		c = c.at(only)
+	}
+	out, limit, titles := webapi.AffectedPage{People: []webapi.Affected{}}, limitOf(r), a.titles()
+	last, rows, skim := "", 0, a.skim()
 	for u, err := range a.s.directory.Users(r.Context(), r.FormValue("after"), 0) {
 		if err != nil {
 			return nil, err
 		}
-		if len(out.People) == limit || rows >= affectedRows || out.Looked > 0 && time.Now().After(until) {
+		if len(out.People) == limit || rows >= affectedRows || !skim.on() {
 			out.Next = last
 			break
 		}
 		one := webapi.Affected{UserID: u.ID, UserName: a.s.directory.FullName(u.Store, u.UserName)}
 		err := c.each(r.Context(), a.s, u.ID, func(to string, diff []authz.Difference) {
-			if len(diff) > 0 && (only == "" || only == to) {
+			if len(diff) > 0 {
 				one.At = append(one.At, webapi.AffectedAt{To: to, Title: titles[to], Diff: diff})
 			}
 		})

@@ -32,7 +32,7 @@ func (a *api) tasks(r *http.Request) (any, error) {
 		after = task.Task{Kind: kind}
 	}
 	v := webapi.Tasks{Tasks: []task.Task{}}
-	for seen := 0; ; {
+	for skim := a.skim(); ; {
 		page, err := task.List(r.Context(), a.p.store, after, pageOf)
 		if err != nil {
 			return nil, err
@@ -41,7 +41,7 @@ func (a *api) tasks(r *http.Request) (any, error) {
 			if kind != "" && t.Kind != kind {
 				return v, nil
 			}
-			if seen++; len(v.Tasks) == limit || seen > a.looks {
+			if len(v.Tasks) == limit || !skim.on() {
 				v.Next = after.Kind + " " + after.Key
 				return v, nil
 			}
@@ -54,10 +54,6 @@ func (a *api) tasks(r *http.Request) (any, error) {
 		}
 	}
 }
-
-// mostLooked is how many rows are looked at for one page of a list that leaves
-// some of them out; the next page goes on from there.
-const mostLooked = 20_000
 
 // task shows one, also when it is done, as long as how far it came is kept.
 func (a *api) task(r *http.Request) (any, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/authz/versions"
@@ -296,6 +297,35 @@ func (s *site) read(p versions.Policy) (*reading, error) {
 	return &reading{cfg, whole(s.file, p), p, release.With(s.pairwise), lost}, nil
 }
 
+// readings remembers what a few policies mean, by names under which there is never
+// another one. They are of one site.
+type readings struct {
+	mu sync.Mutex
+	of map[string]*reading
+}
+
+// maxReadings are remembered: what is in force, the draft, and what somebody looks
+// at besides.
+const maxReadings = 4
+
+// readOnce is read, for a policy that is asked about again and again.
+func (s *site) readOnce(name string, p versions.Policy) (*reading, error) {
+	s.readings.mu.Lock()
+	defer s.readings.mu.Unlock()
+	if r := s.readings.of[name]; r != nil {
+		return r, nil
+	}
+	r, err := s.read(p)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.readings.of) >= maxReadings || s.readings.of == nil {
+		s.readings.of = map[string]*reading{}
+	}
+	s.readings.of[name] = r
+	return r, nil
+}
+
 // try runs the test cases of a reading.
 func (r *reading) try(s *site) (list []webapi.ReleaseCase, failed int) {
 	list = []webapi.ReleaseCase{}
@@ -311,11 +341,7 @@ func (r *reading) try(s *site) (list []webapi.ReleaseCase, failed int) {
 
 // mayPublish refuses a policy of which a test case does not hold, or by which
 // people lose what a service requires.
-func (s *site) mayPublish(ctx context.Context, p versions.Policy, accepted bool) error {
-	r, err := s.read(p)
-	if err != nil {
-		return err
-	}
+func (s *site) mayPublish(ctx context.Context, r *reading, accepted bool) error {
 	verdicts, failed := r.try(s)
 	for _, v := range verdicts {
 		if len(v.Wrong) > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
@@ -29,7 +30,8 @@ type comparison struct {
 	revision string
 	base     int
 	to       []string
-	is       *authz.ReleasePolicy
+	was, is  *authz.ReleasePolicy
+	change   *authz.Change
 }
 
 func (s *site) comparison(ctx context.Context) (c comparison, err error) {
@@ -37,17 +39,25 @@ func (s *site) comparison(ctx context.Context) (c comparison, err error) {
 	if err != nil {
 		return c, err
 	}
-	r, err := s.read(p)
+	r, err := s.readOnce(d.Name(), p)
 	if err != nil {
 		return c, err
 	}
-	c = comparison{revision: d.Revision, base: s.version.Number, is: r.release}
+	c = comparison{revision: d.Revision, base: s.version.Number, was: s.rules.release, is: r.release}
 	for _, change := range versions.Diff(whole(s.file, s.policy), r.rules) {
 		if !slices.Contains(c.to, change.To) {
 			c.to = append(c.to, change.To)
 		}
 	}
+	c.change = authz.NewChange(c.was, c.is, c.to)
 	return c, nil
+}
+
+// at is the comparison at one recipient, if they differ there.
+func (c comparison) at(to string) comparison {
+	c.to = slices.DeleteFunc(slices.Clone(c.to), func(other string) bool { return other != to })
+	c.change = authz.NewChange(c.was, c.is, c.to)
+	return c
 }
 
 // each compares the releases of one user, as they are without a sign-in, at every
@@ -61,21 +71,23 @@ func (c comparison) each(ctx context.Context, s *site, userID string, fn func(to
 		return err
 	}
 	sub = s.rules.policy.Roles(sub)
-	for _, to := range c.to {
-		if scope := s.rules.scopes[targetOf(to)]; scope != nil && !scope(sub) {
-			continue
+	c.change.Each(sub, func(some []string, diff []authz.Difference) {
+		for _, to := range some {
+			if scope := s.rules.scopes[targetOf(to)]; scope == nil || scope(sub) {
+				fn(to, diff)
+			}
 		}
-		fn(to, authz.Compare(s.rules.release.Release(to, sub), c.is.Release(to, sub)))
-	}
+	})
 	return nil
 }
 
 // targetOf is the ID of the target that a recipient is; a service has none.
 func targetOf(to string) string {
-	if len(to) > len("target:") && to[:len("target:")] == "target:" {
-		return to[len("target:"):]
+	id, ok := strings.CutPrefix(to, "target:")
+	if !ok {
+		return ""
 	}
-	return ""
+	return id
 }
 
 // beginImpact starts the comparison of the draft over everybody, from the first.

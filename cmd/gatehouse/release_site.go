@@ -25,6 +25,7 @@ type releasing struct {
 	pairwise []byte           // key of pairwise identifiers
 	trial    *trial           // nil: nothing is tried beside it
 	programs *authz.Programs  // of the process
+	readings readings
 }
 
 // publish gives the site its configuration: the file with the version in force.

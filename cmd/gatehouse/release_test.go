@@ -2,18 +2,25 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/authz/versions"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -178,6 +185,160 @@ func TestTheReleaseEditorFromDraftToRollback(t *testing.T) {
 		if bob.open(page(path)).wants(http.StatusForbidden); strings.Contains(bob.body, "alice@") {
 			t.Errorf("%s tells Bob about Alice", path)
 		}
+	}
+}
+
+// A mortal store dies in the middle of a comparison over everybody: as soon as a part
+// of it is written nothing more is, by anybody, as when the process is killed.
+type mortal struct {
+	store.Store
+	died atomic.Bool
+	dead chan struct{}
+}
+
+func (m *mortal) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if m.died.Load() {
+		return errors.New("killed")
+	}
+	if err := m.Store.Update(ctx, fn); err != nil {
+		return err
+	}
+	return m.View(ctx, func(tx store.Tx) error {
+		rep, ok, err := versions.ReadReport(tx, versions.Impact)
+		if ok && rep.Compared > 0 && rep.Ended.IsZero() && m.died.CompareAndSwap(false, true) {
+			close(m.dead)
+		}
+		return err
+	})
+}
+
+// Killed in the middle, the comparison over everybody goes on where it was: nobody is
+// left out, and nobody is counted twice.
+func TestTheComparisonOverEverybodyOutlivesAKill(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(c *labConfig) { c.Dir = memoryDir(t) })
+	l.reload(func(s string) string {
+		return strings.Replace(s, "    release: [ user_name, mail, display_name, groups ]\n", "    release_in: editor\n", 1)
+	})
+	e := editor{t: t, w: l.world}
+	e.must("POST /v1/target/pause", url.Values{"id": {"directory"}}, nil)
+	e.must("POST /v1/release/rule", url.Values{"to": {"service:wiki"}, "attribute": {"mail"}, "revision": {""}}, nil)
+	many := impactBucket*2 + 10
+	for some := range slices.Chunk(make([]int, many), 4) { // as many as one transaction takes
+		if err := l.p.store.Update(t.Context(), func(tx store.Tx) error {
+			for range some {
+				u := provisioning.User{Store: "primary", UserName: rand.Text(), Active: true}
+				u.Say(provisioning.Admin, "mail", u.UserName+"@uni.example")
+				if _, _, err := l.p.site.Load().directory.CreateTx(tx, u, provisioning.Admin); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := &mortal{dead: make(chan struct{})}
+	if err := l.p.engine.Exchange(t.Context(), func(now store.Store) (store.Store, error) { m.Store = now; return m, nil }); err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST /v1/release/impact", nil, nil)
+	<-m.dead
+	l.restart()
+	var rep webapi.ReleaseReport
+	look := func() versions.Report {
+		rep = webapi.ReleaseReport{}
+		e.must("GET /v1/release/impact", nil, &rep)
+		return rep.Report
+	}
+	begun := look()
+	if begun.Compared < impactBucket {
+		t.Errorf("what was compared before the kill is lost: %d are left", begun.Compared)
+	}
+	eventually(t, "the comparison ends", func() bool { return !look().Ended.IsZero() })
+	if wiki := rep.Recipients["service:wiki"]; rep.Compared != many || wiki.Compared != many || wiki.Gains["mail"] != many || !rep.Started.Equal(begun.Started) {
+		t.Errorf("of %d people %d were compared, %+v", many, rep.Compared, wiki)
+	}
+}
+
+// Rules may read how and when somebody signed in, and each page of the editor that
+// shows what would be sent supposes a sign-in as it is told, without scripts.
+func TestTheEditorSupposesASignIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.person().open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK)
+	carol := w.person()
+	carol.open(w.at("", "/")).signIn("campus", "carol").wants(http.StatusOK)
+	page := func(path string, q url.Values) *person {
+		return carol.open(w.at("", "/.gatehouse/admin/release"+path+"?"+q.Encode())).wants(http.StatusOK)
+	}
+	e := editor{t: t, w: w}
+	const when = `"otp" in login.amr && login.acr == "strong" && login.provider == "campus" && login.at < timestamp("2026-01-01T00:00:00Z")`
+	e.must("POST /v1/release/rule", url.Values{"to": {"service:wiki"}, "attribute": {"given_name"}, "as": {"first"}, "transform": {`"sent:" + value`}, "when": {when}}, nil)
+	right := url.Values{"idp": {"campus"}, "acr": {"strong"}, "amr": {"pwd, otp"}, "signed_in": {"2025-12-31T17:00:00Z"}}
+	for path, q := range map[string]url.Values{
+		"/to":              {"to": {"service:wiki"}, "name": {"alice"}},
+		"/rule":            {"to": {"service:wiki"}, "was": {"first"}, "name": {"alice"}},
+		"/preview":         {"name": {"alice"}},
+		"/preview?made_up": {"user_name": {"Alice"}, "attributes": {"given_name: Alice"}},
+	} {
+		path, _, _ = strings.Cut(path, "?")
+		as := maps.Clone(q)
+		maps.Copy(as, right)
+		if body := page(path, as).body; !strings.Contains(body, "sent:Alice") || !strings.Contains(body, `value="pwd, otp"`) || !strings.Contains(body, `<option value="campus" selected`) {
+			t.Errorf("%s: with that sign-in it is not sent, or not shown what was supposed", path)
+		}
+		for name, other := range map[string]string{"idp": "partner", "acr": "weak", "amr": "pwd", "signed_in": "5m"} {
+			if strings.Contains(page(path, with(as, name, other)).body, "sent:Alice") {
+				t.Errorf("%s: sent although %s is %s", path, name, other)
+			}
+		}
+		page(path, with(as, "signed_in", "yesterday")).wants(http.StatusOK, "signed_in is a time", "yesterday")
+	}
+	// A preview is kept as a test case with the sign-in that it supposed.
+	c := maps.Clone(right)
+	maps.Copy(c, url.Values{"do": {"save"}, "name": {"strong"}, "to": {"service:wiki"}, "user_name": {"Alice"}, "attributes": {"given_name: Alice"}, "sends": {"first: sent:Alice"}, "revision": {e.revision()}})
+	carol.do(http.MethodPost, w.at("", "/.gatehouse/admin/release/cases"), c).settle().wants(http.StatusOK, "strong", "Holds")
+	c.Set("signed_in", "yesterday")
+	c.Set("revision", e.revision())
+	carol.do(http.MethodPost, w.at("", "/.gatehouse/admin/release/cases"), c).wants(http.StatusConflict, "signed_in is a time", "sent:Alice")
+}
+
+// Who looked at whose values is recorded, once in a while and not at each key that
+// is pressed; another person, another editor, or a later look is another one.
+func TestALookAtSomebodysValuesIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	for _, user := range []string{"alice", "bob", "carol"} {
+		l.in("campus", user)
+	}
+	looks := func() (n int) {
+		for _, e := range l.recorded() {
+			if e.Kind == "release.previewed" {
+				n++
+			}
+		}
+		return n
+	}
+	look := func(as, at string, want int) {
+		t.Helper()
+		for range 3 {
+			editor{t: t, w: l.world, as: as}.must("GET /v1/release/preview", url.Values{"name": {at}}, nil)
+		}
+		if got := looks(); got != want {
+			t.Errorf("%d looks are recorded after %s looked at %s, want %d", got, as, at, want)
+		}
+	}
+	look("carol", "alice", 1)
+	look("carol", "bob", 2)
+	look("", "bob", 3)
+	l.clock.advance(glanceTime - time.Minute)
+	look("carol", "alice", 3)
+	l.clock.advance(time.Minute)
+	look("carol", "alice", 4)
+	editor{t: t, w: l.world, as: "carol"}.must("GET /v1/release/preview", url.Values{"person": {`{"user_name":"nobody"}`}}, nil)
+	if looks() != 4 {
+		t.Error("a look at a made-up person is recorded")
 	}
 }
 

@@ -76,6 +76,7 @@ type process struct {
 	levels    *levels
 	programs  authz.Programs // of all sites
 	trials    trials
+	glances   glances
 	pace      *gateway.Pace
 	draining  atomic.Bool
 	dialects  dialect.Tally

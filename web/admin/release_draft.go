@@ -301,7 +301,10 @@ func (d *desk) releaseDiff(r *http.Request) (web.Board, error) {
 // caseForm makes a test case of a form.
 func caseForm(r *http.Request) url.Values {
 	f := r.PostForm
-	c := versions.Case{Name: f.Get("name"), To: f.Get("to"), Sends: valuesOf(f.Get("sends")), Withholds: words(f.Get("withholds"))}
+	c := struct {
+		versions.Case
+		Person person `json:"person"`
+	}{Case: versions.Case{Name: f.Get("name"), To: f.Get("to"), Sends: valuesOf(f.Get("sends")), Withholds: words(f.Get("withholds"))}}
 	c.Person, _ = madeUp(f)
 	raw, _ := json.Marshal(c) // of strings
 	return url.Values{"case": {string(raw)}, "revision": {f.Get("revision")}}
@@ -353,7 +356,7 @@ func (d *desk) releaseCases(r *http.Request) (web.Board, error) {
 	f := r.Form // of what is saved, or of a preview
 	fields := append(does("save", "revision", revision(rel)), input("name", "name", "release.name", f.Get("name")), choice("to", "to", "release.recipient", f.Get("to"), to...),
 		web.Field{Kind: "heading", Label: say("release.case_person")})
-	fields = append(fields, madeUpFields(f)...)
+	fields = append(fields, madeUpFields(f, rel.Providers)...)
 	fields = append(fields, web.Field{Kind: "heading", Label: say("release.case_wants")},
 		web.Field{ID: "sends", Name: "sends", Kind: "area", Label: say("release.sends"), Hint: say("release.attributes_hint"), Value: f.Get("sends")},
 		input("withholds", "withholds", "release.withholds", f.Get("withholds")))

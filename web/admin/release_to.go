@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/authz/versions"
@@ -51,13 +52,14 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 	if !rec.Edited {
 		rules.Lead = says("release.file_text")
 	}
+	q := r.URL.Query()
 	look := web.Block{Heading: say("release.preview"), Lead: says("release.preview_text"), Forms: []web.Form{{
 		Search: true, Action: Path + "/release/to", Button: say("release.look"),
-		Fields: []web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name)},
+		Fields: append([]web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name)}, signInFields("", q, rel.Providers)...),
 	}}}
 	if name != "" {
 		var seen []api.ReleasePreview
-		if err := d.ask(r, "GET /v1/release/preview", &seen, "to", to, "name", name, "of", "draft"); err != nil {
+		if err := d.ask(r, "GET /v1/release/preview", &seen, append(signIn(q), "to", to, "name", name, "of", "draft")...); err != nil {
 			said, refused := refusal(err)
 			if !refused {
 				return b, err
@@ -298,10 +300,11 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 		hinted(input("purpose", "purpose", "release.purpose", e.Purpose), "release.purpose_hint"), basisChoice("basis", e.Basis), hinted(input("retention", "retention", "release.retention", e.Retention), "release.retention_hint"),
 		web.Field{Kind: "heading", Label: say("release.try_out")},
 		hinted(input("name", "name", "release.whom", name), "release.whom_hint"))
+	fields = append(fields, signInFields("", r.Form, rel.Providers)...)
 	look := web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Lead: says("release.look_text")}
 	if name != "" {
 		var seen api.ReleasePreview
-		err := d.ask(r, "GET /v1/release/rule", &seen, append(formOf(e), "to", to, "was", was, "name", name)...)
+		err := d.ask(r, "GET /v1/release/rule", &seen, slices.Concat(formOf(e), signIn(r.Form), []string{"to", to, "was", was, "name", name})...)
 		said, refused := refusal(err)
 		switch {
 		case refused:
@@ -321,13 +324,47 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 	return b, nil
 }
 
+// A person is a made-up one with the time of their sign-in as it was typed: whether
+// it is one, the API says.
+type person struct {
+	versions.Person
+	SignedIn string `json:"signed_in,omitempty"`
+}
+
 // madeUp is the person that a form describes; false: none.
-func madeUp(q url.Values) (p versions.Person, ok bool) {
-	p = versions.Person{UserName: q.Get("user_name"), Provider: q.Get("idp"), ACR: q.Get("acr"), Attributes: valuesOf(q.Get("attributes")), Groups: words(q.Get("groups")), Roles: words(q.Get("roles"))}
-	if p.UserName == "" && len(p.Attributes)+len(p.Groups)+len(p.Roles) == 0 {
-		return versions.Person{}, false
+func madeUp(q url.Values) (p person, ok bool) {
+	p.Person = versions.Person{
+		UserName: q.Get("user_name"), Attributes: valuesOf(q.Get("attributes")), Groups: words(q.Get("groups")), Roles: words(q.Get("roles")),
+		Provider: q.Get("idp"), ACR: strings.TrimSpace(q.Get("acr")), AMR: words(q.Get("amr")),
 	}
-	return p, true
+	p.SignedIn = strings.TrimSpace(q.Get("signed_in"))
+	if ago, err := time.ParseDuration(p.SignedIn); err == nil && ago >= 0 {
+		p.SignedIn = time.Now().UTC().Add(-ago).Format(time.RFC3339)
+	}
+	return p, p.UserName != "" || len(p.Attributes)+len(p.Groups)+len(p.Roles) > 0
+}
+
+// signInFields are for the sign-in that a preview supposes; the IDs of the fields
+// begin with a prefix, where a page has several such forms.
+func signInFields(prefix string, q url.Values, providers []string) []web.Field {
+	field := func(name, label, hint string) web.Field {
+		f := input(prefix+name, name, label, q.Get(name))
+		f.Hint = web.Text{Key: hint}
+		return f
+	}
+	any := []web.Option{{Text: say("release.any_provider")}}
+	for _, id := range providers {
+		any = append(any, web.Option{Value: id, Name: id})
+	}
+	return []web.Field{
+		{Kind: "heading", Label: say("release.sign_in")}, choice(prefix+"idp", "idp", "person.provider", q.Get("idp"), any...), field("acr", "release.acr", "release.acr_hint"),
+		field("amr", "release.amr", "release.amr_hint"), field("signed_in", "release.signed_in", "release.signed_in_hint"),
+	}
+}
+
+// signIn is what such fields say, as the API takes it.
+func signIn(q url.Values) []string {
+	return []string{"idp", q.Get("idp"), "acr", strings.TrimSpace(q.Get("acr")), "amr", strings.Join(words(q.Get("amr")), "\n"), "signed_in", strings.TrimSpace(q.Get("signed_in"))}
 }
 
 // valuesOf reads lines such as mail: ada@uni.example.
@@ -346,30 +383,34 @@ func words(s string) []string {
 	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == '\n' || c == '\r' || c == ' ' })
 }
 
-func madeUpFields(q url.Values) []web.Field {
+func madeUpFields(q url.Values, providers []string) []web.Field {
 	area := func(name, label, hint string) web.Field {
 		return web.Field{ID: name, Name: name, Kind: "area", Label: web.Text{Key: label}, Hint: web.Text{Key: hint}, Value: q.Get(name)}
 	}
-	return []web.Field{input("user_name", "user_name", "people.user_name", q.Get("user_name")), area("attributes", "release.attributes", "release.attributes_hint"),
-		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles"))}
+	return append([]web.Field{input("user_name", "user_name", "people.user_name", q.Get("user_name")), area("attributes", "release.attributes", "release.attributes_hint"),
+		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles"))}, signInFields("made_up_", q, providers)...)
 }
 
 // releasePreview is what everybody would learn about one person by the draft.
 func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
-	b, _, err := d.releaseBoard(r, "/release/preview", say("release.preview"))
+	b, rel, err := d.releaseBoard(r, "/release/preview", say("release.preview"))
 	if err != nil {
 		return b, err
 	}
 	b.Lead = says("release.preview_text")
 	q := r.URL.Query()
-	b.Blocks = []web.Block{
-		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: []web.Field{input("name", "name", "release.whom", q.Get("name"))}, Button: say("release.look")}}},
-		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: madeUpFields(q), Button: say("release.look")}}},
-	}
 	p, made := madeUp(q)
+	real, invented := q, url.Values(nil) // what is typed stays in its form
+	if made {
+		real, invented = nil, q
+	}
+	b.Blocks = []web.Block{
+		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: append([]web.Field{input("name", "name", "release.whom", real.Get("name"))}, signInFields("", real, rel.Providers)...), Button: say("release.look")}}},
+		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: madeUpFields(invented, rel.Providers), Button: say("release.look")}}},
+	}
 	person := ""
 	switch {
-	case q.Get("name") != "":
+	case real.Get("name") != "":
 	case made:
 		raw, _ := json.Marshal(p) // of strings
 		person = string(raw)
@@ -377,7 +418,12 @@ func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
 		return b, nil
 	}
 	var seen []api.ReleasePreview
-	if err := d.ask(r, "GET /v1/release/preview", &seen, "name", q.Get("name"), "person", person, "of", "draft", "after", q.Get("after"), "limit", strconv.Itoa(recipientsOf)); err != nil {
+	err = d.ask(r, "GET /v1/release/preview", &seen, append(signIn(real), "name", real.Get("name"), "person", person, "of", "draft", "after", q.Get("after"), "limit", strconv.Itoa(recipientsOf))...)
+	if said, refused := refusal(err); refused {
+		b.Lead = []web.Text{said}
+		return b, nil
+	}
+	if err != nil {
 		return b, err
 	}
 	for _, p := range seen {
@@ -399,7 +445,7 @@ func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
 // keptCase is the form of a test case that says what a preview shows.
 func keptCase(person url.Values, p api.ReleasePreview) url.Values {
 	q := url.Values{"to": {p.To}}
-	for _, name := range []string{"user_name", "attributes", "groups", "roles"} {
+	for _, name := range []string{"user_name", "attributes", "groups", "roles", "idp", "acr", "amr", "signed_in"} {
 		q[name] = person[name]
 	}
 	var sends, withholds []string

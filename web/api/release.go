@@ -14,6 +14,7 @@ type Release struct {
 	Draft        *ReleaseDraft      `json:"draft,omitempty"`
 	SecondPerson bool               `json:"second_person"`
 	Attributes   []ReleaseAttribute `json:"attributes"`
+	Providers    []string           `json:"identity_providers"` // at which people may have signed in
 	Recipients   []ReleaseRecipient `json:"recipients"`
 	More         bool               `json:"more"`           // there are more recipients
 	Lost         []string           `json:"lost,omitempty"` // published rules that the file has no place for
