@@ -33,16 +33,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/gateway/loop"
 )
 
 func main() {
 	role := flag.String("role", "", "what a child process is")
 	upstream := flag.String("upstream", "", "address of the service, for the bare proxy")
-	program := flag.String("gatehouse", "bin/gatehouse", "the gateway's program")
+	program := flag.String("gatehouse", "bin/gatehouse", "the gateway's program; for versions several, with commas between")
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
-	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, memory, scim, delivery, or all")
+	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, versions (requests, of several programs), memory, scim, delivery, or all")
 	sessions := flag.Int("sessions", 100_000, "live sessions for memory")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
 	members := flag.Int("members", 50_000, "members of the group for scim, as far as there are users")
@@ -52,10 +54,13 @@ func main() {
 	flag.Parse()
 	switch *role {
 	case "service":
-		serve(service())
+		serve(&http.Server{Handler: service(), ReadHeaderTimeout: 5 * time.Second})
 		return
 	case "bare":
-		serve(bare(*upstream))
+		serve(&http.Server{Handler: bare(*upstream), ReadHeaderTimeout: 5 * time.Second})
+		return
+	case "loop":
+		serve(&loop.Server{Server: http.Server{Handler: http.HandlerFunc(nothing), ReadHeaderTimeout: 5 * time.Second}})
 		return
 	}
 	var sizes []int
@@ -68,7 +73,7 @@ func main() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if *part == "all" || *part == "requests" || *part == "sign-ins" {
+	if *part == "all" || *part == "requests" || *part == "sign-ins" || *part == "versions" {
 		if err := measure(ctx, *part, *program, *rounds, *requests, *logins); err != nil {
 			log.Fatal(err)
 		}
@@ -91,7 +96,7 @@ func main() {
 }
 
 // serve serves on a free port, prints its address, and ends when its input does.
-func serve(h http.Handler) {
+func serve(s interface{ Serve(net.Listener) error }) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
@@ -101,7 +106,7 @@ func serve(h http.Handler) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	log.Fatal((&http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}).Serve(ln))
+	log.Fatal(s.Serve(ln))
 }
 
 // sizes of the service's answers, by path.
@@ -124,6 +129,14 @@ func service() http.Handler {
 }
 
 var body = make([]byte, 64<<10)
+
+// nothing is the least that can be answered to another proxy's question: what
+// there is beyond it is the gateway's.
+func nothing(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h["Content-Length"], h["Content-Type"] = []string{"0"}, nil
+	h["X-Forwarded-User"], h["X-Gatehouse-Jwt"] = []string{"nobody"}, []string{"none"}
+}
 
 // bare is what the standard library gives, with enough idle connections, and
 // nothing of ours.
@@ -228,6 +241,18 @@ func measure(ctx context.Context, part, program string, rounds, requests, logins
 		return err
 	}
 	defer plain.in.Close()
+	empty, err := start(ctx, measured, self, "-role", "loop")
+	if err != nil {
+		return err
+	}
+	defer empty.in.Close()
+	sides := []side{
+		{name: nameBare, pid: plain.cmd.Process.Pid, address: plain.line, host: "app.localhost", seen: "nobody false"},
+		{name: "gateway/loop alone: a fixed answer without a body", pid: empty.cmd.Process.Pid, address: empty.line, host: "app.localhost", path: verify, seen: "nobody true"},
+	}
+	if part == "versions" {
+		return measureVersions(ctx, sides, strings.Split(program, ","), svc.line, rounds, requests)
+	}
 	g, err := startGateway(ctx, program, svc.line, "", rounds*logins+10)
 	if err != nil {
 		return err
@@ -241,12 +266,6 @@ func measure(ctx context.Context, part, program string, rounds, requests, logins
 		return err
 	}
 	defer logging.stop()
-	asked, err := startGateway(ctx, program, svc.line, "  forward_auth: [ { id: edge, kind: nginx, from: [127.0.0.1] } ]\n", 10)
-	if err != nil {
-		return err
-	}
-	defer asked.stop()
-	sides := []side{{name: nameBare, pid: plain.cmd.Process.Pid, address: plain.line, host: "app.localhost", seen: "nobody false"}}
 	signedIn, err := g.side(ctx, "gatehouse: session, three rules, four headers, JWT")
 	if err != nil {
 		return err
@@ -256,25 +275,66 @@ func measure(ctx context.Context, part, program string, rounds, requests, logins
 		return err
 	}
 	_, port, _ := net.SplitHostPort(g.address)
-	question, err := asked.side(ctx, "gatehouse: an answer to another proxy's question")
-	if err != nil {
-		return err
-	}
-	question.path = "/.gatehouse/verify"
-	question.header = http.Header{
-		"Cookie": question.header["Cookie"], "X-Original-Method": {"GET"}, "X-Original-Url": {asked.app + "/1k"}, "X-Forwarded-For": {"192.0.2.1"},
-	}
-	sides = append(sides, signedIn, logged,
-		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
-	others, stop, err := startOthers(ctx, svc.line)
+	question, stop, err := startAsked(ctx, program, svc.line, "gatehouse: an answer to another proxy's question")
 	if err != nil {
 		return err
 	}
 	defer stop()
+	sides = append(sides, signedIn, logged,
+		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
+	others, end, err := startOthers(ctx, svc.line)
+	if err != nil {
+		return err
+	}
+	defer end()
 	if err := measureRequests(ctx, append(sides, others...), rounds, requests); err != nil {
 		return err
 	}
 	return measureSignIns(ctx, g, rounds, logins)
+}
+
+// verify is where other proxies ask.
+const verify = "/.gatehouse/verify"
+
+// startAsked starts a gateway that another proxy asks about requests of somebody who
+// is signed in.
+func startAsked(ctx context.Context, program, upstream, name string) (s side, stop func(), err error) {
+	g, err := startGateway(ctx, program, upstream, "  forward_auth: [ { id: edge, kind: nginx, from: [127.0.0.1] } ]\n", 10)
+	if err != nil {
+		return s, nil, err
+	}
+	s, err = g.side(ctx, name)
+	if err != nil {
+		g.stop()
+		return s, nil, err
+	}
+	s.path = verify
+	s.header = http.Header{
+		"Cookie": s.header["Cookie"], "X-Original-Method": {"GET"}, "X-Original-Url": {g.app + "/1k"}, "X-Forwarded-For": {"192.0.2.1"},
+	}
+	return s, g.stop, nil
+}
+
+// measureVersions prints what requests cost with several programs, beside sides.
+func measureVersions(ctx context.Context, sides []side, programs []string, upstream string, rounds, requests int) error {
+	for _, program := range programs {
+		g, err := startGateway(ctx, program, upstream, "", 10)
+		if err != nil {
+			return err
+		}
+		defer g.stop()
+		passed, err := g.side(ctx, program)
+		if err != nil {
+			return err
+		}
+		asked, stop, err := startAsked(ctx, program, upstream, program+": an answer to another proxy")
+		if err != nil {
+			return err
+		}
+		defer stop()
+		sides = append(sides, passed, asked)
+	}
+	return measureRequests(ctx, sides, rounds, requests)
 }
 
 // together is how many browsers sign in at the same time.
