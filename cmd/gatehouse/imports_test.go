@@ -21,7 +21,7 @@ var floors = map[string]int{
 	"provisioning/scim/examples/server": 2, "provisioning/scim/examples/client": 2,
 
 	"federation/oidc": 1, "federation/saml": 1, "provisioning/store/boltstore": 1, "provisioning/task": 1, "provisioning/audit": 1,
-	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "provisioning/scim/dialect": 1, "gateway/session": 1, "authz/versions": 1, "gateway/upstream": 1, "gateway/bearer": 1,
+	"provisioning/scim/server": 1, "provisioning/scim/client": 1, "provisioning/scim/memstore": 1, "provisioning/scim/dialect": 1, "gateway/session": 1, "authz/versions": 1, "gateway/upstream": 2, "gateway/bearer": 1,
 	"configs/migrate":                 0,
 	"provisioning/store/lentstore":    1,
 	"provisioning/connector/scimuser": 1, "provisioning/connector/post": 1, "provisioning/ldapconn": 1,
@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
-	"gateway/lean": 0, "gateway/loop": 0, "gateway/authzen": 2, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
+	"gateway/field": 0, "gateway/socket": 0, "gateway/lean": 1, "gateway/loop": 1, "gateway/authzen": 2, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
 	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4, "provisioning/notice": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
@@ -86,12 +86,12 @@ var outside = []struct {
 	{"golang.org/x/time", []string{"provisioning/connector", "gateway", "gateway/bearer", "cmd/gatehouse"}, "calls to targets, strangers and records of refusals are paced, nothing else"},
 	{"github.com/pkg/sftp", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SFTP, behind the contract of folder"},
 	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest", "cmd/gatehouse"}, "it speaks SSH, which SFTP is carried by, and ACME"},
-	{"golang.org/x/net", []string{"gateway", "gateway/lean", "gateway/loop"}, "tokens in headers are parsed as net/http does"},
+	{"golang.org/x/net", []string{"gateway", "gateway/field", "gateway/lean", "gateway/loop"}, "tokens in headers are parsed as net/http does"},
 	{"github.com/pires/go-proxyproto", []string{"cmd/gatehouse"}, "only the front's listener is told who comes"},
 	{"github.com/prometheus", []string{"gateway/metrics"}, "names of metrics have one owner"},
 	{"go.opentelemetry.io", []string{"gateway/tracing"}, "what a trace may say about a request is decided in one place"},
 	{"expvar", nil, "prometheus brings it in, and it serves only on a mux that no listener of ours has"},
-	{"golang.org/x/sys", []string{"gateway/lean"}, "only connections to services are looked at as sockets"},
+	{"golang.org/x/sys", []string{"gateway/socket"}, "sockets are looked at in one place"},
 	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "provisioning/notice/noticetest", "web/webtest"}, "test suites that are packages"},
 }
 

@@ -3,7 +3,8 @@
 // What the standard transport does with two goroutines and a channel for each
 // connection is done here on the goroutine of the request: take a connection
 // from the pool, write the head (and a small body) at once, read the head of the
-// response with net/http's own parser, copy the body, give the connection back.
+// response (with net/http's own parser, unless it is written in the usual way), copy
+// the body, give the connection back.
 //
 //	         ┌──────────── pool, by address ◀───────────┐
 //	Forward ─┤ idle, alive and silent        reusable   │
@@ -137,7 +138,8 @@ var (
 
 // Forward sends a request that Fits to addr (host and port) and copies the answer
 // to w. head is what AppendHead made, and more fields. see sees the response
-// before anything of it is copied, and may change its header or refuse it. The
+// before anything of it is copied, without its body and only until it returns, and
+// may change its header or refuse it. The
 // body of r is read before a connection is taken. The exchange ends with r's
 // context, or when line, which may be nil, is cut. An error before w has begun
 // comes back; after that, the exchange is aborted as net/http wants it, by a panic
@@ -285,6 +287,10 @@ func (c *conn) head(r *http.Request, w http.ResponseWriter) (*http.Response, err
 		return nil, err
 	}
 	for {
+		if resp := c.usual(r); resp != nil {
+			c.left = unlimited
+			return resp, nil
+		}
 		resp, err := http.ReadResponse(c.br, r)
 		if err != nil {
 			return nil, fmt.Errorf("read the response: %w", err)
@@ -330,7 +336,7 @@ func (c *conn) copy(w http.ResponseWriter, r *http.Request, resp *http.Response)
 	w.WriteHeader(resp.StatusCode)
 	var err error
 	switch {
-	case r.Method == http.MethodHead || resp.Body == http.NoBody:
+	case r.Method == http.MethodHead:
 	case resp.ContentLength >= 0:
 		err = c.copyKnown(w, resp.ContentLength)
 	default:

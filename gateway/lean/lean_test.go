@@ -2,15 +2,22 @@ package lean
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/gatehouse-sso/gatehouse/gateway/socket"
 )
 
 // open sends a request to a front and gives the connection back.
@@ -205,7 +212,7 @@ func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 		ours, theirs := net.Pipe()
 		tr := &Transport{IdleTimeout: time.Minute}
 		p := tr.pool("x")
-		p.put(&conn{nc: ours, pool: p, raw: noRaw{}})
+		p.put(&conn{nc: ours, pool: p, sock: socket.Of(unseen{ours})})
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
@@ -224,6 +231,11 @@ func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 		}
 	})
 }
+
+// unseen is a connection with a socket of that kind.
+type unseen struct{ net.Conn }
+
+func (unseen) SyscallConn() (syscall.RawConn, error) { return noRaw{}, nil }
 
 // noRaw is a socket that is never looked at before it is too old.
 type noRaw struct{}
@@ -264,6 +276,50 @@ func FuzzResponse(f *testing.F) {
 		}
 		if standard.Status != lean.Status || standard.Body != lean.Body {
 			t.Errorf("standard %s %q, lean %s %q", standard.Status, standard.Body, lean.Status, lean.Body)
+		}
+	})
+}
+
+// Whatever is read here, net/http's parser reads as the same, and as far.
+func FuzzHead(f *testing.F) {
+	for _, p := range responses {
+		if len(p.say) < 4096 {
+			f.Add([]byte(p.say))
+		}
+	}
+	for _, say := range []string{
+		"HTTP/1.1 200 OK\r\nPragma: no-cache\r\nContent-Length: 1\r\n\r\nx", "HTTP/1.1 200 OK\r\nconnection: Keep-Alive\r\nCONTENT-LENGTH: 1\r\n\r\nx",
+		"HTTP/1.1 200  OK \r\nContent-Length: 1\r\nx-a:\t b \r\n\r\n", "HTTP/1.1 200 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close, x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTrailer: X\r\n\r\nx",
+	} {
+		f.Add([]byte(say))
+	}
+	get := httptest.NewRequest(http.MethodGet, "/", nil)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		br := bufio.NewReader(bytes.NewReader(raw))
+		_, _ = br.Peek(1) // it reads all that there is
+		before := br.Buffered()
+		c := &conn{br: br, header: http.Header{}}
+		ours := c.usual(get)
+		if ours == nil {
+			if br.Buffered() != before || len(c.header) > 0 {
+				t.Fatalf("something was taken of %q", raw)
+			}
+			return
+		}
+		rest := bufio.NewReader(bytes.NewReader(raw))
+		standard, err := http.ReadResponse(rest, get)
+		if err != nil {
+			t.Fatalf("net/http does not take %q: %v", raw, err)
+		}
+		for _, r := range []*http.Response{ours, standard} {
+			r.Body, r.Request = nil, nil
+		}
+		if diff := cmp.Diff(standard, ours, cmpopts.IgnoreUnexported(http.Response{})); diff != "" {
+			t.Fatalf("of %q (- net/http, + here):\n%s", raw, diff)
+		}
+		if rest.Buffered() != br.Buffered() {
+			t.Fatalf("of %q net/http leaves %d bytes, and here %d are left", raw, rest.Buffered(), br.Buffered())
 		}
 	})
 }

@@ -7,9 +7,13 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/http"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/gateway/field"
+	"github.com/gatehouse-sso/gatehouse/gateway/socket"
 )
 
 // pool are the idle connections to one address, the one used last on top.
@@ -77,7 +81,7 @@ func (p *pool) get(ctx context.Context) (c *conn, fresh bool, err error) {
 		if c == nil {
 			break
 		}
-		if c.quiet() {
+		if c.sock.Silent() {
 			return c, false, nil
 		}
 		c.close()
@@ -91,11 +95,11 @@ func (p *pool) get(ctx context.Context) (c *conn, fresh bool, err error) {
 	if err != nil {
 		return nil, true, err
 	}
-	c = &conn{nc: nc, pool: p}
+	c = &conn{nc: nc, pool: p, header: http.Header{}}
 	c.onAbort = c.abort
 	c.tcp, _ = nc.(*net.TCPConn)
-	if sc, ok := nc.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn() // without it, a connection is not used twice
+	if c.sock = socket.Of(nc); c.sock != nil { // without it, a connection is not used twice
+		c.nc = c.sock
 	}
 	c.br = bufio.NewReaderSize(c, 4<<10)
 	return c, true, nil
@@ -106,10 +110,11 @@ func (p *pool) put(c *conn) {
 	if limit == 0 {
 		limit = 1024
 	}
-	c.since = time.Now()
+	c.since, c.resp = time.Now(), http.Response{}
+	clear(c.header)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.raw == nil || len(p.idle) >= limit {
+	if c.sock == nil || len(p.idle) >= limit {
 		c.close()
 		return
 	}
@@ -122,7 +127,7 @@ func (p *pool) put(c *conn) {
 // expire closes what was idle for too long, or was closed by the service.
 func (p *pool) expire() {
 	limit := p.t.idleTimeout()
-	p.drop(func(c *conn) bool { return time.Since(c.since) >= limit || !c.quiet() })
+	p.drop(func(c *conn) bool { return time.Since(c.since) >= limit || !c.sock.Silent() })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) == 0 {
@@ -150,18 +155,21 @@ func (p *pool) drop(match func(*conn) bool) {
 // conn is one connection to a service, used by one request at a time.
 type conn struct {
 	nc    net.Conn
-	tcp   *net.TCPConn    // nil: something else
-	raw   syscall.RawConn // nil: it can not be looked at
-	br    *bufio.Reader   // reads conn
+	tcp   *net.TCPConn  // nil: something else
+	sock  *socket.Conn  // nil: it can not be looked at
+	br    *bufio.Reader // reads conn
 	pool  *pool
 	since time.Time // when it became idle
 	got   int64     // bytes read since the request was sent
 	left  int64     // bytes that a head may still have
 	until time.Time // when reading ends; zero: never
 
-	onAbort func() // abort, made once
-
-	limited io.LimitedReader // for splices, kept to save its allocation
+	// What is used again and again, to save its allocation.
+	onAbort func()        // abort
+	fields  []field.Field // of the head that is read
+	resp    http.Response // with header
+	header  http.Header
+	limited io.LimitedReader // for splices
 }
 
 const unlimited = math.MaxInt64
@@ -201,6 +209,14 @@ func (c *conn) patience(d time.Duration) {
 		c.until = now.Add(d + slack)
 	}
 	_ = c.nc.SetReadDeadline(c.until) // else the next read says what is wrong
+}
+
+// waiting is how many bytes can be read at once, as far as that can be known.
+func (c *conn) waiting() int {
+	if c.sock == nil {
+		return 0
+	}
+	return c.sock.Waiting()
 }
 
 // abort ends whatever the connection is waiting for.

@@ -13,7 +13,7 @@ type requestContext struct {
 	mu    sync.Mutex
 	err   error
 	done  chan struct{}
-	after []*func() // nil: it was stopped
+	first afterwards
 }
 
 // over is the channel of contexts that had ended before anybody asked.
@@ -51,17 +51,32 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	id := len(c.after)
-	c.after = append(c.after, &f)
-	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.err != nil || c.after[id] == nil {
-			return false
-		}
-		c.after[id] = nil
-		return true
+	a := &c.first
+	if a.c != nil {
+		a = &afterwards{next: c.first.next}
+		c.first.next = a
 	}
+	a.c, a.f = c, f
+	return a.stop
+}
+
+// afterwards is what is to happen once a context has ended. The first is part of its
+// context; most have no other.
+type afterwards struct {
+	c    *requestContext
+	f    func() // nil: it was stopped
+	next *afterwards
+}
+
+// stop reports whether it was in time.
+func (a *afterwards) stop() bool {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	if a.c.err != nil || a.f == nil {
+		return false
+	}
+	a.f = nil
+	return true
 }
 
 func (c *requestContext) cancel() {
@@ -74,10 +89,10 @@ func (c *requestContext) cancel() {
 	if c.done != nil {
 		close(c.done)
 	}
-	for _, f := range c.after {
-		if f != nil {
-			go (*f)()
+	for a := &c.first; a != nil; a = a.next {
+		if a.f != nil {
+			go a.f()
 		}
 	}
-	c.after = nil
+	c.first.next = nil
 }

@@ -29,11 +29,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/gateway/socket"
 )
 
 // A Server is an http.Server whose Serve takes the usual requests itself. Of its
@@ -64,7 +66,7 @@ const (
 
 // Serve serves what comes in at ln, as http.Server.Serve does.
 func (s *Server) Serve(ln net.Listener) error {
-	if !supported {
+	if !socket.Supported {
 		return s.Server.Serve(ln)
 	}
 	stop := sync.OnceValue(ln.Close)
@@ -113,11 +115,8 @@ func (s *Server) begin(stop func() error) bool {
 
 // take begins to serve a connection.
 func (s *Server) take(nc net.Conn) {
-	c := &conn{s: s, nc: nc}
-	if sc, ok := nc.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn()
-	}
-	if c.raw == nil { // nothing that can be looked at
+	c := &conn{s: s, nc: socket.Of(nc)}
+	if c.nc == nil { // nothing that can be looked at
 		go s.odd.give(nc)
 	} else if s.add(c) {
 		go c.serve()
@@ -220,7 +219,7 @@ func (s *Server) add(c *conn) bool {
 	}
 	c.since.Store(s.tick.Load())
 	s.conns[c] = struct{}{}
-	s.told(c.nc, http.StateNew)
+	s.told(c.nc.Conn, http.StateNew)
 	if !s.ticking {
 		s.ticking = true
 		go s.clock()
@@ -232,7 +231,7 @@ func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.told(c.nc, http.StateClosed) // or net/http's, and then a new one there
+	s.told(c.nc.Conn, http.StateClosed) // or net/http's, and then a new one there
 }
 
 func (s *Server) told(nc net.Conn, st http.ConnState) {
@@ -294,10 +293,8 @@ const (
 
 // A conn is one connection, served by one goroutine.
 type conn struct {
-	s  *Server
-	nc net.Conn
-	// raw is the socket, to look at it.
-	raw   syscall.RawConn
+	s     *Server
+	nc    *socket.Conn
 	state atomic.Int32
 	since atomic.Int64 // when the state began, in ticks
 	buf   []byte       // what was read; its first n bytes are of use
@@ -350,15 +347,14 @@ func (c *conn) serve() {
 		if !c.become(at, serving) {
 			return
 		}
-		ctx := &requestContext{Context: base}
-		r := c.request(ctx)
-		if r == nil {
+		x := &exchange{ctx: requestContext{Context: base}}
+		if !c.request(x) {
 			given = true
 			c.giveAway()
 			return
 		}
-		r.RemoteAddr = remote
-		on := c.one(r, ctx)
+		x.request.RemoteAddr = remote
+		on := c.one(x)
 		size := c.head.n + c.head.body
 		c.n = copy(c.buf, c.buf[size:c.n])
 		if at = waiting; !on || !c.become(serving, waiting) {
@@ -370,16 +366,24 @@ func (c *conn) serve() {
 	}
 }
 
-// request is the next request, if it is a usual one.
-func (c *conn) request(ctx *requestContext) *http.Request {
+// An exchange is a request and what answers it, made as one.
+type exchange struct {
+	ctx      requestContext
+	request  http.Request
+	url      url.URL // of request
+	response response
+}
+
+// request reads the next request, and reports whether it is a usual one.
+func (c *conn) request(x *exchange) bool {
 	what := c.head.read(c.buf[:c.n])
 	if what == partial {
 		what = c.rest()
 	}
 	if what != whole || c.s.MaxHeaderBytes > 0 && c.head.n > c.s.MaxHeaderBytes {
-		return nil
+		return false
 	}
-	return c.head.request(ctx, c.buf[:c.n])
+	return c.head.request(x, c.buf[:c.n])
 }
 
 // rest waits a moment for the rest of a request.
@@ -397,15 +401,16 @@ func (c *conn) rest() (what verdict) {
 
 // giveAway leaves the connection to net/http, with what has been read of it.
 func (c *conn) giveAway() {
-	c.s.odd.give(&given{c.nc, c.buf[:c.n]})
+	c.s.odd.give(&given{c.nc.Conn, c.buf[:c.n]})
 }
 
 // one serves a request, and reports whether the connection goes on.
-func (c *conn) one(r *http.Request, ctx *requestContext) (on bool) {
+func (c *conn) one(x *exchange) (on bool) {
 	c.out = outs.Get().(*[maxOut + 1024]byte)[:0]
-	w := &response{c: c, r: r, header: http.Header{}, length: -1}
+	r, w := &x.request, &x.response
+	*w = response{c: c, r: r, header: http.Header{}, length: -1}
 	c.mu.Lock()
-	c.ctx = ctx
+	c.ctx = &x.ctx
 	c.mu.Unlock()
 	var b *body
 	if c.head.body > 0 {
@@ -422,7 +427,7 @@ func (c *conn) one(r *http.Request, ctx *requestContext) (on bool) {
 				c.log(r.RemoteAddr, err)
 			}
 		}
-		ctx.cancel()
+		x.ctx.cancel()
 		if b != nil {
 			_ = b.Close()
 		}
@@ -447,7 +452,7 @@ func (c *conn) log(remote string, err any) {
 
 // check is for the clock: whether the client has left, or takes nothing.
 func (c *conn) check() {
-	gone := left(c.raw)
+	gone := c.nc.Left()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if gone && c.ctx != nil {

@@ -2,30 +2,26 @@ package loop
 
 import (
 	"bytes"
-	"context"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/gatehouse-sso/gatehouse/gateway/field"
 )
 
 // A head says where the parts of a request are in the bytes that it was read
 // from. It is used again for the next request.
 type head struct {
 	method string
-	target span
-	fields []field
-	host   span
+	target field.Span
+	fields []field.Field // less the host's
+	host   field.Span
 	close  bool
 	n      int // length of the head, with the empty line at its end
 	body   int // length of the body behind it
 }
-
-type span struct{ from, to int }
-
-type field struct{ name, value span }
 
 // maxFields is more than the gateway lets through (its limit has a page of its own).
 const maxFields = 128
@@ -61,22 +57,24 @@ func (h *head) read(b []byte) verdict {
 			h.n = at + 2
 			break
 		}
-		f, ok := readField(b[:at+size], at)
+		f, ok := field.Read(b[:at+size], at)
 		if !ok || len(h.fields) == maxFields {
 			return odd
 		}
-		h.fields = append(h.fields, f)
 		at += size + 1
-		value := b[f.value.from:f.value.to]
-		switch special(b[f.name.from:f.name.to]) {
+		value := f.Value.Of(b)
+		switch special(f.Name.Of(b)) {
 		case "host":
 			hosts++
-			h.host = f.value
+			h.host = f.Value
+			continue
 		case "content-length":
 			lengths++
-			if h.body, ok = readLength(value); !ok {
+			n, ok := field.Length(value)
+			if !ok || n > bufferSize {
 				return odd
 			}
+			h.body = int(n)
 		case "connection":
 			switch {
 			case bytes.EqualFold(value, []byte("keep-alive")):
@@ -88,9 +86,10 @@ func (h *head) read(b []byte) verdict {
 		case "odd":
 			return odd
 		}
+		h.fields = append(h.fields, f)
 	}
 	switch {
-	case hosts != 1 || h.host.from == h.host.to || lengths > 1:
+	case hosts != 1 || h.host.From == h.host.To || lengths > 1:
 		return odd
 	case len(b)-h.n < h.body:
 		return partial
@@ -128,57 +127,8 @@ func (h *head) requestLine(line []byte) bool {
 			return false
 		}
 	}
-	h.target = span{sp + 1, len(rest)}
+	h.target = field.Span{From: sp + 1, To: len(rest)}
 	return true
-}
-
-// readField reads "Name: value\r" from at to the end of b.
-func readField(b []byte, at int) (f field, ok bool) {
-	end := len(b) - 1
-	if end < at || b[end] != '\r' {
-		return f, false
-	}
-	colon := at
-	for ; colon < end && b[colon] != ':'; colon++ {
-		if !token[b[colon]] {
-			return f, false
-		}
-	}
-	if colon == at || colon == end {
-		return f, false
-	}
-	from := colon + 1
-	for from < end && (b[from] == ' ' || b[from] == '\t') {
-		from++
-	}
-	for end > from && (b[end-1] == ' ' || b[end-1] == '\t') {
-		end--
-	}
-	for _, c := range b[from:end] {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return f, false
-		}
-	}
-	return field{span{at, colon}, span{from, end}}, true
-}
-
-// token are the bytes of a name (RFC 9110, section 5.6.2).
-var token = func() (t [256]bool) {
-	for c := range t {
-		t[c] = httpguts.IsTokenRune(rune(c)) && c < 0x80
-	}
-	return t
-}()
-
-// readLength reads what can be the length of a body that is here.
-func readLength(value []byte) (n int, ok bool) {
-	for _, c := range value {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int(c-'0')
-	}
-	return n, len(value) > 0 && len(value) <= 5
 }
 
 // special is how a field is called that says something about the connection or
@@ -221,41 +171,55 @@ func special(name []byte) string {
 	return ""
 }
 
-// request makes of a whole request what net/http's server makes of it. nil: it
-// would refuse it, or its address is one to judge there.
-func (h *head) request(ctx context.Context, b []byte) *http.Request {
+// request makes of a whole request, in x, what net/http's server makes of it. false:
+// it would refuse it, or its address is one to judge there.
+func (h *head) request(x *exchange, b []byte) bool {
 	text := string(b[:h.n]) // everything below is part of it
-	host := text[h.host.from:h.host.to]
-	if !httpguts.ValidHostHeader(host) {
-		return nil
+	host, target := h.host.In(text), h.target.In(text)
+	if !httpguts.ValidHostHeader(host) || !address(&x.url, target) {
+		return false
 	}
-	target := text[h.target.from:h.target.to]
-	u, err := url.ParseRequestURI(target)
-	if err != nil {
-		return nil
-	}
-	values := make([]string, len(h.fields))
 	header := make(http.Header, len(h.fields))
-	for i, f := range h.fields {
-		if f.value == h.host {
-			continue
-		}
-		name := textproto.CanonicalMIMEHeaderKey(text[f.name.from:f.name.to])
-		values[i] = text[f.value.from:f.value.to]
-		if before := header[name]; before != nil {
-			header[name] = append(before, values[i])
-		} else {
-			header[name] = values[i : i+1 : i+1]
-		}
-	}
-	if p := header["Pragma"]; p != nil && p[0] == "no-cache" && header["Cache-Control"] == nil {
-		header["Cache-Control"] = []string{"no-cache"} // as net/http has it
-	}
-	r := blank.WithContext(ctx)
-	r.Method, r.URL, r.Proto, r.ProtoMajor, r.ProtoMinor = h.method, u, "HTTP/1.1", 1, 1
+	field.Add(header, text, h.fields)
+	r := &x.request
+	*r = *blank.WithContext(&x.ctx)
+	r.Method, r.URL, r.Proto, r.ProtoMajor, r.ProtoMinor = h.method, &x.url, "HTTP/1.1", 1, 1
 	r.Header, r.Host, r.RequestURI, r.Close = header, host, target, h.close
 	r.Body, r.ContentLength = http.NoBody, int64(h.body)
-	return r
+	return true
 }
 
 var blank http.Request
+
+// address reads the target of a request. Most have a path in which every byte
+// stands for itself, which is then both text and meaning.
+func address(u *url.URL, target string) bool {
+	path, query, behind := strings.Cut(target, "?")
+	if isPlain(path) {
+		u.Path, u.RawQuery, u.ForceQuery = path, query, behind && query == ""
+		return true
+	}
+	read, err := url.ParseRequestURI(target)
+	if err != nil {
+		return false
+	}
+	*u = *read
+	return true
+}
+
+func isPlain(path string) bool {
+	for i := range len(path) {
+		if !plain[path[i]] {
+			return false
+		}
+	}
+	return !strings.HasPrefix(path, "//") // which would be a host
+}
+
+// plain are the bytes of a path that are never written in another way.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("/-_.~", byte(c)) >= 0
+	}
+	return t
+}()

@@ -200,7 +200,7 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	to, ok := w.c.nc.(io.ReaderFrom)
+	to, ok := w.c.nc.Conn.(io.ReaderFrom)
 	if !ok || w.frozen != nil || w.chunked || !w.bodyAllowed() || w.r.Method == http.MethodHead {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}

@@ -1,0 +1,36 @@
+//go:build unix
+
+package socket
+
+import "syscall"
+
+// Supported: it can be seen here what the other side did.
+const Supported = true
+
+// Silent reports whether the connection is open, and nothing came by it.
+func (c *Conn) Silent() bool {
+	c.silent = false
+	return c.raw.Read(c.look) == nil && c.silent
+}
+
+func (c *Conn) lookAt(fd uintptr) (done bool) {
+	_, err := peek(fd)
+	c.silent = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
+	return true
+}
+
+// Left reports whether the other side has closed the connection, with nothing
+// unread before that. It may be asked while somebody reads.
+func (c *Conn) Left() (left bool) {
+	err := c.raw.Control(func(fd uintptr) {
+		n, err := peek(fd)
+		left = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EWOULDBLOCK && err != syscall.EINTR
+	})
+	return left || err != nil
+}
+
+func peek(fd uintptr) (n int, err error) {
+	var b [1]byte
+	n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n, err
+}
