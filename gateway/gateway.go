@@ -341,11 +341,17 @@ type visit struct {
 	page    bool           // and wants what the person is to see who may not
 	linking string         // the user to whom a sign-in that begins adds an identity
 	span    *tracing.Span  // of this request; nil: it is not traced
+
+	// What w is, and what w.stream may be: made with the visit.
+	reply  reply
+	stream stream
 }
 
 // ServeHTTP takes one request from the top to the bottom.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{g: g, w: &reply{ResponseWriter: w, one: r.ProtoMajor == 1}, r: r, turn: g.c.Streams.turn.Load(), who: g.anonymous, began: time.Now()}
+	v := &visit{g: g, r: r, turn: g.c.Streams.turn.Load(), who: g.anonymous, began: time.Now()}
+	v.reply = reply{ResponseWriter: w, one: r.ProtoMajor == 1}
+	v.w = &v.reply
 	if g.c.Tracer != nil {
 		v.trace()
 	}

@@ -24,7 +24,8 @@ import (
 // none.
 type Streams struct {
 	mu    sync.Mutex
-	m     map[*stream]struct{}
+	first *stream // of a list
+	count int
 	judge atomic.Pointer[Gateway] // decides: the last one made
 	// turn counts how often streams were decided about. A request that sees it
 	// move between its decision and its being here asks again.
@@ -40,6 +41,8 @@ type stream struct {
 	from          netip.Addr
 	reply         *reply
 	line          lean.Line
+
+	before, after *stream // in the list
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // of its context; nil: it has none of its own
@@ -103,7 +106,8 @@ func (s *stream) why() error {
 }
 
 func (v *visit) newStream() *stream {
-	st := &stream{service: v.service.ID, method: v.r.Method, path: v.path, from: v.from, reply: v.w}
+	st := &v.stream
+	*st = stream{service: v.service.ID, method: v.r.Method, path: v.path, from: v.from, reply: v.w}
 	if v.session != nil {
 		st.session, st.user = v.session.ID, v.session.UserID
 	}
@@ -118,10 +122,11 @@ var errCut = errors.New("the right to this stream has ended")
 func (f *Streams) add(s *stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.m == nil {
-		f.m = map[*stream]struct{}{}
+	if f.first != nil {
+		f.first.before = s
 	}
-	f.m[s] = struct{}{}
+	s.after, f.first = f.first, s
+	f.count++
 }
 
 func (f *Streams) remove(s *stream) {
@@ -130,14 +135,22 @@ func (f *Streams) remove(s *stream) {
 	s.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.m, s)
+	if s.after != nil {
+		s.after.before = s.before
+	}
+	if s.before != nil {
+		s.before.after = s.after
+	} else {
+		f.first = s.after
+	}
+	f.count--
 }
 
 // of returns the streams that match.
 func (f *Streams) of(match func(*stream) bool) (list []*stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for s := range f.m {
+	for s := f.first; s != nil; s = s.after {
 		if match(s) {
 			list = append(list, s)
 		}
@@ -149,7 +162,7 @@ func (f *Streams) of(match func(*stream) bool) (list []*stream) {
 func (f *Streams) Count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.m)
+	return f.count
 }
 
 // recheckEvery is how often all streams are decided about anew.
@@ -168,14 +181,19 @@ func (g *Gateway) Recheck(sessionID, userID string) {
 // ticks rechecks all streams from time to time: sessions run out, and so do
 // rules that read the clock, without anything that would tell.
 func (g *Gateway) ticks(ctx context.Context) {
-	tick := time.NewTicker(recheckEvery)
+	every(ctx, recheckEvery, func() { g.recheck(everything) })
+}
+
+// every does something from time to time until ctx ends.
+func every(ctx context.Context, d time.Duration, do func()) {
+	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			g.recheck(everything)
+			do()
 		}
 	}
 }

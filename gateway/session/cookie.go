@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/http"
+	"net/textproto"
 	"strings"
 )
 
@@ -51,14 +52,24 @@ func (c Cookie) Make(purpose, value string) *http.Cookie {
 	return ck
 }
 
-// read returns the session cookie's value, if there is exactly one.
-func (c Cookie) read(r *http.Request) (string, error) {
-	switch got := r.CookiesNamed(c.Name("")); len(got) {
+// only returns the value of the cookie of this name, if there is exactly one.
+// Whatever else it may be, what is no key of ours is nobody's.
+func only(name string, r *http.Request) (value string, err error) {
+	n := 0
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			of, v, _ := strings.Cut(textproto.TrimString(pair), "=")
+			if textproto.TrimString(of) == name {
+				value = v
+				n++
+			}
+		}
+	}
+	switch n {
 	case 0:
 		return "", ErrNone
 	case 1:
-		return got[0].Value, nil
-	default:
-		return "", ErrAmbiguous
+		return value, nil
 	}
+	return "", ErrAmbiguous
 }

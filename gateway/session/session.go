@@ -151,7 +151,8 @@ const SeenEvery = time.Minute
 
 // A Store keeps sessions. It is a gorilla sessions.Store.
 type Store struct {
-	c Config
+	c      Config
+	cookie string // name of the session's
 
 	mu   sync.RWMutex
 	told bool   // whether the store tells of changes, so that rows may be remembered
@@ -210,7 +211,7 @@ func New(c Config) *Store {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{c: c, byID: map[string]*live{}, byK: map[[32]byte]*live{}, uses: map[string]*use{}, words: map[string]string{}}
+	return &Store{c: c, cookie: c.Cookie.Name(""), byID: map[string]*live{}, byK: map[[32]byte]*live{}, uses: map[string]*use{}, words: map[string]string{}}
 }
 
 // Run keeps what is remembered true, writes last uses behind and sweeps what is
@@ -253,7 +254,7 @@ func (s *Store) Run(ctx context.Context) {
 // request bears. ErrNone, ErrAmbiguous, or the store's own error, which means
 // that nobody knows and nobody passes. A lookup counts as a use.
 func (s *Store) Lookup(r *http.Request, host string) (*Session, error) {
-	secret, err := s.c.Cookie.read(r)
+	secret, err := only(s.cookie, r)
 	if err != nil {
 		return nil, err
 	}
