@@ -203,6 +203,30 @@ func (g *Gateway) prepare(ctx context.Context, s *session.Session, at *service) 
 	return p, nil
 }
 
+// lettingGo is how often what nobody needs is looked for.
+const lettingGo = time.Minute
+
+// letGo lets go of what is prepared for sessions whose tokens have all ended: people
+// who have not come for that long. It is made again when they come.
+func (g *Gateway) letGo() {
+	now := g.c.Now().UnixNano()
+	g.c.Sessions.Each(func(s *session.Session) {
+		if p, _ := s.Ready.Load().(*prepared); p != nil && p.spent(now) {
+			s.Ready.CompareAndSwap(p, (*prepared)(nil))
+		}
+	})
+}
+
+// spent: not a token is good any more.
+func (p *prepared) spent(now int64) bool {
+	for f := p.first.Load(); f != nil; f = f.next {
+		if t := f.token.Load(); t == nil || t.expires > now {
+			return false
+		}
+	}
+	return true
+}
+
 // signedIn is a subject with its sign-in.
 func signedIn(subject authz.Subject, s *session.Session) authz.Subject {
 	subject.Provider, subject.ACR, subject.AMR, subject.AuthTime = s.Provider, s.ACR, s.AMR, s.AuthTime

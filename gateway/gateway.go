@@ -314,6 +314,7 @@ func (g *Gateway) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { g.ticks(ctx) })
+	wg.Go(func() { every(ctx, lettingGo, g.letGo) })
 	g.people.run(ctx, func(id string) { g.Recheck("", id) })
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,50 @@ func TestTheRequestPathTouchesNoDiskAndSignsNothing(t *testing.T) {
 	f.passed(f.ask(f.guest("bob"), "GET", "wiki", "/"))
 	if f.st.views.Load() == views || f.st.updates.Load() == updates || f.signed.Load() == signed {
 		t.Error("the counters do not count")
+	}
+}
+
+// Of who does not come, next to nothing is kept; who comes again misses nothing.
+func TestWhatIsPreparedIsLetGoWhenItsTokensHaveEnded(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	alice, bob := f.guest("alice", "fin"), f.guest("bob")
+	kept := func() (names []string) {
+		f.sessions.Each(func(s *session.Session) {
+			if f.g.ready(s) != nil {
+				names = append(names, map[string]string{alice.session: "alice", bob.session: "bob"}[s.ID])
+			}
+		})
+		slices.Sort(names)
+		return names
+	}
+	token := func(g *guest, host string) string {
+		return f.passed(f.ask(g, "GET", host, "/")).Header.Get("X-Gatehouse-Jwt")
+	}
+	first := token(alice, "wiki")
+	token(bob, "wiki")
+	f.offset.Add(int64(tokenLife - time.Second))
+	f.g.letGo()
+	if got := kept(); !slices.Equal(got, []string{"alice", "bob"}) {
+		t.Fatalf("while their tokens are good, %v are prepared", got)
+	}
+	token(bob, "wiki")
+	token(alice, "payroll") // one of two is as good as both
+	f.offset.Add(int64(2 * time.Second))
+	f.g.letGo()
+	if got := kept(); !slices.Equal(got, []string{"alice", "bob"}) {
+		t.Fatalf("with a token each, %v are prepared", got)
+	}
+	token(bob, "wiki")
+	f.offset.Add(int64(tokenLife - time.Second))
+	token(bob, "wiki")
+	f.offset.Add(int64(2 * time.Second))
+	f.g.letGo()
+	if got := kept(); !slices.Equal(got, []string{"bob"}) {
+		t.Errorf("when all of alice's tokens have ended, %v are prepared", got)
+	}
+	if again := token(alice, "wiki"); again == "" || again == first {
+		t.Errorf("who comes again gets %q", again)
 	}
 }
 

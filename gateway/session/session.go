@@ -301,6 +301,16 @@ func (s *Store) Peek(ctx context.Context, id string) (*Session, error) {
 	return &l.Session, nil
 }
 
+// Each calls do with every session in memory.
+func (s *Store) Each(do func(*Session)) {
+	s.mu.RLock()
+	all := slices.Collect(maps.Values(s.byID))
+	s.mu.RUnlock()
+	for _, l := range all {
+		do(&l.Session)
+	}
+}
+
 // Row is all of a session that Lookup or Peek returned, or ErrNone.
 func (s *Store) Row(ctx context.Context, id string) (Row, error) { return s.row(ctx, id) }
 
