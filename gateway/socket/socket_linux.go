@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -33,7 +34,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 func (c *Conn) readFrom(fd uintptr) (done bool) {
 	c.in.n, c.in.err = read(fd, c.in.p)
-	return c.in.err != syscall.EAGAIN
+	return !errors.Is(c.in.err, syscall.EAGAIN)
 }
 
 // Write is as that of a net.Conn.
@@ -52,7 +53,7 @@ func (c *Conn) writeTo(fd uintptr) (done bool) {
 	for c.out.n < len(c.out.p) {
 		n, err := write(fd, c.out.p[c.out.n:])
 		if c.out.err = err; err != nil {
-			return err != syscall.EAGAIN
+			return !errors.Is(err, syscall.EAGAIN)
 		}
 		c.out.n += n
 	}

@@ -2,7 +2,10 @@
 
 package socket
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // Supported: it can be seen here what the other side did.
 const Supported = true
@@ -15,7 +18,7 @@ func (c *Conn) Silent() bool {
 
 func (c *Conn) lookAt(fd uintptr) (done bool) {
 	_, err := peek(fd)
-	c.silent = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
+	c.silent = errors.Is(err, syscall.EAGAIN)
 	return true
 }
 
@@ -24,7 +27,7 @@ func (c *Conn) lookAt(fd uintptr) (done bool) {
 func (c *Conn) Left() (left bool) {
 	err := c.raw.Control(func(fd uintptr) {
 		n, err := peek(fd)
-		left = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EWOULDBLOCK && err != syscall.EINTR
+		left = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
 	})
 	return left || err != nil
 }
