@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,11 +15,8 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
-	"golang.org/x/crypto/acme"
-	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
-	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
 // listenFront listens where people come in: at an address, on a Unix socket, or
@@ -166,110 +160,10 @@ func frontTLS(p *process, cfg *configs.Config) (*tls.Config, error) {
 			return nil, fmt.Errorf("certificate: %w", err)
 		}
 		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}, nil
-	case tc.ACME != nil:
-		m, err := acmeManager(p, *tc.ACME, cfg.Outbound.Allow)
-		if err != nil {
-			return nil, fmt.Errorf("ACME: %w", err)
-		}
-		c := m.TLSConfig()
-		c.MinVersion = tls.VersionTLS12
-		return c, nil
+	case p.notary != nil:
+		return p.notary.tls(), nil
 	}
 	return nil, nil
-}
-
-// acmeManager gets certificates from an authority by ACME (RFC 8555), for the hosts of
-// the configuration in force and for no other, and proves control by TLS-ALPN
-// (RFC 8737) on the front itself. Account and certificates are in the store, sealed.
-func acmeManager(p *process, c configs.ACME, allow []netip.Prefix) (*autocert.Manager, error) {
-	var roots *x509.CertPool
-	if c.CA != "" {
-		pem, err := os.ReadFile(string(c.CA))
-		if err != nil {
-			return nil, err
-		}
-		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s has no certificate in it", c.CA)
-		}
-	}
-	m := &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Email: c.Email, Cache: certCache{p.store, p.sealer},
-		Client: &acme.Client{HTTPClient: outboundClient(allow, roots, 30*time.Second), UserAgent: "gatehouse", DirectoryURL: address(c.Directory)},
-		HostPolicy: func(_ context.Context, host string) error {
-			if s := p.site.Load(); s == nil || !serves(s.cfg, host) {
-				return fmt.Errorf("%q is no host of this gateway", host)
-			}
-			return nil
-		},
-	}
-	if e := c.EAB; e != nil {
-		key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(e.Key.Value(), "="))
-		if err != nil {
-			return nil, errors.New("the key of the external account is no base64url")
-		}
-		m.ExternalAccountBinding = &acme.ExternalAccountBinding{KID: e.ID, Key: key}
-	}
-	return m, nil
-}
-
-// serves reports whether a host is one of a configuration's.
-func serves(cfg *configs.Config, host string) bool {
-	if host == cfg.Server.PublicURL.Hostname() {
-		return true
-	}
-	for _, s := range cfg.Services {
-		if s.Host == host {
-			return true
-		}
-	}
-	return false
-}
-
-// certCache keeps what ACME needs again.
-type certCache struct {
-	st     store.Store
-	sealer *store.Sealer
-}
-
-type certRow struct {
-	Name   string `json:"name"`
-	Sealed []byte `json:"sealed"`
-}
-
-var certTable = store.Table[certRow]{Name: "certificate", Key: func(r certRow) string { return r.Name }}
-
-func certSeal(name string) []byte { return store.Key("certificate", name) }
-
-// sealedCertificates are the rows of certificates, to be sealed again.
-var sealedCertificates = store.Sealed[certRow]{
-	Table: &certTable,
-	Key:   func(r certRow) []byte { return certSeal(r.Name) },
-	Part:  func(r *certRow) *[]byte { return &r.Sealed },
-}
-
-func (c certCache) Get(ctx context.Context, name string) (plain []byte, err error) {
-	err = c.st.View(ctx, func(tx store.Tx) error {
-		row, ok, err := certTable.Get(tx, name)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return autocert.ErrCacheMiss
-		}
-		plain, err = c.sealer.Open(certSeal(name), row.Sealed)
-		return err
-	})
-	return plain, err
-}
-
-func (c certCache) Put(ctx context.Context, name string, plain []byte) error {
-	return c.st.Update(ctx, func(tx store.Tx) error {
-		return certTable.Put(tx, certRow{name, c.sealer.Seal(certSeal(name), plain)})
-	})
-}
-
-func (c certCache) Delete(ctx context.Context, name string) error {
-	return c.st.Update(ctx, func(tx store.Tx) error { return certTable.Delete(tx, name) })
 }
 
 // keyPair is a certificate that is read again when its file changes. A file

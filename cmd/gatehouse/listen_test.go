@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -250,13 +251,13 @@ func TestCertificatesAreKeptSealedAndForOurHostsAlone(t *testing.T) {
 		t.Errorf("deleted: %v", err)
 	}
 
-	p := &process{store: st, sealer: sealer}
+	p := &process{store: st, sealer: sealer, log: slog.New(slog.DiscardHandler)}
 	u, err := url.Parse("https://gate.test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.site.Store(&site{cfg: &configs.Config{Server: configs.Server{PublicURL: u}, Services: []configs.Service{{Host: "wiki.test"}}}})
-	m, err := acmeManager(p, configs.ACME{Email: "ops@gate.test"}, nil)
+	m, err := newNotary(p, configs.ACME{Email: "ops@gate.test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -249,8 +249,9 @@ func (p *process) states(s *site) (list []metrics.Level) {
 	return list
 }
 
-// certificates are those of the gateway, and when they end. One that can not be
-// read is left out: what uses it says so itself.
+// certificates are those of the gateway, and when they end; the zero time is one that
+// the authority has not given. One in a file that can not be read is left out: what
+// uses it says so itself.
 func (p *process) certificates(cfg *configs.Config) map[string]time.Time {
 	ends := map[string]time.Time{}
 	switch t := cfg.Server.TLS; {
@@ -259,14 +260,8 @@ func (p *process) certificates(cfg *configs.Config) map[string]time.Time {
 			ends["tls"] = list[0].NotAfter
 		}
 	case t.ACME != nil:
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		raw, err := certCache{p.store, p.sealer}.Get(ctx, cfg.Server.PublicURL.Hostname())
-		for block, rest := pem.Decode(raw); err == nil && block != nil; block, rest = pem.Decode(rest) {
-			if cert, err := x509.ParseCertificate(block.Bytes); block.Type == "CERTIFICATE" && err == nil {
-				ends["tls"] = cert.NotAfter
-				break
-			}
+		for _, host := range hosts(cfg) {
+			ends["tls:"+host] = p.certificateEnds(host)
 		}
 	}
 	for _, idp := range cfg.IdentityProviders {
@@ -278,6 +273,19 @@ func (p *process) certificates(cfg *configs.Config) map[string]time.Time {
 		}
 	}
 	return ends
+}
+
+// certificateEnds is when the certificate that an authority gave for a host ends.
+func (p *process) certificateEnds(host string) (end time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	raw, err := certCache{p.store, p.sealer}.Get(ctx, host)
+	for block, rest := pem.Decode(raw); err == nil && block != nil; block, rest = pem.Decode(rest) {
+		if cert, err := x509.ParseCertificate(block.Bytes); block.Type == "CERTIFICATE" && err == nil {
+			return cert.NotAfter
+		}
+	}
+	return end
 }
 
 // A taking is what became of the configuration that was read last.
@@ -316,8 +324,13 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// stamp is a time as Prometheus has them.
-func stamp(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+// stamp is a time as Prometheus has them; 0 is never.
+func stamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
 
 // accessLog is where each request gets a line, if the configuration wants that.
 func (p *process) accessLog(cfg *configs.Config) *gateway.AccessLog {

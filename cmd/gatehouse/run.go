@@ -92,6 +92,7 @@ type process struct {
 	resealing sync.Mutex
 	pair      func(host string) ([]byte, error) // makes a key for SAML, with its certificate
 	older     func() bool                       // reports whether a process from before an upgrade still serves; nil: none does
+	notary    *notary                           // nil: certificates do not come by ACME
 	runner    *task.Runner
 	streams   gateway.Streams
 	site      atomic.Pointer[site]
@@ -437,8 +438,9 @@ func (s *site) run(ctx context.Context) {
 }
 
 // work does what the site of one process alone does, until ctx ends.
-func (s *site) work(ctx context.Context) {
+func (s *site) work(ctx context.Context, certificates *notary) {
 	var wg sync.WaitGroup
+	wg.Go(func() { certificates.keep(ctx, hosts(s.cfg)) })
 	wg.Go(func() { s.prober.run(ctx) })
 	wg.Go(func() { s.runUpstreams(ctx) })
 	wg.Go(func() {

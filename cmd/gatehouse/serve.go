@@ -79,7 +79,7 @@ func (s *server) startSite() {
 	site := s.p.site.Load()
 	ctx, cancel := context.WithCancel(s.inUse)
 	context.AfterFunc(s.working, cancel)
-	s.workers.Go(func() { defer cancel(); site.work(ctx) })
+	s.workers.Go(func() { defer cancel(); site.work(ctx, s.p.notary) })
 }
 
 // stopWork ends it, and returns when it has ended.
@@ -204,6 +204,11 @@ func serve(ctx context.Context, l launch) (err error) {
 	}
 	p.requests = gateway.NewAccessLog(l.out)
 	defer p.requests.Flush()
+	if acme := cfg.Server.TLS.ACME; acme != nil {
+		if p.notary, err = newNotary(p, *acme, cfg.Outbound.Allow); err != nil {
+			return fmt.Errorf("ACME: %w", err)
+		}
+	}
 	if l.heir != nil {
 		p.runner = p.newRunner(false) // the older process ends what its last requests wait for
 	}
@@ -347,7 +352,7 @@ func operations(p *process) http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ready")
-		for _, alarm := range p.site.Load().prober.raised() {
+		for _, alarm := range append(p.site.Load().prober.raised(), p.notary.raised()...) {
 			fmt.Fprintln(w, "alarm: "+alarm)
 		}
 	})

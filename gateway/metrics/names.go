@@ -83,7 +83,7 @@ var All = []Description{
 	{ReconcileDrift, Gauge, []string{"target", "kind"}, "Accounts that the last comparison found in a situation other than linked and in step.", nil},
 	{MetadataSuccess, Gauge, []string{"source"}, "When the metadata of an identity provider was last read.", nil},
 	{MetadataUntil, Gauge, []string{"source"}, "Until when that metadata may be used; not there if it does not say.", nil},
-	{CertificateUntil, Gauge, []string{"use"}, "When a certificate of the gateway ends: tls, or saml: and the identity provider.", nil},
+	{CertificateUntil, Gauge, []string{"use"}, "When a certificate of the gateway ends: tls for the one in a file, tls: and the host for one by ACME (0: there is none), or saml: and the identity provider.", nil},
 	{ConfigGood, Gauge, nil, "1 if the configuration was last taken, 0 if it was refused and the one before is in force.", nil},
 	{ConfigTaken, Gauge, nil, "When a configuration was last taken.", nil},
 	{StoreSize, Gauge, nil, "Size of the store's file.", nil},
