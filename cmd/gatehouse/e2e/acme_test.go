@@ -7,19 +7,22 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
+
+// absent is a host that the name servers of these tests do not know.
+const absent = "absent.gate.test."
 
 // names answers every question for an address with this machine's, by TCP.
 func names(t *testing.T) string {
@@ -61,7 +64,9 @@ func resolve(c net.Conn) error {
 	}
 	m.Response, m.Authoritative, m.Additionals = true, true, nil
 	for _, q := range m.Questions {
-		if q.Type == dnsmessage.TypeA {
+		if q.Name.String() == absent {
+			m.RCode = dnsmessage.RCodeNameError
+		} else if q.Type == dnsmessage.TypeA {
 			m.Answers = append(m.Answers, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}, Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}})
 		}
 	}
@@ -74,8 +79,8 @@ func resolve(c net.Conn) error {
 }
 
 // Certificates come from an authority that is somebody else's program, for the hosts
-// of the configuration and no other, are renewed in time, and are there after a
-// restart.
+// of the configuration and no other, before anybody comes, are renewed in time, and are
+// there after a restart. Of a host that can have none it is said why.
 func TestCertificatesComeFromAnAuthorityAndAreRenewed(t *testing.T) {
 	t.Parallel()
 	pebble, err := exec.LookPath(filepath.Join(tools, "pebble"))
@@ -114,6 +119,7 @@ identity_providers:
     provisioning: { mode: async }
 services:
   - { id: wiki, host: wiki.gate.test, upstream: "http://127.0.0.1:1", access: [ { id: all, allow: { signed_in: true } } ] }
+  - { id: gone, host: absent.gate.test, upstream: "http://127.0.0.1:1", access: [ { id: all, allow: { signed_in: true } } ] }
 `, port, port+1, port+2))
 	g.restart(t)
 
@@ -129,18 +135,41 @@ services:
 		t.Fatalf("the authority's root: %v %s", err, root)
 	}
 	shown := func(host string) (*x509.Certificate, error) {
-		for end := time.Now().Add(patience); ; {
-			c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{ServerName: host, RootCAs: roots})
-			switch {
-			case err == nil:
-				defer c.Close()
-				return c.ConnectionState().PeerCertificates[0], nil
-			case !errors.Is(err, io.EOF) || time.Now().After(end):
-				return nil, err
-			}
-			// A handshake has its time, and the authority may take longer: the
-			// certificate is there for the next one.
+		c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{ServerName: host, RootCAs: roots})
+		if err != nil {
+			return nil, err
 		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0], nil
+	}
+	operations := func(path string) string {
+		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port+1, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body(t, resp))
+	}
+	// Nobody has come yet.
+	for _, host := range []string{"gate.test", "wiki.gate.test"} {
+		for end := time.Now().Add(patience); !strings.Contains(operations("/metrics"), `gatehouse_certificate_not_after_timestamp_seconds{use="tls:`+host+`"} 1.`); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s has no certificate, and nobody came", host)
+			}
+		}
+	}
+	for end := time.Now().Add(patience); !strings.Contains(operations("/readyz"), "alarm: there is no certificate for absent.gate.test"); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("a host that can have no certificate is no alarm: %s", operations("/readyz"))
+		}
+	}
+	if said := operations("/readyz"); !strings.HasPrefix(said, "ready\n") {
+		t.Errorf("for want of a certificate the gateway would get no connections, and so none: %s", said)
+	}
+	if !strings.Contains(g.log.String(), "Could not resolve URL") {
+		t.Error("the log does not have what the authority said")
+	}
+	if !strings.Contains(operations("/metrics"), `gatehouse_certificate_not_after_timestamp_seconds{use="tls:absent.gate.test"} 0`) {
+		t.Error("the metrics do not have it")
 	}
 	first, err := shown("gate.test")
 	if err != nil {

@@ -204,7 +204,7 @@ func TestPeerSamlp(t *testing.T) {
 
 // simpleSAMLphp starts one and a gateway that knows it, and lets them know
 // each other by their metadata.
-func simpleSAMLphp(t testing.TB, env ...string) *gate {
+func simpleSAMLphp(t testing.TB, env ...string) (g *gate, base string) {
 	t.Helper()
 	port, idp, keys := ports(t, 2), ports(t, 1), newPair(t, "simplesamlphp")
 	config := t.TempDir()
@@ -218,12 +218,12 @@ func simpleSAMLphp(t testing.TB, env ...string) *gate {
 	if err := os.Mkdir(filepath.Join(keys.dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	base := fmt.Sprintf("http://localhost:%d", idp)
+	base = fmt.Sprintf("http://localhost:%d", idp)
 	cmd := exec.Command("php", "-d", "variables_order=EGPCS", "-S", fmt.Sprintf("127.0.0.1:%d", idp), "-t", "/usr/share/simplesamlphp/www")
 	cmd.Env = append(os.Environ(), "SIMPLESAMLPHP_CONFIG_DIR="+filepath.Join(config, "config"), "SSP_BASE="+base, "SSP_HOME="+keys.dir)
 	cmd.Env = append(cmd.Env, env...)
 	start(t, "started", cmd)
-	g := peerGate(t, port, fmt.Sprintf(`    saml: { metadata: { file: "%s" } }
+	g = peerGate(t, port, fmt.Sprintf(`    saml: { metadata: { file: "%s" } }
     attributes: { mail: mail, display_name: displayName }
     provisioning: { mode: async, user_name: uid }`, metadataOf(t, base+"/saml2/idp/metadata.php")))
 	resp, err := g.client().Get(g.at("", "/.gatehouse/saml/peer/metadata"))
@@ -234,7 +234,7 @@ func simpleSAMLphp(t testing.TB, env ...string) *gate {
 		t.Fatalf("our metadata: %s", resp.Status)
 	}
 	write(t, keys.dir, "sp.xml", string(body(t, resp)))
-	return g
+	return g, base
 }
 
 // adaSignsIn at SimpleSAMLphp's own page.
@@ -268,7 +268,8 @@ func TestPeerSimpleSAMLphp(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			g, p := simpleSAMLphp(t, c.env...), newPerson(t, c.scripts)
+			g, _ := simpleSAMLphp(t, c.env...)
+			p := newPerson(t, c.scripts)
 			adaSignsIn(p, g)
 			if c.reason != "" {
 				g.found(t, p.sees("Support code"), c.reason)
@@ -286,7 +287,8 @@ func TestPeerSimpleSAMLphp(t *testing.T) {
 // and does not when one character differs.
 func TestPeerSimpleSAMLphpRefusesARequestThatSomebodyChanged(t *testing.T) {
 	t.Parallel()
-	g, p := simpleSAMLphp(t, "SIGN=both"), newPerson(t, true)
+	g, _ := simpleSAMLphp(t, "SIGN=both")
+	p := newPerson(t, true)
 	p.meddles("*/saml2/idp/SSOService.php*", func(to string, form url.Values) (string, url.Values) {
 		u, err := url.Parse(to)
 		if err != nil {
@@ -322,7 +324,8 @@ func TestPeerSimpleSAMLphpRefusesARequestThatSomebodyChanged(t *testing.T) {
 // Whoever changes what SimpleSAMLphp said is refused.
 func TestPeerSimpleSAMLphpAnswerThatSomebodyChangedIsRefused(t *testing.T) {
 	t.Parallel()
-	g, p := simpleSAMLphp(t, "SIGN=both"), newPerson(t, true)
+	g, _ := simpleSAMLphp(t, "SIGN=both")
+	p := newPerson(t, true)
 	p.meddles("*/.gatehouse/saml/peer/acs", func(to string, form url.Values) (string, url.Values) {
 		raw, err := base64.StdEncoding.DecodeString(form.Get("SAMLResponse"))
 		if err == nil && bytes.Contains(raw, []byte(">ada<")) {

@@ -18,14 +18,19 @@ const provider = new Provider(`http://localhost:${port}`, {
     response_types: ['code'],
     grant_types: ['authorization_code'],
     token_endpoint_auth_method: 'client_secret_basic',
+    ...(process.env.BACKCHANNEL && {
+      post_logout_redirect_uris: [process.env.SIGNED_OUT], backchannel_logout_uri: process.env.BACKCHANNEL, backchannel_logout_session_required: true,
+    }),
   }],
   scopes: ['openid', 'email', 'profile', 'groups'],
   claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username'], groups: ['groups'] },
   pkce: { required: () => true },
-  features: { devInteractions: { enabled: true } },
+  features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options), // it would not call loopback
   cookies: { keys: ['for-tests-alone'] },
   ttl: { AccessToken: 300, AuthorizationCode: 60, IdToken: 300, Interaction: 600, Grant: 600, Session: 600 },
   findAccount: (ctx, id) => (people[id] && { accountId: id, claims: () => ({ sub: id, ...people[id] }) }),
 });
+for (const failed of ['backchannel.error', 'end_session.error']) provider.on(failed, (ctx, err) => console.error(failed, err));
 provider.on('server_error', (ctx, err) => console.error('server_error', err));
 provider.listen(port, '127.0.0.1', () => console.log('ready'));
