@@ -203,7 +203,9 @@ func (p *prober) judge(proxy string, d door, how string, s heard, err error) {
 		if !was {
 			p.record(audit.Event{Kind: "proxy.open", Code: reasonOpen, Service: d.service, Text: what})
 		}
-	case s == kept && was:
+	case s == kept && !was:
+		p.log.Debug("a protected address is closed", "proxy", proxy, "service", d.service, "path", d.path, "asked", how)
+	case s == kept:
 		p.log.Info("a protected address is closed again", "proxy", proxy, "service", d.service, "path", d.path)
 		p.record(audit.Event{Kind: "proxy.closed", Service: d.service, Text: "proxy " + proxy + " asks again"})
 	case s == unclear:

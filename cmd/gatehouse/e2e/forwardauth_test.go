@@ -35,10 +35,16 @@ http {
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
 		return cmd
 	},
+	"haproxy": func(t *testing.T, dir string, rename *strings.Replacer) *exec.Cmd {
+		write(t, dir, "gatehouse.lua", example(t, "gatehouse.lua"))
+		cmd := exec.Command("haproxy", "-W", "-f", write(t, dir, "haproxy.cfg", rename.Replace(example(t, "haproxy.cfg"))))
+		cmd.Dir = dir
+		return cmd
+	},
 }
 
 // listening is what each says once it takes requests.
-var listening = map[string]string{"nginx": "start worker process ", "caddy": "serving initial configuration"}
+var listening = map[string]string{"nginx": "start worker process ", "caddy": "serving initial configuration", "haproxy": "Loading success"}
 
 func example(t *testing.T, name string) string {
 	t.Helper()
@@ -199,14 +205,21 @@ func TestTheProbeFindsAProxyThatLetsPeopleIn(t *testing.T) {
 	}{
 		"as the example is":    {"nginx", nil, ""},
 		"caddy's too":          {"caddy", nil, ""},
+		"haproxy's too":        {"haproxy", nil, ""},
 		"nobody is asked":      {"nginx", []string{"auth_request /gatehouse-question;", ""}, "asked plainly"},
+		"nobody asks in Lua":   {"haproxy", []string{"http-request lua.gatehouse", "http-request set-var(txn.gatehouse) str(yes) #"}, "asked plainly"},
 		"by the client's word": {"nginx", []string{"proxy_set_header X-Original-URL", "proxy_set_header X-Other"}, "with headers of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := edge(t, c.kind, c.change...)
 			if c.alarm == "" {
-				for end := time.Now().Add(patience); !strings.Contains(g.log.String(), `"path":"/closed/"`) && time.Now().Before(end.Add(3*time.Second-patience)); time.Sleep(100 * time.Millisecond) {
+				for _, asked := range []string{"plainly", "with headers of its own"} {
+					for end := time.Now().Add(patience); !strings.Contains(g.log.String(), `"a protected address is closed","proxy":"edge","service":"wiki","path":"/closed/","asked":"`+asked); time.Sleep(100 * time.Millisecond) {
+						if time.Now().After(end) {
+							t.Fatalf("no probe came through, asked %s", asked)
+						}
+					}
 				}
 				if said := g.readiness(t); said != "ready\n" {
 					t.Errorf("a false alarm: %s", said)

@@ -31,6 +31,7 @@ need python3 python3
 need jq jq
 need nginx nginx-light
 need caddy caddy
+need haproxy haproxy
 need /usr/sbin/slapd slapd
 need ldapsearch ldap-utils
 need promtool prometheus
