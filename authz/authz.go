@@ -135,6 +135,21 @@ type Decision struct {
 	Needs   Needs
 }
 
+// Rule is the ID of the rule that made the decision: the first that applied and has
+// its effect; "" if none did.
+func (d *Decision) Rule() string {
+	effect := Deny
+	if d.Outcome == Allow {
+		effect = Allow
+	}
+	for i := range d.Reasons {
+		if r := &d.Reasons[i]; r.Matched && r.Effect == effect {
+			return r.Rule
+		}
+	}
+	return ""
+}
+
 // A Reason is what one rule contributed, in the order of the rules.
 type Reason struct {
 	Rule string // ID

@@ -364,7 +364,7 @@ func (f *forService) remember(key authz.Key, d *authz.Decision) {
 // allowing is one decision for all that let pass by the same rule: who they let
 // pass, and by what, is not remembered.
 func (s *service) allowing(d authz.Decision) *authz.Decision {
-	rule := decisive(d)
+	rule := d.Rule()
 	known, _ := s.allowed.LoadOrStore(rule, &authz.Decision{Outcome: authz.Allow, Reasons: []authz.Reason{{Rule: rule, Effect: authz.Allow, Matched: true}}})
 	return known.(*authz.Decision)
 }

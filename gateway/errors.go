@@ -351,7 +351,7 @@ func (v *visit) noteAt(provider, kind, code string, err error) {
 // code is the support code of this visit.
 func (v *visit) code() string {
 	if v.support == "" {
-		v.support = supportCode()
+		v.support = SupportCode()
 	}
 	return v.support
 }

@@ -408,7 +408,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.refuse(refusal{code: ReasonStore, detail: "decide: " + err.Error()})
 		return
 	}
-	v.service.meter.Decision(d.Outcome.String(), decisive(d))
+	v.service.meter.Decision(d.Outcome.String(), d.Rule())
 	switch d.Outcome {
 	case authz.Allow:
 		switch {

@@ -200,9 +200,9 @@ func random(n int) []byte {
 	return b
 }
 
-// supportCode makes a short code that a person can read to a help desk: eight
+// SupportCode makes a short code that a person can read to a help desk: eight
 // characters without look-alikes, 40 bit.
-func supportCode() string {
+func SupportCode() string {
 	const alphabet = "23456789ABCDEFGHJKMNPQRSTVWXYZ" // 30: no 0 O 1 I L U
 	raw := random(8)
 	var c [9]byte

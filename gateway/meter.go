@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/gatehouse-sso/gatehouse/authz"
 )
 
 // A Meter is told what becomes of the requests to one service. It is on the
@@ -67,21 +65,6 @@ func (v *visit) pathLogged() string {
 		p, _, _ = strings.Cut(v.r.URL.EscapedPath(), "?")
 	}
 	return p[:min(len(p), maxPathLogged)]
-}
-
-// decisive is the rule that made a decision: the first that applied and has its
-// effect.
-func decisive(d authz.Decision) string {
-	effect := authz.Deny
-	if d.Outcome == authz.Allow {
-		effect = authz.Allow
-	}
-	for i := range d.Reasons {
-		if r := &d.Reasons[i]; r.Matched && r.Effect == effect {
-			return r.Rule
-		}
-	}
-	return ""
 }
 
 // signedIn counts the end of a sign-in.

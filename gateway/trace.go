@@ -49,7 +49,7 @@ func (v *visit) judge() (authz.Decision, error) {
 	defer span.End()
 	d, err := v.decide()
 	span.Say(tracing.KeyDecision, d.Outcome.String())
-	span.Say(tracing.KeyRule, decisive(d))
+	span.Say(tracing.KeyRule, d.Rule())
 	return d, err
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/gateway/authzen"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -31,8 +33,12 @@ func (s *site) authzen(p *process) http.Handler {
 			}
 			return s.rules.policy.Roles(sub), err
 		},
-		Denied: func(token string, r authz.Request, code string) {
-			p.recorder.Record(audit.Event{Kind: "denied", Code: code, UserID: r.Subject.ID, Service: r.Service, Provider: r.Subject.Provider, By: "caller:token/" + token, Text: r.Method + " " + r.Path})
+		Support: gateway.SupportCode,
+		Decided: func(q authzen.Question, d authz.Decision) {
+			p.meters.Service(q.Service).Asked(d.Outcome.String(), d.Rule())
+			if d.Outcome != authz.Allow {
+				p.recorder.Record(audit.Event{Kind: "denied", Code: d.Code, UserID: q.Subject.ID, Service: q.Service, Provider: q.Subject.Provider, By: "caller:token/" + q.Token, Flow: q.Support, Text: strings.TrimSpace(q.Method + " " + q.Path + " " + d.Rule())})
+			}
 		},
 		Refused: func(code, from string) { p.recorder.Record(audit.Event{Kind: "token.refused", Code: code, From: from}) },
 	}

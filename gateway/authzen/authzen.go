@@ -52,10 +52,19 @@ type Config struct {
 	Subject  func(ctx context.Context, name string) (authz.Subject, error)
 	Services []string // that there are
 	Callers  *bearer.Callers
-	// Denied is told of each no about somebody, and Refused of who may not ask.
-	Denied  func(token string, r authz.Request, code string)
+	// Decided is told of each decision, under the support code of its question, and
+	// Refused of who may not ask.
+	Decided func(Question, authz.Decision)
 	Refused func(code, from string)
+	Support func() string // makes a support code
 	Now     func() time.Time
+}
+
+// A Question is what was asked, and by whom.
+type Question struct {
+	authz.Request
+	Token   string // its name
+	Support string // a support code; the answer has it if it is no
 }
 
 // Limits of a request.
@@ -142,8 +151,9 @@ func (c Config) serve(w http.ResponseWriter, r *http.Request, many bool) {
 		fail(w, err)
 		return
 	}
+	support := c.Support()
 	if !many || len(q.Evaluations) == 0 {
-		a, err := c.evaluate(r.Context(), token, q.tuple)
+		a, err := c.evaluate(r.Context(), token, support, q.tuple)
 		if err != nil {
 			fail(w, err)
 			return
@@ -158,7 +168,7 @@ func (c Config) serve(w http.ResponseWriter, r *http.Request, many bool) {
 	}
 	list := []answer{}
 	for _, one := range q.Evaluations {
-		a, err := c.evaluate(r.Context(), token, one.or(q.tuple))
+		a, err := c.evaluate(r.Context(), token, support, one.or(q.tuple))
 		var f *fault
 		if errors.As(err, &f) {
 			a, err = answer{Context: map[string]any{"error": map[string]any{"status": f.status, "message": f.text}}}, nil
@@ -335,7 +345,7 @@ type answer struct {
 
 // evaluate decides. A fault is about this one question; any other error is that
 // nobody knows.
-func (c Config) evaluate(ctx context.Context, token *bearer.Token, t tuple) (answer, error) {
+func (c Config) evaluate(ctx context.Context, token *bearer.Token, support string, t tuple) (answer, error) {
 	q, err := c.request(token, t)
 	if err != nil {
 		return answer{}, err
@@ -349,11 +359,11 @@ func (c Config) evaluate(ctx context.Context, token *bearer.Token, t tuple) (ans
 	}
 	q.Subject = who.SignedInAs(q.Subject)
 	d := c.Decide(q)
+	c.Decided(Question{q, token.Name, support}, d)
 	if d.Outcome == authz.Allow {
 		return answer{Decision: true}, nil
 	}
-	c.Denied(token.Name, q, d.Code)
-	a := answer{Context: map[string]any{"id": d.Code, "reason_admin": map[string]string{"en": authz.Reasons[d.Code]}}}
+	a := answer{Context: map[string]any{"id": d.Code, "support_code": support, "reason_admin": map[string]string{"en": authz.Reasons[d.Code]}}}
 	if text := texts(d); text != "" {
 		a.Context["reason_user"] = map[string]string{"en": text}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,12 +27,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // everybody signed in may GET, /admin/* is for the group admins, and /safe for a
 // strong sign-in at campus.
 type point struct {
-	t      *testing.T
-	h      http.Handler
-	token  string
-	denied []string
-	broken bool
-	tokens *bearer.Tokens
+	t       *testing.T
+	h       http.Handler
+	token   string
+	denied  []string // of these, the noes, and who may not ask
+	decided []string
+	broken  bool
+	tokens  *bearer.Tokens
 }
 
 func newPoint(t *testing.T) *point {
@@ -77,8 +79,12 @@ func newPoint(t *testing.T) *point {
 			}
 			return policy.Roles(s), nil
 		},
-		Denied: func(token string, r authz.Request, code string) {
-			p.denied = append(p.denied, token+" "+r.Subject.ID+" "+code)
+		Support: func() string { return "ABCD-2345" },
+		Decided: func(q Question, d authz.Decision) {
+			if d.Outcome != authz.Allow {
+				p.denied = append(p.denied, q.Token+" "+q.Subject.ID+" "+d.Code)
+			}
+			p.decided = append(p.decided, q.Support+" "+d.Outcome.String()+" "+d.Rule())
 		},
 		Refused: func(code, _ string) { p.denied = append(p.denied, code) },
 	})
@@ -152,7 +158,13 @@ func TestDecisionsAreThoseOfThePolicy(t *testing.T) {
 	if want := "app 2 " + authz.ReasonDenied; p.denied[0] != want {
 		t.Errorf("recorded %q, want %q first", p.denied, want)
 	}
+	if got, want := p.decided[:2], []string{"ABCD-2345 allow read", "ABCD-2345 deny admins"}; !slices.Equal(got, want) {
+		t.Errorf("told of %q, want %q", got, want)
+	}
 	w := p.post("evaluation", ask("bob", "GET", "/admin/x", ""))
+	if !strings.Contains(w.Body.String(), `"support_code":"ABCD-2345"`) {
+		t.Errorf("a no without its support code: %s", w.Body)
+	}
 	if !strings.Contains(w.Body.String(), `"reason_user":{"en":"This part is for administrators."}`) {
 		t.Errorf("the rule's own words are not there: %s", w.Body)
 	}

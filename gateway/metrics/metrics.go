@@ -185,6 +185,11 @@ func (s *Service) Decision(outcome, rule string) {
 	}).Inc()
 }
 
+// Asked counts a decision that somebody asked for, as Decision does one about a request.
+func (s *Service) Asked(outcome, rule string) {
+	s.m.counters[QuestionDecisions].WithLabelValues(s.id, outcome, rule).Inc()
+}
+
 // Evaluated is told how long the rules took, where nothing was remembered.
 func (s *Service) Evaluated(took time.Duration) { s.evaluated.Observe(took.Seconds()) }
 

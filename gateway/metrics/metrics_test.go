@@ -56,6 +56,7 @@ func TestEveryMetricOfTheTableIsServed(t *testing.T) {
 	s := m.Service("wiki")
 	s.Request("GET", 200, time.Second)
 	s.Decision("deny", "")
+	s.Asked("deny", "")
 	s.Evaluated(time.Second)
 	s.Released("mail")
 	m.SignIn("oidc", "campus", "refused", "oidc.nonce", time.Second)

@@ -8,6 +8,7 @@ const (
 	SignInSeconds      = "gatehouse_sign_in_duration_seconds"
 	Sessions           = "gatehouse_sessions_active"
 	Decisions          = "gatehouse_authz_decisions_total"
+	QuestionDecisions  = "gatehouse_authzen_decisions_total"
 	DecisionSeconds    = "gatehouse_authz_decision_duration_seconds"
 	Released           = "gatehouse_attributes_released_total"
 	RateLimited        = "gatehouse_rate_limited_total"
@@ -68,6 +69,7 @@ var All = []Description{
 	{SignInSeconds, Histogram, []string{"protocol", "provider"}, "How long the gateway worked on an identity provider's answer, what it asked the provider included.", wide},
 	{Sessions, Gauge, nil, "Sessions that have not ended.", nil},
 	{Decisions, Counter, []string{"service", "decision", "rule"}, "Decisions about requests, by the rule that made them; an empty rule is no rule.", nil},
+	{QuestionDecisions, Counter, []string{"service", "decision", "rule"}, "Decisions that a service asked for over AuthZEN, by the rule that made them; an empty rule is no rule.", nil},
 	{DecisionSeconds, Histogram, nil, "How long the rules took where no decision was remembered.", fine},
 	{Released, Counter, []string{"service", "attribute"}, "Attributes that a service was told, counted once for each session.", nil},
 	{RateLimited, Counter, []string{"by"}, "Requests before a session that were refused because one address, or one person, sent too many.", nil},
