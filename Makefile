@@ -74,14 +74,16 @@ docs: ## make the reference pages from the code
 	$(GO) test -run 'TestDocs|Reasons' ./cmd/gatehouse -update
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
-dist: ## binaries for four platforms, packages for Debian, list of parts, checksums, in dist/
+dist: ## binaries for four platforms, packages for Debian, list of parts, checksums, in dist/; the same bytes for the same commit
 	rm -rf dist && mkdir -p dist
 	@for p in linux/amd64 linux/arm64 darwin/arm64 windows/amd64; do \
 	  name=gatehouse-$${p%/*}-$${p#*/}; [ $${p%/*} = windows ] && name=$$name.exe; echo "building $$name"; \
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/$$name ./cmd/gatehouse || exit 1; \
 	done
-	$(GO) version -m dist/gatehouse-linux-amd64 > dist/gatehouse-parts.txt
-	@if command -v dpkg-deb >/dev/null; then deploy/deb/build.sh dist/gatehouse-linux-$$(dpkg --print-architecture) 0~$(VERSION) $$(dpkg --print-architecture) dist; else echo "no dpkg-deb: no package for Debian"; fi
+	dist/gatehouse-$$($(GO) env GOHOSTOS)-$$($(GO) env GOHOSTARCH)* version --parts > dist/gatehouse-parts.cdx.json
+	@if command -v dpkg-deb >/dev/null; then for a in amd64 arm64; do \
+	  SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) deploy/deb/build.sh dist/gatehouse-linux-$$a 0~$(VERSION) $$a dist dist/gatehouse-linux-$$($(GO) env GOHOSTARCH) || exit 1; \
+	done; else echo "no dpkg-deb: no packages for Debian"; fi
 	cd dist && sha256sum gatehouse* > SHA256SUMS
 
 clean: ## remove what was built

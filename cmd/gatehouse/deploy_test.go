@@ -6,10 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestTheManualPageHasEveryVerb(t *testing.T) {
@@ -131,5 +133,22 @@ func TestTheImageIsNotRootAndHasNoShell(t *testing.T) {
 	}
 	if !strings.Contains(last, `ENTRYPOINT ["/usr/bin/gatehouse"]`) {
 		t.Error("the image runs something else")
+	}
+}
+
+// A list of parts names each module that is linked, as it is linked.
+func TestTheListOfPartsHasWhatIsLinked(t *testing.T) {
+	t.Parallel()
+	got := partsOf(&debug.BuildInfo{GoVersion: "go1.26.8", Deps: []*debug.Module{
+		{Path: "example.org/a", Version: "v1.2.3", Sum: "h1:x="},
+		{Path: "example.org/b", Version: "v0.1.0", Replace: &debug.Module{Path: "example.org/c/v2", Version: "v2.0.0", Sum: "h1:y="}},
+	}}).Components
+	want := []part{
+		{Type: "library", Name: "std", Version: "go1.26.8", URL: "pkg:golang/std@go1.26.8"},
+		{Type: "library", Name: "example.org/a", Version: "v1.2.3", URL: "pkg:golang/example.org/a@v1.2.3", Properties: []property{{"go.sum", "h1:x="}}},
+		{Type: "library", Name: "example.org/c/v2", Version: "v2.0.0", URL: "pkg:golang/example.org/c/v2@v2.0.0", Properties: []property{{"go.sum", "h1:y="}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Makes a Debian package of a binary: deploy/deb/build.sh BINARY VERSION ARCH FOLDER
+# Makes a Debian package of a binary: deploy/deb/build.sh BINARY VERSION ARCH FOLDER [HERE]
+# HERE is the same program for this machine, if BINARY can not run on it. With
+# SOURCE_DATE_EPOCH the same binary makes the same package.
 set -eu
-binary=$1 version=$2 arch=$3 out=$4
+binary=$1 version=$2 arch=$3 out=$4 here_binary=${5:-$1}
 here=$(cd "$(dirname "$0")/.." && pwd)
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -11,8 +13,8 @@ chmod 755 "$root"
 install -m 755 "$binary" "$root/usr/bin/gatehouse"
 install -m 644 "$here/systemd/gatehouse.service" "$here/systemd/gatehouse.socket" "$root/lib/systemd/system/"
 install -m 644 "$here/../LICENSE" "$root/usr/share/doc/gatehouse/copyright"
-"$binary" man | gzip -9n > "$root/usr/share/man/man1/gatehouse.1.gz"
-"$binary" completion bash > "$root/usr/share/bash-completion/completions/gatehouse"
+"$here_binary" man | gzip -9n > "$root/usr/share/man/man1/gatehouse.1.gz"
+"$here_binary" completion bash > "$root/usr/share/bash-completion/completions/gatehouse"
 cat > "$root/DEBIAN/control" <<CONTROL
 Package: gatehouse
 Version: ${version#v}
@@ -49,4 +51,4 @@ if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
 fi
 PRERM
 chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm"
-dpkg-deb --root-owner-group --build "$root" "$out/gatehouse_${version#v}_$arch.deb"
+dpkg-deb --root-owner-group -Zgzip --build "$root" "$out/gatehouse_${version#v}_$arch.deb"
