@@ -40,7 +40,7 @@ func (w *world) mustCount(t testing.TB, userStore string) int {
 
 // A store that was written before there were indexes gets them, in as many steps
 // as it takes, and broken off anywhere.
-func TestStoreOfAnEarlierFormIsBuilt(t *testing.T) {
+func TestD10R37_AStoreOfAnEarlierFormIsBuiltAlsoWhereThatIsBrokenOff(t *testing.T) {
 	t.Parallel()
 	load := func(w *world) {
 		t.Helper()

@@ -334,6 +334,31 @@ func TestA02_ShapeSeesAnElementThatIsNotOurs(t *testing.T) {
 	}
 }
 
+// A03: what stands between the tags of a script is read by other rules than a page,
+// and no rule of escaping is right for both. So no page has anything there: each script
+// is a file of ours, and none is data.
+func TestA03_NoPageHoldsJSONOrAScript(t *testing.T) {
+	t.Parallel()
+	p, scripts := pages(t, brand(t)), 0
+	for _, s := range webtest.Samples() {
+		body := render(p, "en", s.Status, s.Page).Body.String()
+		for rest := body; ; {
+			_, after, found := strings.Cut(rest, "<script")
+			if !found {
+				break
+			}
+			tag, inside, _ := strings.Cut(after, ">")
+			inside, rest, _ = strings.Cut(inside, "</script>")
+			if scripts++; inside != "" || !strings.HasPrefix(tag, ` src="/.gatehouse/assets/`) || strings.Contains(tag, "type=") {
+				t.Errorf("%s: <script%s>%s", s.Name, tag, inside)
+			}
+		}
+	}
+	if scripts == 0 {
+		t.Error("no page has a script: this test sees nothing")
+	}
+}
+
 func TestA02_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
 	t.Parallel()
 	b := brand(t)

@@ -160,7 +160,7 @@ func (w *world) reconfigure(change func(string) string) {
 
 // A test sign-in shows its administrator what the identity provider said and what
 // would be made of it; nobody is let in, no user is made, and nobody else sees it.
-func TestATestSignInLetsNobodyIn(t *testing.T) {
+func TestA10_ATestSignInLetsNobodyIn(t *testing.T) {
 	t.Parallel()
 	w := inDuty(t)
 	carol, alice := w.person(), w.person()
@@ -235,7 +235,7 @@ func TestASupportCodeOpensTheWholeFlow(t *testing.T) {
 
 // What is exported opens in a spreadsheet as text: no cell is a formula, whatever
 // strangers have put into the log.
-func TestAnExportIsHarmlessInASpreadsheet(t *testing.T) {
+func TestC22_AnExportIsHarmlessInASpreadsheet(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	evil := []string{`=HYPERLINK("http://evil.example")`, "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", `"quoted", and more`, "plain"}

@@ -480,7 +480,7 @@ func TestWhatAServiceRequiresIsNotTakenAwayUnseen(t *testing.T) {
 }
 
 // The record of processing can be opened in a spreadsheet: no cell is a formula.
-func TestTheRecordOfProcessingIsSafeInASpreadsheet(t *testing.T) {
+func TestC22_TheRecordOfProcessingIsSafeInASpreadsheet(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	e := editor{t: t, w: w}

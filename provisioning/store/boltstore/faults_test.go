@@ -546,7 +546,7 @@ func TestR03_AfterAFailedSyncNothingIsAcknowledged(t *testing.T) {
 	}
 }
 
-func TestR09_AnotherFormatIsRefusedAndLeftAlone(t *testing.T) {
+func TestR09R37_AnotherFormatIsRefusedAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "db")
 	open(t, path).Close()
