@@ -20,7 +20,8 @@
 //	            only where the schema has them, every ID once
 //	outer       Version, Issuer, Destination, InResponseTo, Status: cheap,
 //	            and it keeps everything below from whoever has no flow
-//	load        the round-trip validator; then the tree that libraries need
+//	load        the round-trip validator; then the tree that libraries need, of
+//	            the tokens that were scanned: no second reader has a second opinion
 //	verify      the reference check of signature.go, with keys from metadata
 //	            alone; what comes out are the canonical bytes that were hashed
 //	read again  the verified bytes are parsed into a tree of their own, and

@@ -146,7 +146,7 @@ func (t trust) verify(doc *document, path []int, el, sig *node) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err = scan(canon, maxMetadata); err != nil {
+	if info, err = scan(canon, maxMetadata, nil); err != nil {
 		return nil, err
 	}
 	// From here on info is what was signed, if the signature is good.
@@ -170,7 +170,7 @@ func (t trust) verify(doc *document, path []int, el, sig *node) (*node, error) {
 	if subtle.ConstantTimeCompare(sum(ref.hash, canon), ref.digest) != 1 {
 		return nil, federation.Refuse(ReasonSignature, "what was signed has been changed")
 	}
-	seen, err := scan(canon, 2*maxMetadata)
+	seen, err := scan(canon, 2*maxMetadata, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -285,8 +285,7 @@ func inclusive(method *node) (string, error) {
 // canonical gives the exclusive canonical form (xml-exc-c14n, without
 // comments) of the element at path, without its child number drop if that is
 // not negative.
-func canonical(tree *etree.Document, path []int, drop int, prefixes string) ([]byte, error) {
-	el := tree.Root()
+func canonical(el *etree.Element, path []int, drop int, prefixes string) ([]byte, error) {
 	outer := map[string]string{}
 	for _, i := range path {
 		for _, a := range el.Attr {

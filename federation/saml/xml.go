@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/beevik/etree"
@@ -135,22 +136,22 @@ func squeeze(s string) string {
 	}, s)
 }
 
-// A document is one XML document from outside. Our own tree is what
-// everything is decided from; etree's, which is what can be canonicalised, is
-// made only when a signature is to be verified.
+// A document is one XML document from outside, taken apart once: from the same
+// tokens come our own tree, which is what everything is decided from, and etree's,
+// which is what can be canonicalised. That one is made only when a signature is to
+// be verified.
 type document struct {
-	raw  []byte
-	root *node
-	tree *etree.Document
+	tokens []xml.Token
+	root   *node
+	tree   *etree.Element
 }
 
 // read scans a document that came from outside.
 func read(b []byte, max int) (*document, error) {
-	root, err := scan(b, max)
-	if err != nil {
-		return nil, err
-	}
-	return &document{raw: b, root: root}, nil
+	d := &document{}
+	var err error
+	d.root, err = scan(b, max, func(t xml.Token) { d.tokens = append(d.tokens, xml.CopyToken(t)) })
+	return d, err
 }
 
 // load validates the document and makes the tree. The validator writes every
@@ -158,43 +159,111 @@ func read(b []byte, max int) (*document, error) {
 // when the cheap checks have passed, and once for tokens that are alike. Nothing is
 // accepted without it.
 func (d *document) load() error {
-	if err := survives(d.raw); err != nil {
+	if err := survive(d.tokens); err != nil {
 		return federation.Refuse(ReasonXML, "the XML does not survive being written and read again")
 	}
-	tree := etree.NewDocument()
-	tree.ReadSettings = etree.ReadSettings{PreserveDuplicateAttrs: true, MaxDepth: maxDepth}
-	if err := tree.ReadFromBytes(d.raw); err != nil || tree.Root() == nil {
-		return federation.Refuse(ReasonXML, "the XML can not be read")
+	top := &etree.Element{}
+	open := []*etree.Element{top}
+	for _, t := range d.tokens {
+		in := open[len(open)-1]
+		switch t := t.(type) {
+		case xml.StartElement:
+			el := &etree.Element{Space: t.Name.Space, Tag: t.Name.Local, Attr: make([]etree.Attr, len(t.Attr))}
+			for i, a := range t.Attr {
+				el.Attr[i] = etree.Attr{Space: a.Name.Space, Key: a.Name.Local, Value: a.Value}
+			}
+			in.AddChild(el)
+			open = append(open, el)
+		case xml.EndElement:
+			open = open[:len(open)-1] // scan has seen that they are pairs
+		case xml.CharData:
+			in.AddChild(etree.NewText(string(t)))
+		case xml.Comment:
+			in.AddChild(etree.NewComment(string(t)))
+		}
 	}
-	d.tree = tree
+	d.tree = top.ChildElements()[0] // scan has seen that there is one
 	return nil
 }
 
-// survives is validator.Validate for a document in memory. What the validator says of
-// a token depends on the token alone.
-func survives(b []byte) error {
-	d := xml.NewDecoder(bytes.NewReader(b))
-	d.Strict = false
-	d.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	seen := map[string]bool{}
+// survive is what validator.Validate does after it has read a document: each token
+// is written, read again and compared. What it finds out depends on the token alone,
+// so tags that survived once are remembered. The validator's decoder is the lenient
+// one; of what the strict one accepts it makes the same tokens, since it differs
+// only in what it does instead of giving up.
+func survive(tokens []xml.Token) error {
 	var key []byte
-	for {
-		token, err := d.RawToken()
-		if err == io.EOF { //nolint:errorlint // as the decoder says it
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		key = appendToken(key[:0], token)
-		if seen[string(key)] {
+	for _, t := range tokens {
+		if text, ok := t.(xml.CharData); ok && ordinary(text) {
 			continue
 		}
-		if err := validator.CheckToken(token); err != nil {
+		if key = appendToken(key[:0], t); survived.has(key) {
+			continue
+		}
+		if err := validator.CheckToken(t); err != nil {
 			return err
 		}
-		seen[string(key)] = true
+		survived.add(key)
 	}
+	return nil
+}
+
+// ordinary reports whether text is written as it is, or with entities that are read
+// as they were meant: some ASCII, without the one character that lines end with.
+func ordinary(text []byte) bool {
+	for _, c := range text {
+		if c != '\n' && c != '\t' && (c < ' ' || c > '~') {
+			return false
+		}
+	}
+	return len(text) > 0
+}
+
+// survived are tokens that survive, of all documents: nearly all tags of a
+// provider's answer were in the answer before.
+var survived tokenSet
+
+// A tokenSet remembers tokens by what appendToken says of them: those that were
+// last asked for, at least setSize of them.
+type tokenSet struct {
+	mu         sync.Mutex
+	young, old map[string]struct{}
+}
+
+// Bounds of a tokenSet, which holds twice as many and so at most a megabyte.
+const (
+	setSize  = 1024
+	maxToken = 512
+)
+
+func (s *tokenSet) has(key []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.young[string(key)]; ok {
+		return true
+	}
+	_, ok := s.old[string(key)]
+	if ok {
+		s.put(key)
+	}
+	return ok
+}
+
+func (s *tokenSet) add(key []byte) {
+	if len(key) > maxToken {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(key)
+}
+
+// put makes a token one of the young. The caller has s.mu.
+func (s *tokenSet) put(key []byte) {
+	if s.young == nil || len(s.young) >= setSize {
+		s.young, s.old = make(map[string]struct{}, setSize), s.young
+	}
+	s.young[string(key)] = struct{}{}
 }
 
 // appendToken appends what tells a token from every other.
@@ -229,8 +298,9 @@ func appendToken(b []byte, token xml.Token) []byte {
 }
 
 // scan parses b into nodes within the budgets above, at most max bytes, and
-// refuses everything that SAML has no use for.
-func scan(b []byte, max int) (*node, error) {
+// refuses everything that SAML has no use for. It gives keep, if that is not nil,
+// each token, which is good until the next.
+func scan(b []byte, max int, keep func(xml.Token)) (*node, error) {
 	if len(b) > max {
 		return nil, federation.Refuse(federation.ReasonTooLarge, "the document has %d bytes; at most %d are accepted", len(b), max)
 	}
@@ -251,6 +321,9 @@ func scan(b []byte, max int) (*node, error) {
 		}
 		if err := s.token(t, at); err != nil {
 			return nil, err
+		}
+		if keep != nil {
+			keep(t)
 		}
 	}
 	if s.root == nil || len(s.open) > 0 {
