@@ -632,7 +632,7 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 		return err
 	}
 	http.SetCookie(v.w, v.g.c.Sessions.Cookie(b.Cookie))
-	if weak, err := v.stillWeak(ctx, dest, f.Pending.Login, &b.Row.Session); err != nil || weak {
+	if weak, err := v.stillWeak(ctx, dest, f.Pending.Login, b.Session()); err != nil || weak {
 		return cmp.Or(err, error(refusal{code: ReasonLoop, detail: "stepped up, and the rules want the same again"}))
 	}
 	if b.Ticket != "" {

@@ -104,6 +104,7 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 		return "", "", ErrTicket
 	}
 	var t ticket
+	var a added
 	var not error // what is wrong with the redeemer
 	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
 		var ok bool
@@ -116,14 +117,14 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 		if err := tickets.Delete(tx, t.Hash); err != nil {
 			return err
 		}
-		cookie, url, not = "", t.URL, nil
+		a, url, not = added{}, t.URL, nil
 		switch bind := Binding(browser); {
 		case t.Host != host || t.Bind == "" || bind == "" || !s.c.Now().Before(t.Until):
 			url, not = "", ErrTicket
 		case t.Bind != bind:
 			not = ErrBinding
 		default:
-			cookie, err = s.addKey(tx, t.Session, host)
+			a, err = s.addKey(tx, t.Session, host)
 			if errors.Is(err, ErrNone) {
 				not, err = err, nil
 			}
@@ -134,7 +135,7 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 		return "", "", err
 	}
 	if not == nil {
-		s.forget(t.Session) // its old keys
+		s.addedKey(a)
 	}
-	return cookie, url, not
+	return a.secret, url, not
 }

@@ -364,22 +364,32 @@ func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (l *live, at
 		l = s.liven(row)
 	}
 	if s.told && s.gen == gen {
-		if s.byID[row.ID] == nil && len(s.byID) >= maxLive {
-			for other := range s.byID { // they come in no order
-				s.drop(other)
-				break
-			}
-		}
-		s.byID[l.ID] = l
-		delete(s.uses, l.ID)
-		if s.byK[sum] == nil {
-			l.keys = &door{sum, s.word(k.Host), l.keys}
-		}
-		s.byK[sum] = l
+		s.remember(l)
+		s.open(l, sum, k.Host)
 	} else {
 		s.uses[l.ID] = l.use
 	}
 	return l, k.Host, nil
+}
+
+// remember keeps a session in memory. The caller has s.mu.
+func (s *Store) remember(l *live) {
+	if s.byID[l.ID] == nil && len(s.byID) >= maxLive {
+		for other := range s.byID { // they come in no order
+			s.drop(other)
+			break
+		}
+	}
+	s.byID[l.ID] = l
+	delete(s.uses, l.ID)
+}
+
+// open lets a key lead to a session in memory. The caller has s.mu.
+func (s *Store) open(l *live, sum [32]byte, host string) {
+	if s.byK[sum] == nil {
+		l.keys = &door{sum, s.word(host), l.keys}
+	}
+	s.byK[sum] = l
 }
 
 // hostOf is the host that a key is for. The caller has s.mu.
@@ -519,11 +529,12 @@ type Beginning struct {
 	sum          [32]byte
 	ticket       *ticket
 	mine         []Row // what the user had
+	live         *live // nil: it is not remembered
 }
 
 // Beginning begins to begin a session. The row's user may be filled in until Tx.
 func (s *Store) Beginning(row Row, host, before string) *Beginning {
-	now := s.c.Now()
+	now := s.c.Now().Round(0) // as it will be read again
 	row.ID, row.Created, row.Seen = uuid.NewString(), now, now
 	if end := now.Add(s.c.Lifetime); row.Until.IsZero() || end.Before(row.Until) {
 		row.Until = end
@@ -557,7 +568,29 @@ func (b *Beginning) Tx(tx store.Tx) (err error) {
 			return err
 		}
 	}
+	b.remember()
 	return keyRows.Put(tx, key{encode(b.sum[:]), b.host, b.Row.ID, b.Row.Created})
+}
+
+// remember keeps the session in memory before it is anywhere else: so whatever ends
+// or changes it, from the moment it is stored, finds it there. No key leads to it
+// yet, and nobody knows its ID.
+func (b *Beginning) remember() {
+	s := b.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told {
+		b.live = s.liven(b.Row)
+		s.remember(b.live)
+	}
+}
+
+// Session is the session that has begun, as requests will find it.
+func (b *Beginning) Session() *Session {
+	if b.live != nil {
+		return &b.live.Session
+	}
+	return &b.Row.Session
 }
 
 // Begun is told what became of the transaction, and returns that if it failed. It
@@ -568,6 +601,7 @@ func (b *Beginning) Begun(ctx context.Context, failed error) error {
 		b.s.ended(b.before)
 	}
 	if failed != nil {
+		b.s.forget(b.Row.ID)
 		return failed
 	}
 	slices.SortFunc(b.mine, func(a, b Row) int { return a.Created.Compare(b.Created) })
@@ -596,30 +630,41 @@ const maxKeys = 32
 // had for this host goes, unless it was made just now: tabs that open together
 // must not take each other's away.
 func (s *Store) AddKey(ctx context.Context, id, host string) (secret string, err error) {
+	var a added
 	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
-		secret, err = s.addKey(tx, id, host)
+		a, err = s.addKey(tx, id, host)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	s.forget(id) // its old keys
-	return secret, nil
+	s.addedKey(a)
+	return a.secret, nil
 }
 
-func (s *Store) addKey(tx store.Tx, id, host string) (string, error) {
-	secret, sum := random()
+// added is a key that was made, in place of others or not.
+type added struct {
+	id, host string
+	secret   string
+	sum      [32]byte
+	replaces bool
+	live     *live // the session in memory before the key was stored; nil: it was not there
+}
+
+func (s *Store) addKey(tx store.Tx, id, host string) (added, error) {
+	a := added{id: id, host: host}
+	a.secret, a.sum = random()
 	now := s.c.Now()
 	row, ok, err := sessionRows.Get(tx, id)
 	if err != nil || !ok {
-		return "", orNone(err)
+		return added{}, orNone(err)
 	}
 	if err := s.visitTx(tx, host, row.UserID); err != nil {
-		return "", err
+		return added{}, err
 	}
 	have, err := collect(keyRows.Find(tx, "session", id, "", 0))
 	if err != nil {
-		return "", err
+		return added{}, err
 	}
 	slices.SortFunc(have, func(a, b key) int { return a.Made.Compare(b.Made) })
 	left := len(have)
@@ -627,12 +672,31 @@ func (s *Store) addKey(tx store.Tx, id, host string) (string, error) {
 		// The first key is the gateway's own, by which the others come.
 		if k.Host == host && now.Sub(k.Made) >= TicketLife || left >= maxKeys && i > 0 {
 			if err := keyRows.Delete(tx, k.Hash); err != nil {
-				return "", err
+				return added{}, err
 			}
+			a.replaces = true
 			left--
 		}
 	}
-	return secret, keyRows.Put(tx, key{encode(sum[:]), host, id, now})
+	s.mu.RLock()
+	a.live = s.byID[id]
+	s.mu.RUnlock()
+	return a, keyRows.Put(tx, key{encode(a.sum[:]), host, id, now})
+}
+
+// addedKey makes what is remembered agree with a key that was stored. Where the
+// session in memory is another than before, or gone, something happened to it, and
+// the next lookup asks the store.
+func (s *Store) addedKey(a added) {
+	if a.replaces {
+		s.forget(a.id)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.live != nil && s.byID[a.id] == a.live {
+		s.open(a.live, a.sum, a.host)
+	}
 }
 
 // endTx removes a session and its keys, if it is there.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -799,10 +800,135 @@ func TestT13_AReadThatAnEndOvertookIsNotRemembered(t *testing.T) {
 	}
 }
 
-// between does something when a read is over and its reader does not have it yet.
+func TestWhatBeganIsLookedUpWithoutTheStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := &counting{Store: open(t)}
+		b := newBed(t, st, Config{})
+		browser := Nonce()
+		begins := b.Beginning(Row{Session: Session{UserID: "alice", AMR: []string{"pwd"}}}, home, "")
+		begins.Offer("app.example.org", Binding(browser), "https://app.example.org/")
+		if err := b.Begin(t.Context(), begins); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		reads := st.reads.Load()
+		secret, _, err := b.Redeem(t.Context(), begins.Ticket, "app.example.org", browser)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.Lookup(request(b.Cookie(secret)), "app.example.org")
+		if err != nil || got != begins.Session() || got.Ready == nil {
+			t.Errorf("got %+v, %v, began %+v", got, err, begins.Session())
+		}
+		if n := st.reads.Load() - reads; n != 0 {
+			t.Errorf("the store was read %d times", n)
+		}
+		// It is as the store would tell it.
+		b.forget(begins.Row.ID)
+		read, err := b.Lookup(request(b.Cookie(secret)), "app.example.org")
+		if err != nil || read == got {
+			t.Fatalf("%+v, %v", read, err)
+		}
+		a, z := *got, *read
+		a.Ready, z.Ready = nil, nil
+		if !a.Created.Equal(z.Created) || !a.Until.Equal(z.Until) {
+			t.Errorf("began from %v to %v, stored is from %v to %v", a.Created, a.Until, z.Created, z.Until)
+		}
+		a.Created, a.Until, z.Created, z.Until = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		if !reflect.DeepEqual(a, z) {
+			t.Errorf("began %+v, stored is %+v", a, z)
+		}
+	})
+}
+
+func TestT13_WhatHappensToASessionWhileItBeginsCounts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		happens func(*testing.T, *Store, string)
+		want    error
+		held    bool
+	}{
+		"nothing":    {func(*testing.T, *Store, string) {}, nil, false},
+		"it is held": {func(t *testing.T, s *Store, id string) { ok(t, s.Release(t.Context(), id, &Hold{Continue: true})) }, nil, true},
+		"it ends":    {func(t *testing.T, s *Store, id string) { ok(t, s.End(t.Context(), id, ReasonAdmin)) }, ErrNone, false},
+	} {
+		for _, when := range []string{"begins", "gets a key"} {
+			t.Run(name+" as it "+when, func(t *testing.T) {
+				st := &between{Store: open(t)}
+				s := New(Config{Store: st})
+				s.told = true // as if it ran; nobody else makes it forget
+				browser := Nonce()
+				b := s.Beginning(Row{Session: Session{UserID: "alice"}}, home, "")
+				b.Offer("app.example.org", Binding(browser), "https://app.example.org/")
+				happens := func() {
+					st.stored = nil
+					c.happens(t, s, b.Row.ID)
+				}
+				if when == "begins" {
+					st.stored = happens
+				}
+				ok(t, s.Begin(t.Context(), b))
+				if when != "begins" {
+					st.stored = happens
+				}
+				secret, _, err := s.Redeem(t.Context(), b.Ticket, "app.example.org", browser)
+				if err == nil {
+					var got *Session
+					if got, err = s.Lookup(request(s.Cookie(secret)), "app.example.org"); err == nil && (got.Hold != nil) != c.held {
+						t.Errorf("it is held: %v", got.Hold)
+					}
+				}
+				if !errors.Is(err, c.want) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			})
+		}
+	}
+}
+
+func TestASessionEndsByTheClockOnTheWallAlsoWhereItBegan(t *testing.T) {
+	t.Parallel()
+	b := New(Config{Store: open(t)}).Beginning(Row{}, home, "")
+	if b.Row.Until != b.Row.Until.Round(0) { //nolint:staticcheck // what == tells apart is meant: a monotonic clock, which stands while a machine sleeps
+		t.Errorf("it ends at %v", b.Row.Until)
+	}
+}
+
+func TestT13_ASessionThatDidNotBeginIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	s := New(Config{Store: open(t)})
+	s.told = true
+	b := s.Beginning(Row{Session: Session{UserID: "alice"}}, home, "")
+	undone := errors.New("undone")
+	err := b.Begun(t.Context(), s.c.Store.Update(t.Context(), func(tx store.Tx) error { return errors.Join(b.Tx(tx), undone) }))
+	if !errors.Is(err, undone) {
+		t.Fatal(err)
+	}
+	if got, err := s.Peek(t.Context(), b.Row.ID); !errors.Is(err, ErrNone) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// between does something when a read is over and its reader does not have it yet,
+// or when something is stored and its writer does not know.
 type between struct {
 	store.Store
-	then func()
+	then, stored func()
+}
+
+func (b *between) Update(ctx context.Context, fn func(store.Tx) error) error {
+	err := b.Store.Update(ctx, fn)
+	if b.stored != nil {
+		b.stored()
+	}
+	return err
 }
 
 func (b *between) View(ctx context.Context, fn func(store.Tx) error) error {
