@@ -306,7 +306,7 @@ func (d *Directory) spend(tx store.Tx, once []federation.Once, call string) (aga
 		if y := until.Year(); y < 1 || y > 9998 {
 			until = time.Time{} // has no stored form; remembered for ever
 		}
-		if err := onces.Put(tx, onceRow{key, until, call}); err != nil {
+		if err := onces.Insert(tx, onceRow{key, until, call}); err != nil {
 			return false, err
 		}
 	}

@@ -87,11 +87,11 @@ func (s *Store) offer(tx store.Tx, t ticket) error {
 		return err
 	}
 	for _, t := range old {
-		if err := tickets.Delete(tx, t.Hash); err != nil {
+		if err := tickets.Drop(tx, t); err != nil {
 			return err
 		}
 	}
-	return tickets.Put(tx, t)
+	return tickets.Insert(tx, t)
 }
 
 // Redeem turns a ticket into the value of host's cookie and the address to go
@@ -114,7 +114,7 @@ func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cooki
 		} else if !ok {
 			return ErrTicket
 		}
-		if err := tickets.Delete(tx, t.Hash); err != nil {
+		if err := tickets.Drop(tx, t); err != nil {
 			return err
 		}
 		a, url, not = added{}, t.URL, nil

@@ -528,7 +528,7 @@ type Beginning struct {
 	host, before string
 	sum          [32]byte
 	ticket       *ticket
-	mine         []Row // what the user had
+	mine         []Row // what the user had, if it was as much as PerUser
 	live         *live // nil: it is not remembered
 }
 
@@ -557,10 +557,10 @@ func (b *Beginning) Tx(tx store.Tx) (err error) {
 	if err := b.s.endTx(tx, b.before, ReasonReplaced); err != nil {
 		return err
 	}
-	if b.mine, err = collect(sessionRows.Find(tx, "user", b.Row.UserID, "", 0)); err != nil {
+	if b.mine, err = b.s.tooMany(tx, b.Row.UserID); err != nil {
 		return err
 	}
-	if err := sessionRows.Put(tx, b.Row); err != nil {
+	if err := sessionRows.Insert(tx, b.Row); err != nil {
 		return err
 	}
 	if b.ticket != nil {
@@ -569,7 +569,22 @@ func (b *Beginning) Tx(tx store.Tx) (err error) {
 		}
 	}
 	b.remember()
-	return keyRows.Put(tx, key{encode(b.sum[:]), b.host, b.Row.ID, b.Row.Created})
+	return keyRows.Insert(tx, key{encode(b.sum[:]), b.host, b.Row.ID, b.Row.Created})
+}
+
+// tooMany are the sessions of a user who has PerUser of them, or more.
+func (s *Store) tooMany(tx store.Tx, userID string) ([]Row, error) {
+	have := 0
+	for _, err := range sessionRows.Entries(tx, "user", userID, userID+"\x00", store.Entry{}, s.c.PerUser) {
+		if err != nil {
+			return nil, err
+		}
+		have++
+	}
+	if have < s.c.PerUser {
+		return nil, nil
+	}
+	return collect(sessionRows.Find(tx, "user", userID, "", 0))
 }
 
 // remember keeps the session in memory before it is anywhere else: so whatever ends
@@ -681,7 +696,7 @@ func (s *Store) addKey(tx store.Tx, id, host string) (added, error) {
 	s.mu.RLock()
 	a.live = s.byID[id]
 	s.mu.RUnlock()
-	return a, keyRows.Put(tx, key{encode(a.sum[:]), host, id, now})
+	return a, keyRows.Insert(tx, key{encode(a.sum[:]), host, id, now})
 }
 
 // addedKey makes what is remembered agree with a key that was stored. Where the
