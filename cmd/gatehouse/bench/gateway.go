@@ -58,6 +58,8 @@ services:
       - { id: no-admin, text: Not from here., paths: [/admin/*], deny: { anyone: true } }
       - { id: readers, text: For readers., methods: [GET], allow: { groups: [readers] } }
     release: [ { attribute: user_name }, { attribute: mail }, { attribute: groups }, { attribute: display_name } ]
+  # With one provider, so that nobody chooses.
+  - { id: sole, host: sole.localhost, upstream: "http://%[6]s", identity_provider: op, access: [ { id: staff, allow: { roles: [staff] } } ], release: [ { attribute: user_name } ] }
   - { id: open, host: open.localhost, upstream: "http://%[6]s", access: [ { id: all, allow: { anyone: true } } ] }
 outbound: { allow: [127.0.0.0/8] }
 `
@@ -145,7 +147,7 @@ func (g *running) stop() {
 // side is the gateway with somebody signed in.
 func (g *running) side(ctx context.Context, name string) (side, error) {
 	b := newBrowser(g)
-	if err := b.signIn(ctx, "op", "u0"); err != nil {
+	if err := b.signIn(ctx, g.app+"/1k", "op", "u0"); err != nil {
 		return side{}, err
 	}
 	cookie, err := b.cookies(g.app)
@@ -227,18 +229,20 @@ func (b *browser) send(ctx context.Context, p page, with url.Values) (page, erro
 	return b.fetch(ctx, http.MethodPost, to.String(), form)
 }
 
-// signIn opens the service, chooses a provider and a person there, and comes
-// back; that the service was told the right name is checked.
-func (b *browser) signIn(ctx context.Context, provider, user string) error {
-	p, err := b.fetch(ctx, http.MethodGet, b.g.app+"/1k", nil)
+// signIn opens a page of a service, chooses a provider, if there are several, and a
+// person there, and comes back; that the service was told the right name is checked.
+func (b *browser) signIn(ctx context.Context, service, provider, user string) error {
+	p, err := b.fetch(ctx, http.MethodGet, service, nil)
 	if err != nil {
 		return err
 	}
-	q := p.at.Query()
-	q.Set("idp", provider)
-	p.at.RawQuery = q.Encode()
-	if p, err = b.fetch(ctx, http.MethodGet, p.at.String(), nil); err != nil {
-		return err
+	if p.at.Path == "/.gatehouse/login" {
+		q := p.at.Query()
+		q.Set("idp", provider)
+		p.at.RawQuery = q.Encode()
+		if p, err = b.fetch(ctx, http.MethodGet, p.at.String(), nil); err != nil {
+			return err
+		}
 	}
 	if p, err = b.send(ctx, p, url.Values{"user": {user}}); err != nil {
 		return err

@@ -26,6 +26,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -44,6 +45,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
+	perf := flag.String("perf", "", "a folder for what perf records of the gateway while many sign in, a file for each kind")
 	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, versions (requests, of several programs), memory, scim, delivery, or all")
 	sessions := flag.Int("sessions", 100_000, "live sessions for memory")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
@@ -74,7 +76,7 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	if *part == "all" || *part == "requests" || *part == "sign-ins" || *part == "versions" {
-		if err := measure(ctx, *part, *program, *rounds, *requests, *logins); err != nil {
+		if err := measure(ctx, *part, *program, *perf, *rounds, *requests, *logins); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -226,7 +228,7 @@ func median(list []float64) float64 {
 	return list[len(list)/2]
 }
 
-func measure(ctx context.Context, part, program string, rounds, requests, logins int) error {
+func measure(ctx context.Context, part, program, perf string, rounds, requests, logins int) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -258,8 +260,13 @@ func measure(ctx context.Context, part, program string, rounds, requests, logins
 		return err
 	}
 	defer g.stop()
+	others, end, err := startOthers(ctx, svc.line)
+	if err != nil {
+		return err
+	}
+	defer end()
 	if part == "sign-ins" {
-		return measureSignIns(ctx, g, rounds, logins)
+		return measureSignIns(ctx, g, others, perf, rounds, logins)
 	}
 	logging, err := startGateway(ctx, program, svc.line, "  access_log: true\n", 10)
 	if err != nil {
@@ -282,15 +289,10 @@ func measure(ctx context.Context, part, program string, rounds, requests, logins
 	defer stop()
 	sides = append(sides, signedIn, logged,
 		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
-	others, end, err := startOthers(ctx, svc.line)
-	if err != nil {
-		return err
-	}
-	defer end()
 	if err := measureRequests(ctx, append(sides, others...), rounds, requests); err != nil {
 		return err
 	}
-	return measureSignIns(ctx, g, rounds, logins)
+	return measureSignIns(ctx, g, others, perf, rounds, logins)
 }
 
 // verify is where other proxies ask.
@@ -340,43 +342,84 @@ func measureVersions(ctx context.Context, sides []side, programs []string, upstr
 // together is how many browsers sign in at the same time.
 const together = 16
 
+// A way is one way to sign in that is measured.
+type way struct {
+	name       string
+	pid, hands int                                 // whose CPU time; how many browsers at the same time
+	record     string                              // a file for perf; empty: it is not recorded
+	signIn     func(context.Context, string) error // as this person
+	cost, rate []float64                           // of each round
+}
+
 // measureSignIns prints what a sign-in costs the gateway, one at a time and several
-// at once, which share transactions of the store.
-func measureSignIns(ctx context.Context, g *running, rounds, logins int) error {
+// at once, which share transactions of the store; and beside it those of others.
+func measureSignIns(ctx context.Context, g *running, others []side, perf string, rounds, logins int) error {
 	fmt.Printf("\nsign-in, from the first page to the service's answer, CPU of the gateway alone\n\n")
 	fmt.Printf("%-36s %20s %16s %12s\n", "", "at the same time", "CPU ms/sign-in", "sign-ins/s")
+	var ways []*way
 	for _, kind := range []struct{ provider, name string }{{"op", "OpenID Connect"}, {"idp", "SAML 2.0"}} {
-		type figure struct{ cost, rate []float64 }
-		var fresh, known, crowd figure
-		for round := range rounds {
-			for _, f := range []struct {
-				at     *figure
-				atOnce int
-			}{{&fresh, 1}, {&known, 1}, {&crowd, together}} {
-				before, began := cpu(g.cmd.Process.Pid), time.Now()
-				if err := g.signIns(ctx, kind.provider, 1+round*logins, logins, f.atOnce); err != nil {
-					return err
-				}
-				f.at.cost = append(f.at.cost, float64((cpu(g.cmd.Process.Pid)-before).Microseconds())/1000/float64(logins))
-				f.at.rate = append(f.at.rate, float64(logins)/time.Since(began).Seconds())
+		here := func(ctx context.Context, user string) error {
+			return newBrowser(g).signIn(ctx, g.app+"/1k", kind.provider, user)
+		}
+		pid := g.cmd.Process.Pid
+		ways = append(ways, &way{name: kind.name + ", new user", pid: pid, hands: 1, signIn: here}, &way{name: kind.name + ", known user", pid: pid, hands: 1, signIn: here},
+			&way{name: kind.name + ", known user", pid: pid, hands: together, signIn: here, record: kind.provider})
+	}
+	sole := strings.Replace(g.app, "app.", "sole.", 1) + "/1k"
+	ways = append(ways, &way{name: "OpenID Connect, nothing to choose", pid: g.cmd.Process.Pid, hands: together, signIn: func(ctx context.Context, user string) error {
+		return newBrowser(g).signIn(ctx, sole, "op", user)
+	}})
+	for _, s := range others {
+		if s.seen != "nobody false" { // else nobody signs in there
+			ways = append(ways, &way{name: s.name, pid: s.pid, hands: together, signIn: func(ctx context.Context, _ string) error {
+				_, err := signedInAt(ctx, "http://"+s.host)
+				return err
+			}})
+		}
+	}
+	for round := range rounds {
+		for _, w := range ways {
+			stop := func() {}
+			if w.record != "" && perf != "" {
+				stop = record(w.pid, filepath.Join(perf, fmt.Sprintf("%s-%d.data", w.record, round)))
+			}
+			before, began := cpu(w.pid), time.Now()
+			err := w.signIns(ctx, 1+round*logins, logins)
+			w.cost = append(w.cost, float64((cpu(w.pid)-before).Microseconds())/1000/float64(logins))
+			w.rate = append(w.rate, float64(logins)/time.Since(began).Seconds())
+			if stop(); err != nil {
+				return err
 			}
 		}
-		fmt.Printf("%-36s %20d %16.2f %12.0f\n", kind.name+", new user", 1, median(fresh.cost), median(fresh.rate))
-		fmt.Printf("%-36s %20d %16.2f %12.0f\n", kind.name+", known user", 1, median(known.cost), median(known.rate))
-		fmt.Printf("%-36s %20d %16.2f %12.0f\n", kind.name+", known user", together, median(crowd.cost), median(crowd.rate))
+	}
+	for _, w := range ways {
+		fmt.Printf("%-36s %20d %16.2f %12.0f\n", w.name, w.hands, median(w.cost), median(w.rate))
 	}
 	return nil
 }
 
+// record has perf record a process until the function it gives is called.
+func record(pid int, file string) (stop func()) {
+	cmd := exec.Command("perf", "record", "-q", "-F", "1999", "--call-graph", "fp", "-p", strconv.Itoa(pid), "-o", file)
+	if err := cmd.Start(); err != nil {
+		log.Print(err)
+		return func() {}
+	}
+	return func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait() // it ends by a signal
+	}
+}
+
 // signIns signs n people in, some at the same time.
-func (g *running) signIns(ctx context.Context, provider string, first, n, together int) error {
-	errs := make([]error, together)
+func (w *way) signIns(ctx context.Context, first, n int) error {
+	errs := make([]error, w.hands)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for hand := range together {
+	for hand := range w.hands {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n) && errs[hand] == nil; i = next.Add(1) - 1 {
-				errs[hand] = newBrowser(g).signIn(ctx, provider, fmt.Sprintf("u%d", first+int(i)))
+				errs[hand] = w.signIn(ctx, fmt.Sprintf("u%d", first+int(i)))
 			}
 		})
 	}
