@@ -40,24 +40,23 @@ func (a *ascent) memberships(userID string) (all []Membership, err error) {
 
 // direct are the IDs of groups that a user is directly in.
 func (a *ascent) direct(userID string) (ids []string, err error) {
-	for e, err := range members.Entries(a.tx, "user", userID, userID+"\x00", store.Entry{}, 0) {
-		if err != nil {
-			return nil, err
-		}
-		parts, err := store.Parts([]byte(e.Key))
+	edges, err := members.Keys(a.tx, "user", userID)
+	if err != nil {
+		return nil, err
+	}
+	for _, edge := range edges {
+		parts, err := store.Parts([]byte(edge))
 		if err != nil {
 			return nil, err
 		}
 		ids = append(ids, parts[0])
 	}
 	if !a.looked {
-		for _, err := range flips.All(a.tx, "", 1) {
-			if err != nil {
-				return nil, err
-			}
-			a.flips = true
+		none, err := flips.Empty(a.tx)
+		if err != nil {
+			return nil, err
 		}
-		a.looked = true
+		a.looked, a.flips = true, !none
 	}
 	if !a.flips {
 		return ids, nil

@@ -99,6 +99,16 @@ func (u User) Says(by Source, attr string) []string {
 	return nil
 }
 
+// FirstOf is the first value that one source says of an attribute; empty: it says nothing.
+func FirstOf(u *User, by Source, attr string) string {
+	for _, c := range u.Attributes[attr] {
+		if c.Source == by && len(c.Values) > 0 {
+			return c.Values[0]
+		}
+	}
+	return ""
+}
+
 // Clone is a copy that shares nothing.
 func (u User) Clone() User {
 	u.Grants = slices.Clone(u.Grants)

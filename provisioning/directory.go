@@ -119,7 +119,6 @@ func (d *Directory) Create(ctx context.Context, u User, by Source, with ...Link)
 	if u.ID != "" || u.Version != 0 || !u.Created.IsZero() || !u.Modified.IsZero() {
 		return User{}, Delta{}, &Invalid{"id", "version and times of a user are given by the directory"}
 	}
-	u = u.Clone()
 	u.ID = d.newID()
 	var out result
 	err := d.sure(ctx, &out, func(tx store.Tx) (result, error) {

@@ -2,7 +2,6 @@ package provisioning
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -270,27 +269,6 @@ func (d *Directory) ByExternalID(ctx context.Context, userStore, externalID stri
 	return d.peekAll(ctx, "external", value, value+"\x00", Place{}, 0)
 }
 
-// PeekByName is ByName for reading only, as Peek is.
-func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (u *User, err error) {
-	err = d.Store.View(ctx, func(tx store.Tx) error {
-		id, ok, err := users.LookupKey(tx, "name", pair(userStore, Fold(name)))
-		if err != nil {
-			return err
-		}
-		if ok {
-			u, err = d.memo.Get(tx, id)
-		}
-		if err == nil && u == nil {
-			err = ErrNotFound
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("user %q in %s: %w", name, userStore, err)
-	}
-	return u, err
-}
-
 // Peek is User for reading only: what it points to is shared. The same pointer
 // means that nothing has changed.
 func (d *Directory) Peek(ctx context.Context, id string) (u *User, err error) {
@@ -304,11 +282,34 @@ func (d *Directory) Peek(ctx context.Context, id string) (u *User, err error) {
 // PeekInGroups is Peek with the groups that the user is in, as of the same moment.
 func (d *Directory) PeekInGroups(ctx context.Context, id string) (u *User, in []Membership, err error) {
 	err = d.Store.View(ctx, func(tx store.Tx) error {
-		if u, err = d.peekTx(tx, id); err == nil {
-			in, err = (&ascent{d: d, tx: tx}).memberships(id)
-		}
+		u, in, err = d.peekInGroups(tx, id)
 		return err
 	})
+	return u, in, err
+}
+
+// PeekByName is ByName as PeekInGroups reads.
+func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (u *User, in []Membership, err error) {
+	err = d.Store.View(ctx, func(tx store.Tx) error {
+		id, ok, err := users.LookupKey(tx, "name", pair(userStore, Fold(name)))
+		switch {
+		case err != nil:
+			return fmt.Errorf("user %q in %s: %w", name, userStore, err)
+		case !ok:
+			return ErrNotFound
+		}
+		u, in, err = d.peekInGroups(tx, id)
+		return err
+	})
+	return u, in, err
+}
+
+func (d *Directory) peekInGroups(tx store.Tx, id string) (*User, []Membership, error) {
+	u, err := d.peekTx(tx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := (&ascent{d: d, tx: tx}).memberships(id)
 	return u, in, err
 }
 

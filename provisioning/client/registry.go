@@ -259,7 +259,8 @@ func offered(req *http.Request) Credential {
 // sum is a hash of a credential that is of no use to another process. Nobody is shown
 // one, so that what is secret may stand before what is hashed.
 func (r *Registry) sum(c Credential) [sha256.Size]byte {
-	return sha256.Sum256(append(r.seed[:], store.Key(c.Bearer, c.User, c.Password, c.Secret)...))
+	var room [256]byte
+	return sha256.Sum256(store.AppendKey(append(room[:0], r.seed[:]...), c.Bearer, c.User, c.Password, c.Secret))
 }
 
 // network is where a request comes from, by the gateway's own word: an IPv4 address,

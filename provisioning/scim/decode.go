@@ -18,16 +18,30 @@ type Limits struct {
 // invalid UTF-8. It refuses more than MaxBody bytes and MaxDepth levels.
 func Decode(data []byte) (*Object, error) { return Limits{}.Decode(data) }
 
+// DecodeText is Decode of a text.
+func DecodeText(text string) (*Object, error) { return Limits{}.decode(text) }
+
 // Decode is the function Decode with limits of its own.
 func (l Limits) Decode(data []byte) (*Object, error) {
-	l = Limits{cmp.Or(l.Bytes, MaxBody), cmp.Or(l.Values, MaxValues)}
-	if len(data) > l.Bytes {
-		return nil, Errorf(413, "", "the message is larger than %d bytes", l.Bytes)
+	if most := cmp.Or(l.Bytes, MaxBody); len(data) > most { // too large to be copied first
+		return nil, tooLong(most)
 	}
-	if !utf8.Valid(data) {
+	return l.decode(string(data))
+}
+
+func tooLong(most int) error {
+	return Errorf(413, "", "the message is larger than %d bytes", most)
+}
+
+func (l Limits) decode(text string) (*Object, error) {
+	l = Limits{cmp.Or(l.Bytes, MaxBody), cmp.Or(l.Values, MaxValues)}
+	if len(text) > l.Bytes {
+		return nil, tooLong(l.Bytes)
+	}
+	if !utf8.ValidString(text) {
 		return nil, bad(InvalidSyntax, "the message is not valid UTF-8")
 	}
-	d := decoder{text: string(data), limits: l}
+	d := decoder{text: text, limits: l}
 	v, err := d.value(1)
 	if err != nil {
 		return nil, err
@@ -109,7 +123,7 @@ var words = []struct {
 const manyNames = 16
 
 func (d *decoder) object(depth int) (any, error) {
-	o := &Object{members: make([]member, 0, 4)}
+	o := empty()
 	var seen map[string]bool // lower-case names, once they are many
 	for first := true; ; first = false {
 		switch c := d.next(); {

@@ -195,21 +195,22 @@ func Equal(f Filter, path string) (string, bool) {
 	return "", false
 }
 
-// Paths lists the paths that a filter reads, those inside brackets aside.
-func Paths(f Filter) []Path {
+// Reads reports whether a filter reads a path that is one of those, what is inside
+// brackets aside.
+func Reads(f Filter, one func(Path) bool) bool {
 	switch f := f.(type) {
 	case And:
-		return append(Paths(f.Left), Paths(f.Right)...)
+		return Reads(f.Left, one) || Reads(f.Right, one)
 	case Or:
-		return append(Paths(f.Left), Paths(f.Right)...)
+		return Reads(f.Left, one) || Reads(f.Right, one)
 	case Not:
-		return Paths(f.Filter)
+		return Reads(f.Filter, one)
 	case Compare:
-		return []Path{f.Path}
+		return one(f.Path)
 	case Has:
-		return []Path{f.Path}
+		return one(f.Path)
 	}
-	return nil
+	return false
 }
 
 // parser reads filters and paths; the grammar is that of RFC 7644 figure 1 and
@@ -406,22 +407,13 @@ func (ps *parser) value() (any, error) {
 	ps.space()
 	start := ps.at
 	if ps.peek() == '"' {
-		for ps.at++; ps.at < len(ps.text); ps.at++ {
-			switch ps.text[ps.at] {
-			case '\\':
-				ps.at++
-			case '"':
-				ps.at++
-				var s string
-				if json.Unmarshal([]byte(ps.text[start:ps.at]), &s) != nil {
-					ps.at = start
-					return nil, ps.unexpected("a JSON string")
-				}
-				return s, nil
-			}
+		d := decoder{text: ps.text, at: start}
+		s, err := d.quoted()
+		if err != nil {
+			return nil, ps.unexpected("a JSON string that ends")
 		}
-		ps.at = start
-		return nil, ps.unexpected("a string that ends")
+		ps.at = d.at
+		return s, nil
 	}
 	switch w := ps.word(); {
 	case w == "true":
@@ -440,10 +432,13 @@ func (ps *parser) value() (any, error) {
 // word takes everything up to a space, a bracket or a quote.
 func (ps *parser) word() string {
 	start := ps.at
-	for ps.at < len(ps.text) && !strings.ContainsRune(` ()[]"`, rune(ps.text[ps.at])) {
-		ps.at++
+	for ; ps.at < len(ps.text); ps.at++ {
+		switch ps.text[ps.at] {
+		case ' ', '(', ')', '[', ']', '"':
+			return ps.text[start:ps.at]
+		}
 	}
-	return ps.text[start:ps.at]
+	return ps.text[start:]
 }
 
 // keyword takes a word if it is the one wanted.

@@ -26,9 +26,26 @@ type member struct {
 	value any
 }
 
+// few is how many members most Objects have at most.
+const few = 4
+
+// empty makes an Object with room for a few members, in one piece with them: that many
+// Objects are made of every message and for every answer.
+func empty() *Object {
+	o := new(struct {
+		Object
+		room [few]member
+	})
+	o.members = o.room[:0]
+	return &o.Object
+}
+
 // NewObject makes an Object of names and values that alternate.
 func NewObject(pairs ...any) *Object {
-	o := &Object{members: make([]member, 0, len(pairs)/2)}
+	o := empty()
+	if n := len(pairs) / 2; n > few {
+		o.members = make([]member, 0, n)
+	}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		o.Set(pairs[i].(string), pairs[i+1])
 	}

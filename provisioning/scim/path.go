@@ -41,6 +41,9 @@ func ParsePath(text string) (Path, error) {
 
 // String writes the path so that ParsePath reads it again.
 func (p Path) String() string {
+	if p.URN == "" && p.Filter == nil && p.Sub == "" {
+		return p.Name
+	}
 	var b strings.Builder
 	if p.URN != "" {
 		b.WriteString(p.URN)

@@ -123,7 +123,9 @@ func (rt *ResourceType) Stamp(r *Resource, id string, created, modified time.Tim
 		r.Set("id", id)
 	}
 	r.Delete("meta") // it comes last
-	r.members = append(r.members, member{"meta", NewObject("resourceType", rt.Name, "created", stamp(created), "lastModified", stamp(modified), "version", version)})
+	meta := empty()
+	meta.members = append(meta.members, member{"resourceType", rt.Name}, member{"created", stamp(created)}, member{"lastModified", stamp(modified)}, member{"version", version})
+	r.members = append(r.members, member{"meta", meta})
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

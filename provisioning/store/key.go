@@ -13,7 +13,11 @@ func Key(parts ...string) []byte {
 	for _, p := range parts {
 		n += len(p) + strings.Count(p, "\x00") + 2
 	}
-	key := make([]byte, 0, n)
+	return AppendKey(make([]byte, 0, n), parts...)
+}
+
+// AppendKey appends a Key.
+func AppendKey(key []byte, parts ...string) []byte {
 	for _, p := range parts {
 		for {
 			head, tail, found := strings.Cut(p, "\x00")

@@ -320,6 +320,31 @@ func (t *Table[T]) indexed(tx Tx, index string, from, to []byte, limit int) iter
 	}
 }
 
+// Keys are those of the rows that have value in a plain index, in order. It reads no rows.
+func (t *Table[T]) Keys(tx Tx, index, value string) (keys []string, err error) {
+	from := Key(t.Name, "i", index, value)
+	for p, err := range tx.Scan(from, End(from), 0) {
+		if err != nil {
+			return nil, err
+		}
+		e, err := t.entryOf(index, p.Key)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, e.Key)
+	}
+	return keys, nil
+}
+
+// Empty reports whether there are no rows.
+func (t *Table[T]) Empty(tx Tx) (bool, error) {
+	from := t.Prefix()
+	for _, err := range tx.Scan(from, End(from), 1) {
+		return false, err
+	}
+	return true, nil
+}
+
 // An Entry is what a plain index holds for a row. The zero Entry is before all.
 type Entry struct{ Value, Key string }
 

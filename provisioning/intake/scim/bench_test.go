@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -31,9 +32,19 @@ func crowd(b *testing.B) (*world, []string) {
 	return w, w.fill(n)
 }
 
+// paced collects garbage as the gateway does while little is alive, unless GOGC says
+// something else: see paceHeap of cmd/gatehouse.
+func paced(b *testing.B) {
+	if os.Getenv("GOGC") == "" {
+		was := debug.SetGCPercent(400)
+		b.Cleanup(func() { debug.SetGCPercent(was) })
+	}
+}
+
 // measured runs fn as often as it is asked to, and reports the processor time of
-// each, which another program on the machine does not change.
+// each, which another program on the machine changes little.
 func measured(b *testing.B, fn func(i int)) {
+	paced(b)
 	b.ReportAllocs()
 	before := used(b)
 	i := 0
@@ -114,6 +125,8 @@ func BenchmarkCreate(b *testing.B) {
 	var next atomic.Int64 // each name is new
 	for _, n := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(n, " clients"), func(b *testing.B) {
+			paced(b)
+			b.ReportAllocs()
 			b.SetParallelism(max(1, n/runtime.GOMAXPROCS(0)))
 			before := used(b)
 			b.RunParallel(func(pb *testing.PB) {

@@ -369,29 +369,64 @@ func (s groups) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	if len(c.Groups) == 0 {
 		return rfc.Page{}, nil
 	}
-	k := kind[provisioning.Group]{
-		id: func(g provisioning.Group) string { return g.ID }, sees: c.Manages,
-		try: s.bare, finish: s.complete,
-		name: "displayName", byID: s.Directory.Group, byName: s.Directory.GroupByName,
-		byExternal: s.Directory.GroupsByExternalID,
-		all: func(userStore string) seq[provisioning.Group] {
-			return s.Directory.SearchGroups(ctx, userStore, "", "", 0)
-		},
+	k := groupKind{groups: s, c: c, tries: reads(q.Filter, "members"), shows: q.WantsAttr("members")}
+	found := search[provisioning.Group]{kind: &k, c: c, q: q}
+	if id, ok := valueOf(q.Filter, "members"); ok {
+		k.member = id
+		return found.among(ctx, s.around(ctx, id))
 	}
-	if !q.WantsAttr("members") {
-		k.finish = nil
+	return found.page(ctx)
+}
+
+// groupKind is how groups are looked for.
+type groupKind struct {
+	groups
+	c *client.Client
+	// Members are read while a filter that reads them is tried, or for what is shown. Of
+	// all of them only member matters, if that is not empty.
+	tries, shows bool
+	member       string
+}
+
+func (k *groupKind) id(g provisioning.Group) string { return g.ID }
+func (k *groupKind) sees(g provisioning.Group) bool { return k.c.Manages(g) }
+func (k *groupKind) name() string                   { return "displayName" }
+
+func (k *groupKind) try(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
+	switch {
+	case k.member != "":
+		return k.with(ctx, g, []any{rfc.NewObject("value", k.member)}), nil
+	case k.tries:
+		return k.whole(ctx, g)
 	}
-	if reads(q.Filter, "members") {
-		k.try = s.whole
-		if id, ok := valueOf(q.Filter, "members"); ok {
-			// Of all members only this one matters, and it says which groups to try.
-			k.try = func(ctx context.Context, g provisioning.Group) (*rfc.Resource, error) {
-				return s.with(ctx, g, []any{rfc.NewObject("value", id)}), nil
-			}
-			return k.matching(ctx, c, q, s.around(ctx, id))
-		}
+	return k.bare(ctx, g)
+}
+
+func (k *groupKind) finish(ctx context.Context, gs []provisioning.Group, rs []*rfc.Resource) error {
+	if !k.shows {
+		return nil
 	}
-	return k.matching(ctx, c, q, k.candidates(ctx, c, q.Filter))
+	return k.complete(ctx, gs, rs)
+}
+
+func (k *groupKind) byID(ctx context.Context, id string) (provisioning.Group, error) {
+	return k.Directory.Group(ctx, id)
+}
+
+func (k *groupKind) byName(ctx context.Context, userStore, name string) (provisioning.Group, error) {
+	return k.Directory.GroupByName(ctx, userStore, name)
+}
+
+func (k *groupKind) byExternal(ctx context.Context, userStore, externalID string) seq[provisioning.Group] {
+	return k.Directory.GroupsByExternalID(ctx, userStore, externalID)
+}
+
+func (k *groupKind) all(ctx context.Context, userStore string) seq[provisioning.Group] {
+	return k.Directory.SearchGroups(ctx, userStore, "", "", 0)
+}
+
+func (k *groupKind) more(context.Context, rfc.Filter, string) (seq[provisioning.Group], bool) {
+	return nil, false
 }
 
 // around are the groups that a user or group is directly in, if the client sees it.

@@ -27,89 +27,120 @@ type seq[T any] = iter.Seq2[T, error]
 
 // A kind is what users and groups have in common when those that match a filter
 // are looked for.
-type kind[T any] struct {
-	id   func(T) string
-	sees func(T) bool // whether it is there for the client
-	// try makes what a filter is tried on, and finish makes of it what is answered;
-	// nil: that is the same.
-	try    func(context.Context, T) (*rfc.Resource, error)
-	finish func(context.Context, []T, []*rfc.Resource) error
+type kind[T any] interface {
+	id(T) string
+	sees(T) bool // whether it is there for the client
+	// try makes what a filter is tried on, and finish makes of it what is answered.
+	try(context.Context, T) (*rfc.Resource, error)
+	finish(context.Context, []T, []*rfc.Resource) error
 
 	// How the Directory finds them; name is what SCIM calls their name.
-	name       string
-	byID       func(ctx context.Context, id string) (T, error)
-	byName     func(ctx context.Context, userStore, name string) (T, error)
-	byExternal func(ctx context.Context, userStore, externalID string) seq[T]
-	all        func(userStore string) seq[T]
-	more       func(f rfc.Filter, userStore string) (seq[T], bool) // further indexes; may be nil
+	name() string
+	byID(ctx context.Context, id string) (T, error)
+	byName(ctx context.Context, userStore, name string) (T, error)
+	byExternal(ctx context.Context, userStore, externalID string) seq[T]
+	all(ctx context.Context, userStore string) seq[T]
+	more(ctx context.Context, f rfc.Filter, userStore string) (seq[T], bool) // further indexes
 }
 
-// candidates are those who can match a filter: whom an index finds, else all of
-// the client's stores.
-func (k kind[T]) candidates(ctx context.Context, c *client.Client, f rfc.Filter) seq[T] {
-	if id, ok := rfc.Equal(f, "id"); ok {
-		return one(k.byID(ctx, id))
+// A search makes the page of those that the client sees and a filter matches; nil
+// matches all.
+type search[T any] struct {
+	kind kind[T]
+	c    *client.Client
+	q    rfc.Query
+
+	looked int
+	tried  []*rfc.Resource
+	found  map[string]T // by ID
+}
+
+// page looks at those who can match the filter: whom an index finds, else all of the
+// client's stores.
+func (s *search[T]) page(ctx context.Context) (rfc.Page, error) {
+	if id, ok := rfc.Equal(s.q.Filter, "id"); ok {
+		v, err := s.kind.byID(ctx, id)
+		return s.one(ctx, v, err)
 	}
-	if name, ok := rfc.Equal(f, k.name); ok {
-		userStore, rest := own(c, name)
-		return one(k.byName(ctx, userStore, rest))
+	if name, ok := rfc.Equal(s.q.Filter, s.kind.name()); ok {
+		userStore, rest := own(s.c, name)
+		v, err := s.kind.byName(ctx, userStore, rest)
+		return s.one(ctx, v, err)
 	}
-	ext, byExternal := rfc.Equal(f, "externalId")
-	return each(c.UserStores, func(userStore string) seq[T] {
+	ext, byExternal := rfc.Equal(s.q.Filter, "externalId")
+	return s.among(ctx, each(s.c.UserStores, func(userStore string) seq[T] {
 		if byExternal {
-			return k.byExternal(ctx, userStore, ext)
+			return s.kind.byExternal(ctx, userStore, ext)
 		}
-		if k.more != nil {
-			if found, ok := k.more(f, userStore); ok {
-				return found
-			}
+		if found, ok := s.kind.more(ctx, s.q.Filter, userStore); ok {
+			return found
 		}
-		return k.all(userStore)
-	})
+		return s.kind.all(ctx, userStore)
+	}))
 }
 
-// matching makes the page of those candidates that the client sees and a filter
-// matches; nil matches all.
-func (k kind[T]) matching(ctx context.Context, c *client.Client, q rfc.Query, candidates seq[T]) (rfc.Page, error) {
-	var tried []*rfc.Resource
-	found := map[string]T{}
-	looked := 0
+// one makes the page of the only one who can match, if there is one.
+func (s *search[T]) one(ctx context.Context, v T, err error) (rfc.Page, error) {
+	switch {
+	case errors.Is(err, provisioning.ErrNotFound):
+	case err != nil:
+		return rfc.Page{}, answer(err, "")
+	default:
+		if err := s.try(ctx, v); err != nil {
+			return rfc.Page{}, err
+		}
+	}
+	return s.cut(ctx)
+}
+
+// among makes the page of candidates.
+func (s *search[T]) among(ctx context.Context, candidates seq[T]) (rfc.Page, error) {
 	for v, err := range candidates {
 		if err != nil {
 			return rfc.Page{}, answer(err, "")
 		}
-		if looked++; q.Filter != nil && looked > maxScan {
+		if s.looked++; s.q.Filter != nil && s.looked > maxScan {
 			return rfc.Page{}, errTooMany
 		}
-		if _, twice := found[k.id(v)]; twice || !k.sees(v) {
-			continue
-		}
-		r, err := k.try(ctx, v)
-		if err != nil {
+		if err := s.try(ctx, v); err != nil {
 			return rfc.Page{}, err
 		}
-		if q.Filter == nil || q.Filter.Match(&r.Object) {
-			tried = append(tried, r)
-			found[k.id(v)] = v
-		}
 	}
-	p, err := q.Cut(tried)
+	return s.cut(ctx)
+}
+
+func (s *search[T]) try(ctx context.Context, v T) error {
+	id := s.kind.id(v)
+	if _, twice := s.found[id]; twice || !s.kind.sees(v) {
+		return nil
+	}
+	r, err := s.kind.try(ctx, v)
+	if err != nil || s.q.Filter != nil && !s.q.Filter.Match(&r.Object) {
+		return err
+	}
+	s.tried = append(s.tried, r)
+	if s.found == nil {
+		s.found = map[string]T{}
+	}
+	s.found[id] = v
+	return nil
+}
+
+func (s *search[T]) cut(ctx context.Context) (rfc.Page, error) {
+	p, err := s.q.Cut(s.tried)
 	if err != nil {
 		return rfc.Page{}, err
 	}
-	if k.finish == nil {
-		return p, nil
-	}
 	page := make([]T, len(p.Resources))
 	for i, r := range p.Resources {
-		page[i] = found[r.ID()]
+		page[i] = s.found[r.ID()]
 	}
-	return p, k.finish(ctx, page, p.Resources)
+	return p, s.kind.finish(ctx, page, p.Resources)
 }
 
 // reads reports whether a filter reads an attribute.
 func reads(f rfc.Filter, attr string) bool {
-	return f != nil && slices.ContainsFunc(rfc.Paths(f), func(p rfc.Path) bool { return strings.EqualFold(p.Name, attr) })
+	return rfc.Reads(f, func(p rfc.Path) bool { return strings.EqualFold(p.Name, attr) })
 }
 
 // valueOf is the value that one element of a list must have for a filter to hold,
@@ -169,15 +200,6 @@ func own(c *client.Client, name string) (userStore, rest string) {
 	return userStore, rest
 }
 
-// one is a sequence of what was found, if it was.
-func one[T any](v T, err error) seq[T] {
-	return func(yield func(T, error) bool) {
-		if !errors.Is(err, provisioning.ErrNotFound) {
-			yield(v, err)
-		}
-	}
-}
-
 // each is what there is of each, one after the other.
 func each[T any](list []string, of func(string) seq[T]) seq[T] {
 	return func(yield func(T, error) bool) {
@@ -221,7 +243,7 @@ func order(c *client.Client, s rfc.Sort) (provisioning.Order, bool) {
 
 // walk finds the users on a page of all those of the client, reading no others,
 // and their index where it is asked for by number. The page has no resources yet.
-func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order) (found []*provisioning.User, p rfc.Page, err error) {
+func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provisioning.Order) (found []person, p rfc.Page, err error) {
 	for _, userStore := range c.UserStores {
 		n, err := s.Directory.Count(ctx, userStore)
 		if err != nil {
@@ -264,7 +286,7 @@ func (s users) walk(ctx context.Context, c *client.Client, q rfc.Query, by provi
 				p.Next = string(next)
 				return found, p, err
 			}
-			found = append(found, u)
+			found = append(found, person{User: u})
 			last = spot{i, userStore, by.Place(*u)}
 		}
 	}

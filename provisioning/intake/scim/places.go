@@ -161,7 +161,10 @@ func (p place) set(o *rfc.Object, v any) {
 		return
 	}
 	in := o.Sub(p.in)
-	if in == nil {
+	switch {
+	case in == nil && v == nil:
+		return
+	case in == nil:
 		in = rfc.NewObject()
 	}
 	if in.Set(p.name, v); in.Len() == 0 {
@@ -216,20 +219,13 @@ func shown(list []any, effective string) (out []any, added *rfc.Object) {
 	return out, added
 }
 
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
-}
-
 // keptBy is what a source's claim keeps; an empty Object if there is none.
 func keptBy(u *provisioning.User, by provisioning.Source) (*rfc.Object, error) {
-	text := first(u.Says(by, provisioning.Kept))
+	text := provisioning.FirstOf(u, by, provisioning.Kept)
 	if text == "" {
 		return rfc.NewObject(), nil
 	}
-	o, err := rfc.Decode([]byte(text))
+	o, err := rfc.DecodeText(text)
 	if err != nil {
 		return nil, fmt.Errorf("what %s keeps of user %s can not be read: %w", by, u.ID, err)
 	}

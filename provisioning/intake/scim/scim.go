@@ -117,8 +117,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header()["Cache-Control"], w.Header()["X-Content-Type-Options"] = noStore, noSniff
 		v := &visit{Context: r.Context(), patience: patience(r.Header.Values("Prefer"))}
 		var who *client.Client
 		if who, v.err = c.admit(w, r); v.err == nil {
@@ -127,6 +126,9 @@ func New(c Config) (http.Handler, error) {
 		srv.ServeHTTP(&answering{w, v}, r.WithContext(v))
 	}), nil
 }
+
+// Values of headers that every answer has; one slice for all, which nobody changes.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
 
 // maxAsync changes at a time may go on after they were answered.
 const maxAsync = 64

@@ -15,6 +15,13 @@ type users struct{ *Config }
 
 var _ rfc.Ordered = users{}
 
+// A person is a user and, if grouped, the groups that they were in at the same moment.
+type person struct {
+	*provisioning.User
+	in      []provisioning.Membership
+	grouped bool
+}
+
 // Get returns a user of the client's stores.
 func (s users) Get(ctx context.Context, id string) (*rfc.Resource, error) {
 	c := client.From(ctx)
@@ -62,30 +69,39 @@ func (s users) bare(ctx context.Context, u *provisioning.User) (*rfc.Resource, e
 }
 
 // whole is the resource with its groups, those that the client manages.
-func (s users) whole(ctx context.Context, u *provisioning.User) (*rfc.Resource, error) {
-	r, err := s.bare(ctx, u)
+func (s users) whole(ctx context.Context, p person) (*rfc.Resource, error) {
+	r, err := s.bare(ctx, p.User)
 	if err != nil {
 		return nil, err
 	}
-	return r, s.complete(ctx, []*provisioning.User{u}, []*rfc.Resource{r})
+	return r, s.complete(ctx, []person{p}, []*rfc.Resource{r})
 }
 
 // complete gives resources of users their groups.
-func (s users) complete(ctx context.Context, us []*provisioning.User, rs []*rfc.Resource) error {
+func (s users) complete(ctx context.Context, ps []person, rs []*rfc.Resource) error {
 	c := client.From(ctx)
-	if !grouped(c) || len(us) == 0 {
+	if !grouped(c) {
 		return nil
 	}
-	ids := make([]string, len(us))
-	for i, u := range us {
-		ids[i] = u.ID
+	var ids []string
+	for _, p := range ps {
+		if !p.grouped {
+			ids = append(ids, p.ID)
+		}
 	}
-	in, err := s.Directory.MembershipsOf(ctx, ids)
-	if err != nil {
-		return err
+	var rest [][]provisioning.Membership
+	if len(ids) > 0 {
+		var err error
+		if rest, err = s.Directory.MembershipsOf(ctx, ids); err != nil {
+			return err
+		}
 	}
-	for i, r := range rs {
-		s.among(c, r, in[i])
+	for i, p := range ps {
+		in := p.in
+		if !p.grouped {
+			in, rest = rest[0], rest[1:]
+		}
+		s.among(c, rs[i], in)
 	}
 	return nil
 }
@@ -189,7 +205,7 @@ func (s users) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Resourc
 		}
 	}
 	s.settle(ctx, u.ID)
-	return s.whole(ctx, &u)
+	return s.whole(ctx, person{User: &u})
 }
 
 // edited is the resource of a user, and what fn makes of what the client sees of
@@ -273,32 +289,10 @@ func (s users) List(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 // filter are found by one, or among few.
 func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	c := client.From(ctx)
-	k := kind[*provisioning.User]{
-		id: func(u *provisioning.User) string { return u.ID }, sees: func(u *provisioning.User) bool { return c.May(u.Store) },
-		try: s.bare, finish: s.complete,
-		name: "userName", byID: s.Directory.Peek, byName: s.Directory.PeekByName,
-		byExternal: s.Directory.ByExternalID,
-		all: func(userStore string) seq[*provisioning.User] {
-			return s.Directory.InOrder(ctx, userStore, provisioning.ByCreation, provisioning.Place{}, 0)
-		},
-		more: func(f rfc.Filter, userStore string) (seq[*provisioning.User], bool) {
-			if mail, ok := valueOf(f, "emails"); ok {
-				return s.Directory.ByMail(ctx, userStore, mail), true
-			}
-			if t, ok := since(f); ok {
-				return s.Directory.InOrder(ctx, userStore, provisioning.ByModified, provisioning.ByModified.At(userStore, t), 0), true
-			}
-			return nil, false
-		},
-	}
-	if !q.WantsAttr("groups") {
-		k.finish = nil
-	}
-	if reads(q.Filter, "groups") {
-		k.try, k.finish = s.whole, nil
-	}
+	k := userKind{users: s, c: c, tries: reads(q.Filter, "groups")}
+	k.shows = q.WantsAttr("groups") && !k.tries
 	if q.Filter != nil {
-		return k.matching(ctx, c, q, k.candidates(ctx, c, q.Filter))
+		return (&search[person]{kind: k, c: c, q: q}).page(ctx)
 	}
 	by, ok := order(c, q.Sort)
 	if !ok {
@@ -308,15 +302,77 @@ func (s users) Walk(ctx context.Context, q rfc.Query) (rfc.Page, error) {
 	if err != nil {
 		return rfc.Page{}, err
 	}
-	for _, u := range found {
-		r, err := s.bare(ctx, u)
+	for _, one := range found {
+		r, err := s.bare(ctx, one.User)
 		if err != nil {
 			return rfc.Page{}, err
 		}
 		p.Resources = append(p.Resources, r)
 	}
-	if k.finish != nil {
-		err = k.finish(ctx, found, p.Resources)
+	return p, k.finish(ctx, found, p.Resources)
+}
+
+// userKind is how users are looked for.
+type userKind struct {
+	users
+	c *client.Client
+	// Groups are read while a filter that reads them is tried, or for what is shown.
+	tries, shows bool
+}
+
+func (k userKind) id(p person) string { return p.ID }
+func (k userKind) sees(p person) bool { return k.c.May(p.Store) }
+func (k userKind) name() string       { return "userName" }
+
+func (k userKind) try(ctx context.Context, p person) (*rfc.Resource, error) {
+	if k.tries {
+		return k.whole(ctx, p)
 	}
-	return p, err
+	return k.bare(ctx, p.User)
+}
+
+func (k userKind) finish(ctx context.Context, ps []person, rs []*rfc.Resource) error {
+	if !k.shows {
+		return nil
+	}
+	return k.complete(ctx, ps, rs)
+}
+
+func (k userKind) byID(ctx context.Context, id string) (person, error) {
+	u, in, err := k.Directory.PeekInGroups(ctx, id)
+	return person{u, in, true}, err
+}
+
+func (k userKind) byName(ctx context.Context, userStore, name string) (person, error) {
+	u, in, err := k.Directory.PeekByName(ctx, userStore, name)
+	return person{u, in, true}, err
+}
+
+func (k userKind) byExternal(ctx context.Context, userStore, externalID string) seq[person] {
+	return persons(k.Directory.ByExternalID(ctx, userStore, externalID))
+}
+
+func (k userKind) all(ctx context.Context, userStore string) seq[person] {
+	return persons(k.Directory.InOrder(ctx, userStore, provisioning.ByCreation, provisioning.Place{}, 0))
+}
+
+func (k userKind) more(ctx context.Context, f rfc.Filter, userStore string) (seq[person], bool) {
+	if mail, ok := valueOf(f, "emails"); ok {
+		return persons(k.Directory.ByMail(ctx, userStore, mail)), true
+	}
+	if t, ok := since(f); ok {
+		return persons(k.Directory.InOrder(ctx, userStore, provisioning.ByModified, provisioning.ByModified.At(userStore, t), 0)), true
+	}
+	return nil, false
+}
+
+// persons are users of whom nothing else was read yet.
+func persons(us seq[*provisioning.User]) seq[person] {
+	return func(yield func(person, error) bool) {
+		for u, err := range us {
+			if !yield(person{User: u}, err) {
+				return
+			}
+		}
+	}
 }

@@ -133,10 +133,8 @@ func (s *Server) filter(ctx context.Context, rt *scim.ResourceType, among []*sci
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range scim.Paths(f) {
-		if p.String() == "meta.location" { // a Store does not know it
-			return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidFilter, "resources are not found by meta.location: ask for the location, or filter by id")
-		}
+	if scim.Reads(f, func(p scim.Path) bool { return p.Name == "meta" && p.Sub == "location" }) { // a Store does not know it
+		return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidFilter, "resources are not found by meta.location: ask for the location, or filter by id")
 	}
 	return f, nil
 }

@@ -274,17 +274,22 @@ func parameters(r *http.Request) (params, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "the query of the address can not be read")
-	}
 	par := params{}
-	for name, vals := range q {
+	for text := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		if text == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(text, "=")
+		name, err1 := url.QueryUnescape(name)
+		value, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil || strings.Contains(text, ";") {
+			return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "the query of the address can not be read")
+		}
 		name = strings.ToLower(name)
-		if _, twice := par[name]; twice || len(vals) > 1 {
+		if _, twice := par[name]; twice {
 			return nil, scim.Errorf(http.StatusBadRequest, scim.InvalidSyntax, "a parameter of the query is given twice")
 		}
-		par[name] = vals[0]
+		par[name] = value
 	}
 	return par, nil
 }

@@ -25,7 +25,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -240,6 +239,9 @@ type reply struct {
 	operations []*scim.Object // of a bulk: how each ended; nil: it was not carried out
 }
 
+// mediaType is one header for all answers, which nobody changes.
+var mediaType = []string{scim.MediaType}
+
 func (p reply) send(w http.ResponseWriter) {
 	h := w.Header()
 	if p.tag != "" {
@@ -248,8 +250,12 @@ func (p reply) send(w http.ResponseWriter) {
 	if p.location != "" {
 		h.Set("Location", p.location)
 	}
-	if p.body != nil {
-		h.Set("Content-Type", cmp.Or(p.kind, scim.MediaType))
+	switch {
+	case p.body == nil:
+	case p.kind == "":
+		h["Content-Type"] = mediaType
+	default:
+		h.Set("Content-Type", p.kind)
 	}
 	w.WriteHeader(p.status)
 	_, _ = w.Write(p.body) // the client went away: there is nobody to tell

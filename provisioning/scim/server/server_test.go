@@ -252,6 +252,24 @@ func TestSC39_CursorsAreOneClientsAndGrowOld(t *testing.T) {
 	s.do("GET", page, "").want(t, 400, scim.ExpiredCursor)
 }
 
+// What the query of an address says is said once, and in the way of addresses.
+func TestSC32_AQueryIsReadOnceAndWhole(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	s.user(`"userName":"a+b c;d&e"`)
+	const all = "/scim/v2/Users?"
+	for _, q := range []string{
+		"", "&&", "filter=userName%20eq%20%22a%2Bb%20c%3Bd%26e%22", "FILTER=userName+eq+%22a%2bb+c%3bd%26e%22&count=1", "&co%75nt=1&", "other=x&startIndex=1", "=&count=1",
+	} {
+		if a := s.do("GET", all+q, "").want(t, 200, ""); len(a.obj.List("Resources")) != 1 {
+			t.Errorf("%s finds %s", q, a.body)
+		}
+	}
+	for _, q := range []string{"count=1&count=1", "count=1&Count=1", "a&b&%61", "count=1;startIndex=1", "%zz", "a=%", "filter=%2"} {
+		s.do("GET", all+q, "").want(t, 400, scim.InvalidSyntax)
+	}
+}
+
 // Two walks of one client look the same; the later one may see somebody twice, but nobody is left out.
 func TestSC38_AWalkDoesNotMoveAnother(t *testing.T) {
 	t.Parallel()

@@ -118,6 +118,9 @@ func agrees(tx store.Tx, t *store.Table[pet], rows map[string]pet) error {
 	if len(sorted) > 0 {
 		errs = append(errs, expect("All after the first", t.All(tx, sorted[0], 0), sorted[1:]...))
 	}
+	if none, err := t.Empty(tx); err != nil || none != (len(rows) == 0) {
+		errs = append(errs, fmt.Errorf("Empty() = %v, %v of %d rows", none, err, len(rows)))
+	}
 	type at struct{ tag, id string }
 	var tagged []at
 	for _, p := range rows {
@@ -154,6 +157,9 @@ func agrees(tx store.Tx, t *store.Table[pet], rows map[string]pet) error {
 			}
 		}
 		errs = append(errs, expect("Find "+tag, t.Find(tx, "tag", tag, "", 0), want...))
+		if keys, err := t.Keys(tx, "tag", tag); err != nil || !slices.Equal(keys, want) {
+			errs = append(errs, fmt.Errorf("Keys(%q) = %q, %v, want %q", tag, keys, err, want))
+		}
 		if len(want) > 0 {
 			errs = append(errs, expect("Find after the first "+tag, t.Find(tx, "tag", tag, want[0], 1), want[1:min(2, len(want))]...))
 		}
