@@ -49,7 +49,7 @@ func main() {
 	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, versions (requests, of several programs), memory, scim, delivery, or all")
 	sessions := flag.Int("sessions", 100_000, "live sessions for memory")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
-	members := flag.Int("members", 50_000, "members of the group for scim, as far as there are users")
+	members := flag.String("members", "10,8000,50000", "sizes of groups for scim, with commas between, as far as there are users")
 	scratch := flag.String("scratch", "", "a folder in which stores are filled faster, such as /dev/shm")
 	outbox := flag.String("outbox", "bin/outbox.test", "the benchmarks of provisioning/outbox, for delivery")
 	peers := flag.String("peers", peersFolder(), "the folder with npm's modules for scim")
@@ -65,13 +65,8 @@ func main() {
 		serve(&loop.Server{Server: http.Server{Handler: http.HandlerFunc(nothing), ReadHeaderTimeout: 5 * time.Second}})
 		return
 	}
-	var sizes []int
-	for _, text := range strings.Split(*users, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 2000+200*(*rounds+1) {
-			log.Fatalf("-users %s: write numbers of users, each at least %d", *users, 2000+200*(*rounds+1))
-		}
-		sizes = append(sizes, n)
+	if 200*(*rounds+1) > outside {
+		log.Fatalf("-rounds %d: write at most %d", *rounds, outside/200-1)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
@@ -91,10 +86,22 @@ func main() {
 		}
 	}
 	if *part == "all" || *part == "scim" {
-		if err := measureSCIM(ctx, scimPlan{*program, *scratch, *peers, sizes, *members, *rounds}); err != nil {
+		if err := measureSCIM(ctx, scimPlan{*program, *scratch, *peers, numbers("users", *users, 2*outside), numbers("members", *members, 1), *rounds}); err != nil {
 			log.Fatal(err)
 		}
 	}
+}
+
+// numbers are those of a flag, with commas between.
+func numbers(name, text string, least int) (list []int) {
+	for _, word := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < least {
+			log.Fatalf("-%s %s: write numbers, each at least %d", name, text, least)
+		}
+		list = append(list, n)
+	}
+	return list
 }
 
 // serve serves on a free port, prints its address, and ends when its input does.

@@ -32,6 +32,7 @@ go test -c -o bin/outbox.test ./provisioning/outbox
 pin=
 if command -v taskset >/dev/null && [ "$(nproc)" -gt 1 ]; then pin="taskset -c 1"; fi
 $pin bin/gatehouse-bench -gatehouse bin/gatehouse "$@"
+case " $*" in *" -part "*) exit ;; esac # what follows are parts without a name
 echo
 go test -run '^$' -bench 'Decide|Release|Explain' -benchmem ./authz
 go test -run '^$' -bench 'Login' -benchmem ./provisioning

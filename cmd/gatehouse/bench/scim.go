@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,20 +32,96 @@ type scimPlan struct {
 	scratch string // a folder where a store is filled; empty: where it stays
 	peers   string // the folder with npm's modules; empty: nothing is compared
 	sizes   []int  // of the directory, in users
-	members int    // of the group
+	members []int  // of groups, as far as there are users
 	rounds  int
+}
+
+// patience is how long one answer may take, and about how long the rounds of one
+// thing may that one side is asked for.
+const patience = 2 * time.Minute
+
+// outside are users who are in no group at first, to come into each.
+const outside = 2000
+
+// groups are the sizes of those that a directory has users for.
+func (plan scimPlan) groups(size int) []int {
+	return slices.DeleteFunc(slices.Clone(plan.members), func(n int) bool { return n > size-outside })
 }
 
 const scimToken = "bench-token"
 
 // A provider is a SCIM server that is measured.
 type provider struct {
+	name   string
+	base   string // of SCIM
+	pid    int
+	groups map[int]string // IDs by size
+	ids    []string       // of users, by their number
+	http   *http.Client
+}
+
+// A task is something that a provider is asked for.
+type task struct {
 	name  string
-	base  string // of SCIM
-	pid   int
-	group string
-	ids   []string // of users, by their number
-	http  *http.Client
+	n     [2]int // requests a round, of ours and of what is compared
+	do    func(p *provider, round, i int) error
+	check func(p *provider, round, n int) error // nil: do has seen all
+}
+
+// An asked provider is one of a task, and what that took of it.
+type asked struct {
+	*provider
+	n      int // requests a round
+	walls  []float64
+	cpus   []float64
+	spent  time.Duration
+	silent bool // it did not answer; what it does about that still goes on
+}
+
+// measure asks for a task once in a round, and keeps what it took, unless that is to
+// warm up. After more than its share of time a side is asked no more.
+func (s *asked) measure(tk task, round int, warm bool) error {
+	if s.silent || s.spent > patience && len(s.walls) > 0 {
+		return nil
+	}
+	before, began := cpu(s.pid), time.Now()
+	took := make([]float64, 0, s.n)
+	for i := range s.n {
+		at := time.Now()
+		if err := tk.do(s.provider, round, i); err != nil {
+			return s.failed(tk, err)
+		}
+		took = append(took, float64(time.Since(at).Nanoseconds())/1000)
+	}
+	cpus := float64((cpu(s.pid) - before).Microseconds()) / float64(s.n)
+	s.spent += time.Since(began)
+	if tk.check != nil {
+		if err := tk.check(s.provider, round, s.n); err != nil {
+			return s.failed(tk, err)
+		}
+	}
+	if !warm || s.spent > patience {
+		s.walls, s.cpus = append(s.walls, median(took)), append(s.cpus, cpus)
+	}
+	return nil
+}
+
+// failed notes that there was no answer in time; any other error is one.
+func (s *asked) failed(tk task, err error) error {
+	if late := (net.Error)(nil); errors.As(err, &late) && late.Timeout() {
+		s.silent = true
+		return nil
+	}
+	return fmt.Errorf("%s of %s: %w", tk.name, s.name, err)
+}
+
+// print writes a line of the table; ours is what it is a ratio of.
+func (s *asked) print(tk task, ours *asked) {
+	if s.silent {
+		fmt.Printf("%-24s %-16s no answer within %v\n", tk.name, s.name, patience)
+		return
+	}
+	fmt.Printf("%-24s %-16s %12.0f %14.0f %9.2f×\n", tk.name, s.name, median(s.walls), median(s.cpus), median(s.walls)/median(ours.walls))
 }
 
 // person is the message that makes the user of a number.
@@ -66,7 +143,7 @@ func measureSCIM(ctx context.Context, plan scimPlan) error {
 }
 
 func (plan scimPlan) measure(ctx context.Context, size int) (err error) {
-	fmt.Printf("\nSCIM, %d users, a group of %d, one request after the other, medians of %d rounds\n\n", size, min(plan.members, size), plan.rounds)
+	fmt.Printf("\nSCIM, %d users, one request after the other, medians of %d rounds\n\n", size, plan.rounds)
 	gate, stop, err := plan.gatehouse(ctx, size)
 	if err != nil {
 		return err
@@ -87,12 +164,6 @@ func (plan scimPlan) measure(ctx context.Context, size int) (err error) {
 		sides = append(sides, peer)
 	}
 
-	type task struct {
-		name  string
-		n     [2]int // requests a round, of ours and of what is compared
-		do    func(p *provider, round, i int) error
-		check func(p *provider, round, n int) error
-	}
 	fresh := 1_000_000_000
 	tasks := []task{
 		{"read by id", [2]int{5000, 500}, func(p *provider, _, _ int) error {
@@ -115,49 +186,46 @@ func (plan scimPlan) measure(ctx context.Context, size int) (err error) {
 			name := fmt.Sprintf("u%d@bench.example", fresh)
 			return p.one("POST", "/Users", person(fresh), 201, func(o *scim.Object) bool { return o.String("userName") == name && o.String("id") != "" })
 		}, nil},
-		{"member into the group", [2]int{200, 1}, func(p *provider, round, i int) error {
-			return p.one("PATCH", "/Groups/"+p.group, addMember(p.ids[size-1-round*200-i]), 0, nil)
+	}
+	for _, members := range plan.groups(size) {
+		theirs := 1
+		if members < 100 {
+			theirs = 20
+		}
+		tasks = append(tasks, task{fmt.Sprint("member into ", members), [2]int{200, theirs}, func(p *provider, round, i int) error {
+			return p.one("PATCH", "/Groups/"+p.groups[members], addMember(p.ids[size-1-round*200-i]), 0, nil)
 		}, func(p *provider, round, n int) error { // each of them is in it
 			for i := range n {
 				id := p.ids[size-1-round*200-i]
 				if err := p.one("GET", "/Groups?"+url.Values{"filter": {fmt.Sprintf(`members[value eq "%s"]`, id)}, "attributes": {"displayName"}}.Encode(), "", 200, func(o *scim.Object) bool {
-					list := o.List("Resources")
-					return len(list) == 1 && list[0].(*scim.Object).String("id") == p.group
+					return slices.ContainsFunc(o.List("Resources"), func(v any) bool { return v.(*scim.Object).String("id") == p.groups[members] })
 				}); err != nil {
 					return err
 				}
 			}
 			return nil
-		}},
+		}})
 	}
 	fmt.Printf("%-24s %-16s %12s %14s %10s\n", "", "", "median µs", "CPU µs/request", "ratio")
 	for _, tk := range tasks {
-		var walls, cpus [2][]float64
+		now := make([]*asked, len(sides))
+		for i, p := range sides {
+			now[i] = &asked{provider: p, n: tk.n[i]}
+		}
 		for round := range plan.rounds + 1 {
-			for s, p := range sides {
-				n := tk.n[s]
-				before := cpu(p.pid)
-				took := make([]float64, 0, n)
-				for i := range n {
-					began := time.Now()
-					if err := tk.do(p, round, i); err != nil {
-						return fmt.Errorf("%s of %s: %w", tk.name, p.name, err)
-					}
-					took = append(took, float64(time.Since(began).Nanoseconds())/1000)
-				}
-				spent := float64((cpu(p.pid) - before).Microseconds()) / float64(n)
-				if tk.check != nil {
-					if err := tk.check(p, round, n); err != nil {
-						return fmt.Errorf("%s of %s: %w", tk.name, p.name, err)
-					}
-				}
-				if round > 0 { // the first warms up
-					walls[s], cpus[s] = append(walls[s], median(took)), append(cpus[s], spent)
+			for _, s := range now {
+				if err := s.measure(tk, round, round == 0); err != nil {
+					return err
 				}
 			}
 		}
-		for s, p := range sides {
-			fmt.Printf("%-24s %-16s %12.0f %14.0f %9.2f×\n", tk.name, p.name, median(walls[s]), median(cpus[s]), median(walls[s])/median(walls[0]))
+		if now[0].silent {
+			return fmt.Errorf("%s: no answer from %s", tk.name, now[0].name)
+		}
+		for i, s := range now {
+			if s.print(tk, now[0]); s.silent { // nothing that it is asked now would be measured
+				sides = sides[:i]
+			}
 		}
 	}
 
@@ -393,7 +461,7 @@ func (plan scimPlan) filled(ctx context.Context, p *provider, file string, size 
 		at = filepath.Join(dir, "gatehouse.db")
 	}
 	began := time.Now()
-	if err := p.fill(ctx, at, size, min(plan.members, size)); err != nil {
+	if err := p.fill(ctx, at, size, plan.groups(size)); err != nil {
 		return err
 	}
 	if at != file {
@@ -415,8 +483,8 @@ func (plan scimPlan) filled(ctx context.Context, p *provider, file string, size 
 	return nil
 }
 
-// fill makes the users and the group, as the client would have.
-func (p *provider) fill(ctx context.Context, file string, size, members int) (err error) {
+// fill makes the users and groups of these sizes, as the client would have.
+func (p *provider) fill(ctx context.Context, file string, size int, groups []int) (err error) {
 	st, err := boltstore.Open(file, boltstore.Options{})
 	if err != nil {
 		return err
@@ -454,19 +522,24 @@ func (p *provider) fill(ctx context.Context, file string, size, members int) (er
 	if wg.Wait(); errors.Join(errs...) != nil {
 		return errors.Join(errs...)
 	}
-	// The last ones stay out of the group, to come into it later.
-	g, err := d.CreateGroup(ctx, provisioning.Group{Store: "primary", Name: "everybody"}, by, provisioning.Move{Join: p.ids[:max(0, min(members, size-2000))]})
-	if err != nil {
-		return err
+	p.groups = map[int]string{}
+	for _, members := range groups {
+		g, err := d.CreateGroup(ctx, provisioning.Group{Store: "primary", Name: fmt.Sprint("group-", members)}, by, provisioning.Move{Join: p.ids[:members]})
+		if err == nil {
+			err = d.Clear(ctx, g.ID)
+		}
+		if err != nil {
+			return err
+		}
+		p.groups[members] = g.ID
 	}
-	p.group = g.ID
-	return d.Clear(ctx, g.ID)
+	return nil
 }
 
 //go:embed scimmy.mjs
 var scimmyScript []byte
 
-// scimmy starts npm's server with the same users and the same group.
+// scimmy starts npm's server with the same users and groups.
 func (plan scimPlan) scimmy(ctx context.Context, size int) (*provider, func(), error) {
 	dir, err := os.MkdirTemp("", "gatehouse-bench-")
 	if err != nil {
@@ -476,15 +549,21 @@ func (plan scimPlan) scimmy(ctx context.Context, size int) (*provider, func(), e
 	if err := errors.Join(os.WriteFile(script, scimmyScript, 0o600), os.Symlink(filepath.Join(plan.peers, "node_modules"), filepath.Join(dir, "node_modules"))); err != nil {
 		return nil, nil, err
 	}
-	c, err := startWith(ctx, measured, []string{"TOKEN=" + scimToken, fmt.Sprint("USERS=", size), fmt.Sprint("MEMBERS=", max(0, min(plan.members, size-2000)))}, "node", script)
+	groups := map[int]string{}
+	var members []string
+	for _, n := range plan.groups(size) {
+		groups[n] = fmt.Sprint("group-", n)
+		members = append(members, fmt.Sprint(n))
+	}
+	c, err := startWith(ctx, measured, []string{"TOKEN=" + scimToken, fmt.Sprint("USERS=", size), "MEMBERS=" + strings.Join(members, ",")}, "node", script)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &provider{name: "scimmy-routers", base: "http://" + c.line + "/scim/v2", pid: c.cmd.Process.Pid, group: "group", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 10 * time.Minute}}
+	p := &provider{name: "scimmy-routers", base: "http://" + c.line + "/scim/v2", pid: c.cmd.Process.Pid, groups: groups, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: patience}}
 	for i := range size {
 		p.ids = append(p.ids, fmt.Sprintf("id-%d", i))
 	}
-	return p, func() { _ = c.in.Close(); _ = c.cmd.Wait(); _ = os.RemoveAll(dir) }, nil
+	return p, func() { _ = c.cmd.Process.Kill(); _ = c.cmd.Wait(); _ = os.RemoveAll(dir) }, nil // it may be busy with what nobody waits for
 }
 
 // peersFolder is where `make e2e` keeps npm's modules, if it has been there.

@@ -1,5 +1,6 @@
-// The SCIM server that is npm's scimmy-routers, with users and a group in
-// memory, to be measured beside Gatehouse. Environment: TOKEN, USERS, MEMBERS.
+// The SCIM server that is npm's scimmy-routers, with users and groups in
+// memory, to be measured beside Gatehouse. Environment: TOKEN, USERS, and MEMBERS,
+// the sizes of groups with commas between.
 // Prints its address when it is ready, and ends when its input does.
 import crypto from 'node:crypto';
 import express from 'express';
@@ -48,7 +49,9 @@ for (let i = 0; i < Number(USERS); i++) {
   });
   names.set(mail, `id-${i}`);
 }
-all.Group.set('group', { id: 'group', meta, displayName: 'everybody', members: Array.from({ length: Number(MEMBERS) }, (_, i) => ({ value: `id-${i}`, type: 'User' })) });
+for (const n of MEMBERS.split(',').filter(Boolean).map(Number)) {
+  all.Group.set(`group-${n}`, { id: `group-${n}`, meta, displayName: `group-${n}`, members: Array.from({ length: n }, (_, i) => ({ value: `id-${i}`, type: 'User' })) });
+}
 
 const app = express();
 app.use('/scim/v2', new SCIMMYRouters({
