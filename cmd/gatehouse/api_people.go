@@ -81,13 +81,19 @@ func (a *api) users(r *http.Request) (any, error) {
 // named finds a user by name or by ID.
 func (a *api) named(r *http.Request) (provisioning.User, error) {
 	name := r.FormValue("name")
-	userStore, userName := a.s.directory.SplitName(name)
-	u, err := a.s.directory.ByName(r.Context(), userStore, userName)
-	if errors.Is(err, provisioning.ErrNotFound) {
-		u, err = a.s.directory.User(r.Context(), name)
-	}
+	u, err := a.userNamed(r.Context(), name)
 	if errors.Is(err, provisioning.ErrNotFound) {
 		return u, errNone(fmt.Sprintf("there is no user %q — `gatehouse users list` shows those there are", name))
+	}
+	return u, err
+}
+
+// userNamed finds a user by name or by ID.
+func (a *api) userNamed(ctx context.Context, name string) (provisioning.User, error) {
+	userStore, userName := a.s.directory.SplitName(name)
+	u, err := a.s.directory.ByName(ctx, userStore, userName)
+	if errors.Is(err, provisioning.ErrNotFound) {
+		u, err = a.s.directory.User(ctx, name)
 	}
 	return u, err
 }

@@ -89,6 +89,7 @@ func (rt *apiRoute) afresh() *apiRoute {
 const (
 	takesName  = "name! a user: user name, with the prefix of the user store where it is not the first, or ID"
 	takesAfter = "after goes on after this one: the ID of the last that was listed"
+	takesNext  = "after goes on there: what next was on the page before"
 	takesLimit = "limit:integer at most so many, from 1 to 2000; 200 where nothing is said"
 	takesUntil = "until when it ends: a day (2026-12-31), a time (2026-12-31T17:00:00Z) or how long from now (8h, 30d)"
 )

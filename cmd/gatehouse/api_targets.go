@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,7 +39,7 @@ func (a *api) targetRoutes() {
 		"Accounts that are there already and are not known to be the user's.", []webapi.Case{}, "id a target; all where none is named", "after goes on after this one: the target, a slash, the user's ID", takesLimit)
 	a.route("POST /v1/target/case", a.resolveCase).doc("Answers a case: the account is the user's, another is to be made, or none.", ids,
 		takesID, takesName, "answer:adopt|create|ignore! what is to be done", "account with adopt, which: the target's ID of it")
-	a.route("GET /v1/target/held", a.held, "auditors").doc("What a target would take away beyond what may be at once, and waits for a person.", webapi.Held{}, takesID)
+	a.route("GET /v1/target/held", a.held, "auditors").doc("What a target would take away beyond what may be at once, and waits for a person.", webapi.Held{}, takesID, takesNext, takesLimit)
 	a.route("POST /v1/target/held", a.decideHeld).doc("Lets accounts be taken away that are held, or keeps them.", map[string]int{},
 		takesID, "name[] of these users; all where none is named", "answer:approve|reject approve where nothing is said")
 	a.route("GET /v1/operations", a.operations, "helpdesk", "auditors").doc(
@@ -178,62 +179,83 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, targetSays(err, id)
 }
 
-func (a *api) heldAt(r *http.Request) (webapi.Held, error) {
-	v, ctx, id := webapi.Held{Items: []webapi.HeldItem{}}, r.Context(), r.FormValue("id")
+// heldCase is the open case of a target, a source or a client; nil: nothing is held.
+func (a *api) heldCase(r *http.Request) (*guard.Case, error) {
+	id := r.FormValue("id")
 	scope := guard.Target(id)
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/v1/source/"):
 		scope = guard.Source(string(provisioning.SourceFeed(id)))
 		if !slices.ContainsFunc(a.s.cfg.Sources, func(s configs.Source) bool { return s.ID == id }) {
-			return v, errNone(fmt.Sprintf("there is no source %q — the configuration lists those there are", id))
+			return nil, errNone(fmt.Sprintf("there is no source %q — the configuration lists those there are", id))
 		}
 	case strings.HasPrefix(r.URL.Path, "/v1/client/"):
 		scope = guard.Source(string(provisioning.SourceClient(id)))
 		if !slices.ContainsFunc(a.s.cfg.Clients, func(c configs.Client) bool { return c.ID == id }) {
-			return v, errNone(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", id))
+			return nil, errNone(fmt.Sprintf("there is no client %q — `gatehouse clients list` shows those there are", id))
 		}
 	case !slices.ContainsFunc(a.s.cfg.Targets, func(t configs.Target) bool { return t.ID == id }):
-		return v, targetSays(outbox.ErrNoTarget, id)
+		return nil, targetSays(outbox.ErrNoTarget, id)
 	}
-	list, err := a.s.guard.Cases(ctx, scope, "", true, 1)
+	list, err := a.s.guard.Cases(r.Context(), scope, "", true, 1)
 	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// held lists what a case holds, a page at a time.
+func (a *api) held(r *http.Request) (any, error) {
+	v, ctx, limit := webapi.Held{Items: []webapi.HeldItem{}}, r.Context(), limitOf(r)
+	after, err := base64.RawURLEncoding.DecodeString(r.FormValue("after"))
+	if err != nil {
+		return nil, errNo("after must be what next was on the page before")
+	}
+	if v.Case, err = a.heldCase(r); err != nil || v.Case == nil {
 		return v, err
 	}
-	v.Case = &list[0]
-	items, err := a.s.guard.Items(ctx, list[0].ID, guard.ItemHeld, guard.Item{}, 10*pageOf)
+	items, err := a.s.guard.Items(ctx, v.Case.ID, guard.ItemHeld, string(after), limit+1)
+	if len(items) > limit {
+		items = items[:limit]
+		v.Next = base64.RawURLEncoding.EncodeToString([]byte(items[limit-1].Key()))
+	}
 	for _, it := range items {
 		v.Items = append(v.Items, webapi.HeldItem{Name: a.nameOf(ctx, it.Act.Subject), UserID: it.Act.Subject, How: it.Act.How, Reason: it.Act.Reason})
 	}
 	return v, err
 }
 
-func (a *api) held(r *http.Request) (any, error) { return a.heldAt(r) }
-
 // decideHeld approves or rejects what is held of a target, a source or a client: of the
 // people named, or of all.
 func (a *api) decideHeld(r *http.Request) (any, error) {
 	id := r.FormValue("id")
-	v, err := a.heldAt(r)
+	c, err := a.heldCase(r)
 	if err != nil {
 		return nil, err
 	}
-	if v.Case == nil {
+	if c == nil {
 		return nil, errNo("nothing is held at " + id)
 	}
+	names := r.Form["name"]
 	var users []string
-	for _, name := range r.Form["name"] {
-		i := slices.IndexFunc(v.Items, func(it webapi.HeldItem) bool { return it.Name == name || it.UserID == name })
-		if i < 0 {
-			return nil, errNone(fmt.Sprintf("nothing of %q is held at %s", name, id))
+	for _, name := range names {
+		u, err := a.userNamed(r.Context(), name)
+		if errors.Is(err, provisioning.ErrNotFound) {
+			u.ID = name // of a user who only passes through, or is deleted
+		} else if err != nil {
+			return nil, err
 		}
-		users = append(users, v.Items[i].UserID)
+		users = append(users, u.ID)
 	}
 	decide := a.s.guard.Approve
 	if r.FormValue("answer") == "reject" {
 		decide = a.s.guard.Reject
 	}
-	n := cmp.Or(len(users), v.Case.Held)
-	return map[string]int{"decided": n}, decide(r.Context(), v.Case.ID, string(provisioning.Admin), users...)
+	err = decide(r.Context(), c.ID, string(provisioning.Admin), users...)
+	if errors.Is(err, guard.ErrNotFound) && len(names) > 0 {
+		return nil, errNone(fmt.Sprintf("nothing is held at %s of one of %q", id, names))
+	}
+	return map[string]int{"decided": cmp.Or(len(users), c.Held)}, err
 }
 
 // operations lists what was tried: of a user, at a target, or because of the

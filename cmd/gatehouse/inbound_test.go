@@ -361,11 +361,54 @@ clients:
 	hr.do(429, "DELETE", "/Groups/"+group, "")
 	var held webapi.Held
 	l.admin(http.MethodGet, "client/held", url.Values{"id": {"hr"}}, &held)
-	if held.Case == nil || len(held.Items) != 4 {
+	if held.Case == nil || len(held.Items) != 4 || held.Next != "" {
 		t.Fatalf("held: %+v", held)
+	}
+	// All of it is found on pages too, each item once.
+	var paged []webapi.HeldItem
+	for next := ""; len(paged) < 10; {
+		var page webapi.Held
+		l.admin(http.MethodGet, "client/held", url.Values{"id": {"hr"}, "limit": {"1"}, "after": {next}}, &page)
+		paged = append(paged, page.Items...)
+		if next = page.Next; next == "" {
+			break
+		}
+	}
+	if !slices.Equal(paged, held.Items) {
+		t.Errorf("on pages there are %+v, want %+v", paged, held.Items)
+	}
+	// Who names somebody of whom nothing is held decides about nobody.
+	var no struct{ Error string }
+	for status, form := range map[int]url.Values{
+		http.StatusNotFound:   {"id": {"hr"}, "name": {"u1", "u0", "nobody"}, "answer": {"approve"}},
+		http.StatusBadRequest: {"id": {"hr"}, "name": {"u1"}, "answer": {"perhaps"}},
+	} {
+		if code := l.ask(http.MethodPost, "client/held", form, &no); code != status || no.Error == "" {
+			t.Errorf("%v: %d %q, want %d", form, code, no.Error, status)
+		}
+	}
+	if code := l.ask(http.MethodPost, "client/held", url.Values{"id": {"hr"}, "name": {""}, "answer": {"approve"}}, &no); code != http.StatusNotFound {
+		t.Errorf("that nobody is named is answered with %d", code)
+	}
+	held = webapi.Held{}
+	if l.admin(http.MethodGet, "client/held", url.Values{"id": {"hr"}}, &held); len(held.Items) != 4 {
+		t.Fatalf("after refused decisions there are %+v", held)
+	}
+	if code := l.ask(http.MethodGet, "client/held", url.Values{"id": {"hr"}, "after": {"not a place"}}, &no); code != http.StatusBadRequest && code != http.StatusConflict {
+		t.Errorf("a place that is none: %d", code)
 	}
 	if !hr.do(200, "GET", "/Users/"+ids[1], "").Get("active").(bool) {
 		t.Error("what is held was done")
+	}
+	// On the page nobody is ticked, and then one of them.
+	carol, page := l.person(), l.at("", deskPath+"/client?client=hr")
+	carol.open(page).signIn("campus", "carol").wants(http.StatusOK, "u1")
+	for _, ticked := range [][]string{nil, {ids[1]}} {
+		carol.do(http.MethodPost, page, url.Values{"do": {"approve"}, "id": {"hr"}, "name": ticked})
+		held = webapi.Held{}
+		if l.admin(http.MethodGet, "client/held", url.Values{"id": {"hr"}}, &held); len(held.Items) != 4-2*len(ticked) {
+			t.Errorf("after %d are ticked there are %+v", len(ticked), held.Items)
+		}
 	}
 	l.admin(http.MethodPost, "client/held", url.Values{"id": {"hr"}, "answer": {"approve"}}, nil)
 	eventually(t, "it is done", func() bool {

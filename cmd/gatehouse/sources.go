@@ -123,7 +123,7 @@ func (a *api) sourceRoutes() {
 	a.route("GET /v1/source/test", a.testSource).doc("Goes through each step and shows how one entry is understood; changes nothing.", ldap.Diagnosis{}, takesID, "entry its name in the directory; the first where nothing is said")
 	a.route("GET /v1/source/preview", a.previewSource).doc("What reading everything would do to people now; changes nothing.", ldap.Report{}, takesID)
 	a.route("POST /v1/source/run", a.runSource).doc("Reads a source now and waits until it is read.", ldap.Status{}, takesID, "full:boolean everything, and not only what changed")
-	a.route("GET /v1/source/held", a.held).doc("Whom a source would take away beyond what may be at once; that waits for a person.", webapi.Held{}, takesID)
+	a.route("GET /v1/source/held", a.held).doc("Whom a source would take away beyond what may be at once; that waits for a person.", webapi.Held{}, takesID, takesNext, takesLimit)
 	a.route("POST /v1/source/held", a.decideHeld).doc("Lets people be taken away that are held, or keeps them.", map[string]int{},
 		takesID, "name[] these users; all where none is named", "answer:approve|reject approve where nothing is said")
 	a.route("GET /v1/imports", a.imports, "auditors").doc("Files that were taken in.", []files.Import{}, takesAfter, takesLimit)

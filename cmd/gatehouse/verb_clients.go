@@ -27,7 +27,7 @@ func (a *api) clientRoutes() {
 	a.route("POST /v1/client/tokens", a.makeToken).doc("Makes a bearer token; this answer is the only one that holds it.", webapi.MadeToken{}, "client! for this client", "expires after how long it ends, such as 90d; never where nothing is said")
 	a.route("DELETE /v1/client/tokens", a.revokeToken).doc("Ends a token at once.", client.Token{}, "id! its first part, as the list shows it")
 	a.route("GET /v1/client/dialect", a.dialect, "auditors").doc("What was put right of a client's messages since the gateway started.", []webapi.Habit{}, "client! which")
-	a.route("GET /v1/client/held", a.held, "auditors").doc("What a client would take away beyond what may be at once; that waits for a person.", webapi.Held{}, "id! a client")
+	a.route("GET /v1/client/held", a.held, "auditors").doc("What a client would take away beyond what may be at once; that waits for a person.", webapi.Held{}, "id! a client", takesNext, takesLimit)
 	a.route("POST /v1/client/held", a.decideHeld).doc("Lets that be taken away which is held, or keeps it.", map[string]int{},
 		"id! a client", "name[] of these users; of all where none is named", "answer:approve|reject approve where nothing is said")
 }
@@ -144,10 +144,7 @@ func clientsCommand() *cobra.Command {
 				}, func(w io.Writer, t client.Token) { fmt.Fprintf(w, "token %s of %s is ended\n", t.ID, t.Client) }),
 		),
 		clientsDialectCommand(),
-		adminVerb("held CLIENT", "List what a client would take away from people, beyond what may be at once", cobra.ExactArgs(1),
-			func(_ *cobra.Command, argv []string) (string, string, url.Values) {
-				return "GET", "client/held", url.Values{"id": {argv[0]}}
-			}, showHeld),
+		heldCommand("client", "List what a client would take away from people, beyond what may be at once"),
 		decideCommand("client", "approve", "Let that be taken away which is held: all, or of the users named", "approved"),
 		decideCommand("client", "reject", "Keep what is held: all, or of the users named", "rejected"))
 }

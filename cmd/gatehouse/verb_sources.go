@@ -39,7 +39,7 @@ func sourcesCommand() *cobra.Command {
 			}, showDiagnosis),
 		adminVerb("preview SOURCE", "Say what reading everything would do to people now; changes nothing", cobra.ExactArgs(1), one("GET", "source/preview"), showReading),
 		run,
-		adminVerb("held SOURCE", "List people who would be taken away, beyond what may be at once", cobra.ExactArgs(1), one("GET", "source/held"), showHeld),
+		heldCommand("source", "List people who would be taken away, beyond what may be at once"),
 		decideCommand("source", "approve", "Let people be taken away who are held: all, or those named", "approved"),
 		decideCommand("source", "reject", "Keep people who are held: all, or those named", "rejected"),
 	)

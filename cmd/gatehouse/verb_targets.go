@@ -52,7 +52,7 @@ func targetsCommand() *cobra.Command {
 				}
 				return "POST", "target/case", q
 			}, func(w io.Writer, _ map[string]string) { fmt.Fprintln(w, "is answered and will be carried out now") }),
-		adminVerb("held TARGET", "List accounts that would be taken away, beyond what may be at once", cobra.ExactArgs(1), one("GET", "target/held"), showHeld),
+		heldCommand("target", "List accounts that would be taken away, beyond what may be at once"),
 		decideCommand("target", "approve", "Let accounts be taken away that are held: all, or those of the users named", "approved"),
 		decideCommand("target", "reject", "Keep accounts that are held: all, or those of the users named", "rejected"),
 		operationsCommand(), conformanceCommand(),
@@ -168,6 +168,17 @@ func showHeld(w io.Writer, v webapi.Held) {
 	for _, it := range v.Items {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", it.How, it.Name, it.Reason)
 	}
+	if v.Next != "" {
+		fmt.Fprintf(w, "%d are held, and there are more: --after %s\n", v.Case.Held, v.Next)
+	}
+}
+
+// heldCommand lists what is held of a target, a source or a client.
+func heldCommand(of, short string) *cobra.Command {
+	return pageFlags(adminVerb("held "+strings.ToUpper(of), short, cobra.ExactArgs(1),
+		func(cmd *cobra.Command, a []string) (string, string, url.Values) {
+			return "GET", of + "/held", page(cmd, url.Values{"id": a})
+		}, showHeld))
 }
 
 // decideCommand decides about what is held of a target, a source or a client.

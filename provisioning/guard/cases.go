@@ -51,16 +51,12 @@ func (g *Guard) Case(ctx context.Context, id string) (c Case, err error) {
 	return c, err
 }
 
-// Items lists the items of a case that are in a state, those after the given one
-// (the zero Item: from the beginning), at most limit (0: all).
-func (g *Guard) Items(ctx context.Context, caseID, state string, after Item, limit int) (list []Item, err error) {
-	from := ""
-	if after.Act.Scope != "" {
-		from = itemKey(after.Act)
-	}
+// Items lists the items of a case that are in a state, those after the one with this
+// key (empty: from the beginning), at most limit (0: all).
+func (g *Guard) Items(ctx context.Context, caseID, state, after string, limit int) (list []Item, err error) {
 	err = g.c.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
-		for it, err := range items.Find(tx, "case", caseState(caseID, state), from, limit) {
+		for it, err := range items.Find(tx, "case", caseState(caseID, state), after, limit) {
 			if err != nil {
 				return err
 			}
@@ -121,14 +117,16 @@ func (g *Guard) close(tx store.Tx, c Case, by, state string) error {
 // page is how many items get a decision in one transaction: each is up to 13 keys.
 const page = 6
 
-// decideSome gives those items of a case a decision that are about the subjects.
+// decideSome gives those items of a case a decision that are about the subjects; none,
+// if there is nothing about one of these.
 func (g *Guard) decideSome(ctx context.Context, caseID, by, state string, subjects []string) error {
 	wanted := map[string]bool{}
 	for _, s := range subjects {
 		wanted[s] = true
 	}
+	var some []Item
 	found := map[string]bool{}
-	for after := (Item{}); ; {
+	for after := ""; ; {
 		list, err := g.Items(ctx, caseID, ItemHeld, after, 200)
 		if err != nil {
 			return err
@@ -136,15 +134,11 @@ func (g *Guard) decideSome(ctx context.Context, caseID, by, state string, subjec
 		if len(list) == 0 {
 			break
 		}
-		after = list[len(list)-1]
-		var some []Item
+		after = list[len(list)-1].Key()
 		for _, it := range list {
 			if wanted[it.Act.Subject] {
 				some, found[it.Act.Subject] = append(some, it), true
 			}
-		}
-		if err := g.settle(ctx, caseID, by, state, some); err != nil {
-			return err
 		}
 	}
 	for _, s := range subjects {
@@ -152,7 +146,7 @@ func (g *Guard) decideSome(ctx context.Context, caseID, by, state string, subjec
 			return fmt.Errorf("%w: it holds nothing about %s", ErrNotFound, s)
 		}
 	}
-	return nil
+	return g.settle(ctx, caseID, by, state, some)
 }
 
 // settle gives items a decision, and makes whoever asked ask again.
@@ -228,7 +222,7 @@ func (g *Guard) HandleCase(ctx context.Context, id string) error {
 		return nil
 	}
 	for {
-		list, err := g.Items(ctx, id, ItemHeld, Item{}, 200)
+		list, err := g.Items(ctx, id, ItemHeld, "", 200)
 		if err != nil {
 			return err
 		}

@@ -50,9 +50,12 @@ const (
 	CaseClosed   = "closed"
 )
 
+// Key is what tells an item from all others.
+func (it Item) Key() string { return itemKey(it.Act) }
+
 var items = &store.Table[Item]{
 	Name: "guard_item",
-	Key:  func(it Item) string { return itemKey(it.Act) },
+	Key:  Item.Key,
 	Index: map[string]func(Item) []string{
 		"case": func(it Item) []string {
 			if it.Case == "" {

@@ -63,7 +63,7 @@ func TestB09_ManyMembershipsAtATargetAreHeld(t *testing.T) {
 		if in() != 26 || w.oneCase().Held != 25 {
 			t.Errorf("%d are still in it after an administrator took one out, %d are held", in(), w.oneCase().Held)
 		}
-		items, err := w.guard.Items(t.Context(), held.ID, guard.ItemHeld, guard.Item{}, 0)
+		items, err := w.guard.Items(t.Context(), held.ID, guard.ItemHeld, "", 0)
 		if err != nil || len(items) != 25 || items[0].Act.Kind != guard.Membership || items[0].Act.Object != staff {
 			t.Fatalf("%d items, %+v, %v", len(items), items[:1], err)
 		}
@@ -133,7 +133,7 @@ func TestB09_ManySensitiveChangesAreHeld(t *testing.T) {
 		if chiefs() != 4 || held.Held != 7 || !slices.Contains(crm.holds(t), `p11 active "" "p11@x.test"`) {
 			t.Fatalf("%d are changed, %d are held: %q", chiefs(), held.Held, crm.holds(t))
 		}
-		items, err := w.guard.Items(t.Context(), held.ID, guard.ItemHeld, guard.Item{}, 0)
+		items, err := w.guard.Items(t.Context(), held.ID, guard.ItemHeld, "", 0)
 		if err != nil || items[0].Act.Kind != guard.Sensitive || items[0].Act.Object != "title" {
 			t.Fatalf("%+v, %v", items, err)
 		}

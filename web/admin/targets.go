@@ -34,12 +34,14 @@ func (d *desk) targetPages() {
 }
 
 // heldOf decides about the people who were ticked. That nobody is ticked is not
-// "all": a field says so.
+// "all": nobody has an empty name.
 func heldOf(answer string) func(*http.Request) url.Values {
 	return func(r *http.Request) url.Values {
 		q := url.Values{"id": {r.FormValue("id")}, "answer": {answer}}
 		if r.FormValue("all") == "" {
-			q["name"] = append(slices.Clone(r.PostForm["name"]), r.FormValue("nobody"))
+			if q["name"] = r.PostForm["name"]; len(q["name"]) == 0 {
+				q["name"] = []string{""}
+			}
 		}
 		return q
 	}
@@ -141,14 +143,17 @@ func (d *desk) held(r *http.Request, of, id, here string, admin bool) ([]web.Blo
 		return nil, nil
 	}
 	var held api.Held
-	if err := d.ask(r, "GET /v1/"+of+"/held", &held, "id", id); err != nil || held.Case == nil {
+	if err := d.ask(r, "GET /v1/"+of+"/held", &held, "id", id, "after", r.FormValue("held"), "limit", strconv.Itoa(pageOf)); err != nil || held.Case == nil {
 		return nil, err
 	}
-	block := web.Block{Heading: say("held.title"), Lead: []web.Text{say("held."+of, "n", strconv.Itoa(len(held.Items)))}, Facts: []web.Fact{
+	block := web.Block{Heading: say("held.title"), Lead: []web.Text{say("held."+of, "n", strconv.Itoa(held.Case.Held))}, Facts: []web.Fact{
 		{Label: say("held.since"), Cell: web.Cell{At: held.Case.Opened}}, {Label: say("held.expires"), Cell: web.Cell{At: held.Case.Expires}},
 	}}
 	table := &web.Table{Caption: say("held.all"), Head: heads("people.user_name", "held.how", "reason")}
-	fields := does("approve", "id", id, "nobody", "")
+	if held.Next != "" {
+		table.MoreURL = here + "&" + url.Values{"held": {held.Next}}.Encode()
+	}
+	fields := does("approve", "id", id)
 	for n, it := range held.Items {
 		table.Rows = append(table.Rows, row(web.Cell{Value: it.Name, URL: at("/person", "name", it.UserID)}, web.Cell{Text: word("held_how", it.How)}, text(it.Reason)))
 		fields = append(fields, web.Field{ID: fmt.Sprintf("held-%d", n), Name: "name", Value: it.UserID, Kind: "check", Called: it.Name})
@@ -156,7 +161,7 @@ func (d *desk) held(r *http.Request, of, id, here string, admin bool) ([]web.Blo
 	block.Table = table
 	if admin {
 		some := fields
-		reject := slices.Concat(does("reject", "id", id), withIDs(fields[3:], "kept"))
+		reject := slices.Concat(does("reject", "id", id), withIDs(fields[2:], "kept"))
 		block.Forms = []web.Form{
 			{Action: here, Button: say("held.approve_some"), Fields: some, Quiet: true},
 			{Action: here, Button: say("held.reject_some"), Fields: reject, Quiet: true},

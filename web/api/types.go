@@ -116,6 +116,7 @@ type Case struct {
 type Held struct {
 	Case  *guard.Case `json:"case,omitempty"`
 	Items []HeldItem  `json:"items"`
+	Next  string      `json:"next,omitempty"` // after which there are more
 }
 
 // A HeldItem is one person of those.

@@ -37,7 +37,7 @@ func held(t *testing.T, g *guard.Guard) (caseID string, subjects []string) {
 	if len(list) == 0 {
 		return "", nil
 	}
-	items, err := g.Items(t.Context(), list[0].ID, guard.ItemHeld, guard.Item{}, 0)
+	items, err := g.Items(t.Context(), list[0].ID, guard.ItemHeld, "", 0)
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
 	}
