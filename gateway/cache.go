@@ -152,7 +152,7 @@ func (g *Gateway) fix(s *authz.Subject) *prepared {
 // Bounds of what the gateway remembers: of what policy sees of people, each some
 // KiB, and of what is prepared for programs.
 const (
-	maxSubjects = 2000
+	maxSubjects = 500
 	maxPrograms = 10_000
 )
 
@@ -299,15 +299,16 @@ func (p *prepared) in(ctx context.Context, s *service) (*forService, error) {
 
 // headers are those of the block, one after the other.
 func (f *forService) headers(each func(name string, values []string)) {
+	all := make([]string, 0, strings.Count(f.block, "\r\n"))
 	for lines := f.block; lines != ""; {
-		var values []string
+		from := len(all)
 		name, _, _ := strings.Cut(lines, ": ")
-		for strings.HasPrefix(lines, name+": ") {
+		for strings.HasPrefix(lines, name) && strings.HasPrefix(lines[len(name):], ": ") {
 			var line string
 			line, lines, _ = strings.Cut(lines, "\r\n")
-			values = append(values, line[len(name)+2:])
+			all = append(all, line[len(name)+2:])
 		}
-		each(name, values)
+		each(name, all[from:len(all):len(all)])
 	}
 }
 
@@ -406,7 +407,8 @@ func (t *token) text() []string {
 	if t == nil {
 		return nothing
 	}
-	return []string{string(t.AppendTo(nil))}
+	size := len(t.head.Value()) + 2 + base64.RawURLEncoding.EncodedLen(t.claims) + base64.RawURLEncoding.EncodedLen(len(t.rest)-t.claims)
+	return []string{string(t.AppendTo(make([]byte, 0, size)))}
 }
 
 // Times of the token that services get. It is never served with less than

@@ -1,7 +1,11 @@
 package gateway
 
 import (
+	"io"
+	"maps"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +82,120 @@ func TestP01_IdentityHeadersOfClientsAreRemovedEverywhere(t *testing.T) {
 	// Control: what is nobody's name goes through.
 	if s := f.passed(f.ask(alice, "GET", "wiki", "/", "X-Request-Id: 7")); s.Header.Get("X-Request-Id") != "7" {
 		t.Error("an ordinary header did not reach the service")
+	}
+}
+
+// Whichever way a request comes, whoever sends it and wherever it goes: of what the
+// client says about itself nothing arrives, and of what we say nothing is missing.
+// In short as many names in one request as there may be; in whole each by itself, in
+// three spellings, which are more than 10,000 requests.
+func TestP01_TheHeaderWallHoldsWhicheverWayARequestComes(t *testing.T) {
+	t.Parallel()
+	kinds := []struct {
+		what, who, method, host, path string
+		lines                         http.Header
+		body                          io.Reader // its length is not said
+	}{
+		{"a page", "alice", "GET", "wiki", "/", nil, nil},
+		{"a public page, of nobody", "", "GET", "wiki", "/public/x", nil, nil},
+		{"a public page", "alice", "GET", "wiki", "/public/x", nil, nil},
+		{"a public service, of nobody", "", "GET", "open", "/", nil, nil},
+		{"a public service", "alice", "GET", "open", "/", nil, nil},
+		{"a preflight", "", "OPTIONS", "open", "/", http.Header{"Origin": {"http://other.test"}, "Access-Control-Request-Method": {"PUT"}}, nil},
+		{"another preset", "alice", "GET", "payroll", "/", nil, nil},
+		{"an address with everything", "alice", "GET", "wiki", "/%C3%A4/b%20c?d=%2f&e", nil, nil},
+		{"a form", "alice", "POST", "wiki", "/form", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, strings.NewReader("")},
+		{"an upload", "alice", "PUT", "wiki", "/file", nil, strings.NewReader("")},
+		{"a removal", "alice", "DELETE", "wiki", "/file", nil, nil},
+		{"a stream", "alice", "GET", "wiki", "/events", http.Header{"Accept": {"text/event-stream"}}, nil},
+	}
+	asks := map[string][]string{"X-Original-Method": nil, "X-Original-Url": nil, "X-Forwarded-For": nil} // what the proxy says itself
+	ways := []struct {
+		name   string
+		change func(*front, *Config)
+		make   func(f *front, r *http.Request)
+		asked  bool // by another proxy
+	}{
+		{"HTTP/1", func(*front, *Config) {}, func(*front, *http.Request) {}, false},
+		{"HTTP/2", overTLS, func(*front, *http.Request) {}, false},
+		{"WebSocket", func(*front, *Config) {}, func(_ *front, r *http.Request) {
+			maps.Copy(r.Header, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}})
+			delete(r.Header, "Origin")
+		}, false},
+		{"forward-auth", func(_ *front, c *Config) {
+			c.Proxies = []Proxy{{ID: "edge", Kind: "nginx", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
+		}, func(f *front, r *http.Request) {
+			maps.Copy(r.Header, http.Header{"X-Original-Method": {r.Method}, "X-Original-Url": {r.URL.String()}, "X-Forwarded-For": {"192.0.2.7"}})
+			r.Method, r.Body, r.ContentLength, r.URL = http.MethodGet, nil, 0, r.URL.ResolveReference(&url.URL{Path: verifyPath})
+		}, true},
+	}
+	long := whole(0, 1) == 1
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFront(t, way.change)
+			f.t = t
+			alice, c := f.guest("alice", "fin"), f.client()
+			defer c.CloseIdleConnections()
+			c.Timeout = 0
+			var names [][]string
+			for _, name := range managed(f) {
+				if _, own := asks[http.CanonicalHeaderKey(name)]; own && way.asked {
+					continue
+				}
+				names = append(names, []string{name}, []string{strings.ReplaceAll(name, "-", "_")}, []string{strings.ToUpper(name)})
+			}
+			if !long {
+				var all []string
+				for _, n := range names {
+					all = append(all, n[0])
+				}
+				names = slices.Collect(slices.Chunk(all, 60)) // at most 100 header lines
+			}
+			sent, forged, missing := 0, 0, 0
+			for _, k := range kinds {
+				for _, list := range names {
+					var who *guest
+					if k.who != "" {
+						who = alice
+					}
+					r := f.request(who, k.method, k.host, k.path, k.body)
+					if k.body != nil {
+						r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader("some=text"))
+					}
+					maps.Copy(r.Header, k.lines)
+					for _, n := range list {
+						r.Header[n] = []string{"forged"}
+					}
+					way.make(f, r)
+					resp, err := c.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					raw, err := io.ReadAll(resp.Body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp.Body.Close()
+					sent++
+					got, user := resp.Header, map[string]string{"payroll": "Remote-User", "wiki": "X-Forwarded-User", "open": "X-Forwarded-User"}[k.host]
+					if !way.asked {
+						got = answer{resp, string(raw)}.seen().Header
+					}
+					if resp.StatusCode != http.StatusOK || got.Get(user) != k.who || (got.Get("X-Gatehouse-Jwt") != "") != (k.who != "") {
+						missing++
+						t.Errorf("%s with %.3q: %d, %v", k.what, list, resp.StatusCode, got)
+					}
+					for name, values := range got {
+						if slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, "forged") }) {
+							forged++
+							t.Errorf("%s: %s reached the service", k.what, name)
+						}
+					}
+				}
+			}
+			t.Logf("%d requests, %d forged, %d missing", sent, forged, missing)
+		})
 	}
 }
 

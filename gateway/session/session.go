@@ -434,6 +434,9 @@ func (s *Store) word(text string) string {
 	return text
 }
 
+// late: a use of it is not stored yet.
+func (u *use) late() bool { return u.seen.Load() > u.written.Load() }
+
 func (u *use) stored(seen time.Time) {
 	at := seen.UnixNano()
 	if at > u.written.Load() {
@@ -787,37 +790,42 @@ func (s *Store) Flush(ctx context.Context) { s.writeSeen(ctx) }
 // writeSeen stores the last use of sessions that were used, and lets go of uses
 // that say no more than the rows do.
 func (s *Store) writeSeen(ctx context.Context) {
-	seen := map[string]time.Time{}
-	late := func(id string, u *use) bool {
-		at := u.seen.Load()
-		if at <= u.written.Load() {
-			return false
-		}
-		seen[id] = time.Unix(0, at)
-		return true
-	}
+	var late []string // there may be very many
 	s.mu.Lock()
 	for id, l := range s.byID {
-		late(id, l.use)
+		if l.use.late() {
+			late = append(late, id)
+		}
 	}
 	for id, u := range s.uses {
-		if !late(id, u) {
+		if u.late() {
+			late = append(late, id)
+		} else {
 			delete(s.uses, id)
 		}
 	}
 	s.mu.Unlock()
+	slices.Sort(late)
 	const each = 12 // rows in a transaction, with their index entries far below store.MaxKeys
-	for batch := range slices.Chunk(slices.Sorted(maps.Keys(seen)), each) {
+	for batch := range slices.Chunk(late, each) {
+		seen := make(map[string]time.Time, len(batch))
+		s.mu.RLock()
+		for _, id := range batch {
+			if u := s.useOf(id); u != nil {
+				seen[id] = time.Unix(0, u.seen.Load())
+			}
+		}
+		s.mu.RUnlock()
 		err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-			for _, id := range batch {
+			for id, at := range seen {
 				row, ok, err := sessionRows.Get(tx, id)
 				if err != nil {
 					return err
 				}
-				if !ok || !seen[id].After(row.Seen) {
+				if !ok || !at.After(row.Seen) {
 					continue // ended, or used later elsewhere
 				}
-				row.Seen = seen[id]
+				row.Seen = at
 				if err := sessionRows.Put(tx, row); err != nil {
 					return err
 				}
@@ -828,9 +836,9 @@ func (s *Store) writeSeen(ctx context.Context) {
 			return // a minute later again
 		}
 		s.mu.RLock()
-		for _, id := range batch {
+		for id, at := range seen {
 			if u := s.useOf(id); u != nil {
-				u.stored(seen[id])
+				u.stored(at)
 			}
 		}
 		s.mu.RUnlock()

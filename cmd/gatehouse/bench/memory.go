@@ -61,8 +61,11 @@ func measureMemory(ctx context.Context, program, scratch string, sessions int) e
 		}
 		fmt.Printf("%-52s %10.0f\n", when, g.anonymous())
 	}
-	time.Sleep(10 * time.Second)
-	fmt.Printf("%-52s %10.0f\n\n", "ten seconds later", g.anonymous())
+	for _, wait := range []time.Duration{10 * time.Second, 10 * time.Minute} {
+		time.Sleep(wait)
+		fmt.Printf("%-52s %10.0f\n", wait.String()+" later", g.anonymous())
+	}
+	fmt.Println()
 	return nil
 }
 
