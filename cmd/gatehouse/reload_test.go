@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -67,5 +68,50 @@ func TestZ06_AReloadUnderLoadIsOneConfigurationOrTheOther(t *testing.T) {
 	}
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d of %d requests had the answer of another configuration", n, asked.Load())
+	}
+}
+
+// What a process lives with from its start is not changed by a reload, and never
+// silently: nothing of that configuration is taken, and the log says what it takes.
+func TestAReloadRefusesWhatItCanNotChange(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(c *labConfig) { c.TLS = true })
+	before := l.p.site.Load()
+	read := func(name string) string {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	whole := read(l.config)
+	if err := os.WriteFile(l.dir+"/other.crt", []byte(read(l.dir+"/tls.crt")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for key, change := range map[string][2]string{
+		"store":                       {"/gatehouse.db", "/other.db"},
+		"server.listen":               {"  listen: 127.0.0.1:", "  listen: 127.0.0.2:"},
+		"server.tls":                  {"/tls.crt", "/other.crt"},
+		"server.proxy_protocol":       {"store: bolt", "  proxy_protocol: [ 10.0.0.0/8 ]\nstore: bolt"},
+		"limits.header_size":          {"limits: {", "limits: { header_size: 40KiB,"},
+		"limits.requests_per_address": {"requests_per_address: 1", "requests_per_address: 2"},
+		"limits.sign_ins_per_person":  {"sign_ins_per_person: 1", "sign_ins_per_person: 2"},
+	} {
+		next := strings.Replace(whole, change[0], change[1], 1)
+		next = strings.Replace(next, "title: Wiki", "title: Taken by halves", 1)
+		if next == whole {
+			t.Fatalf("%s is not in the file", key)
+		}
+		if err := os.WriteFile(l.config, []byte(next), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l.hup <- syscall.SIGHUP
+		eventually(t, key+" is refused", func() bool { return strings.Contains(l.log.String(), "a change of "+key+" needs a restart") })
+		if l.p.site.Load() != before {
+			t.Errorf("%s: the configuration was taken", key)
+		}
+		if good, _ := l.p.config.last(); good {
+			t.Errorf("%s: the metric says that it was", key)
+		}
 	}
 }

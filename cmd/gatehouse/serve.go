@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,12 +107,8 @@ func (s *server) reload() (taken bool) {
 	}
 	before := s.p.site.Load()
 	old := before.file
-	if cfg.Store != old.Store || cfg.Server.Listen != old.Server.Listen || cfg.Server.AdminListen != old.Server.AdminListen {
-		s.log.Error("the configuration was not taken: another store or listener needs a restart")
-		return false
-	}
-	if cfg.StoreKey.Value() != old.StoreKey.Value() || cfg.StoreKeyBefore.Value() != old.StoreKeyBefore.Value() {
-		s.log.Error("the configuration was not taken: another key of the store needs a restart, or `gatehouse upgrade`")
+	if what, cure := fixed(old, cfg); what != "" {
+		s.log.Error("the configuration was not taken: a change of " + what + " needs " + cure)
 		return false
 	}
 	if _, mistakes := compile(cfg, &s.p.programs); len(mistakes) > 0 {
@@ -123,6 +121,31 @@ func (s *server) reload() (taken bool) {
 	}
 	s.log.Info("configuration taken")
 	return true
+}
+
+// fixed is the first key with which a process lives from its start to its end and that
+// two configurations have differently, and what it takes to change it; empty: there
+// is none.
+func fixed(old, next *configs.Config) (what, cure string) {
+	for _, f := range []struct {
+		what, cure string
+		same       bool
+	}{
+		{"store", "a restart", next.Store == old.Store},
+		{"server.listen", "a restart", next.Server.Listen == old.Server.Listen},
+		{"server.admin_listen", "a restart", next.Server.AdminListen == old.Server.AdminListen},
+		{"store_key", "a restart, or `gatehouse upgrade`", next.StoreKey.Value() == old.StoreKey.Value() && next.StoreKeyBefore.Value() == old.StoreKeyBefore.Value()},
+		{"server.tls", "a restart, or `gatehouse upgrade`", reflect.DeepEqual(next.Server.TLS, old.Server.TLS)},
+		{"server.proxy_protocol", "a restart, or `gatehouse upgrade`", slices.Equal(next.Server.ProxyProtocol, old.Server.ProxyProtocol)},
+		{"limits.header_size", "a restart, or `gatehouse upgrade`", next.Limits.HeaderSize == old.Limits.HeaderSize},
+		{"limits.requests_per_address", "a restart, or `gatehouse upgrade`", next.Limits.RequestsPerAddress == old.Limits.RequestsPerAddress},
+		{"limits.sign_ins_per_person", "a restart, or `gatehouse upgrade`", next.Limits.SignInsPerPerson == old.Limits.SignInsPerPerson},
+	} {
+		if !f.same {
+			return f.what, f.cure
+		}
+	}
+	return "", ""
 }
 
 // renew puts another site in place, with the keys that there are now, and what is
