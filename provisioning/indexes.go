@@ -280,17 +280,16 @@ func (d *Directory) Peek(ctx context.Context, id string) (u *User, err error) {
 }
 
 // PeekInGroups is Peek with the groups that the user is in, as of the same moment.
-func (d *Directory) PeekInGroups(ctx context.Context, id string) (u *User, in []Membership, err error) {
-	err = d.Store.View(ctx, func(tx store.Tx) error {
-		u, in, err = d.peekInGroups(tx, id)
-		return err
-	})
-	return u, in, err
+func (d *Directory) PeekInGroups(ctx context.Context, id string) (*User, []Membership, error) {
+	var p peeked
+	err := d.Store.View(ctx, func(tx store.Tx) error { return d.peekInGroups(tx, id, &p) })
+	return p.u, p.in, err
 }
 
 // PeekByName is ByName as PeekInGroups reads.
-func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (u *User, in []Membership, err error) {
-	err = d.Store.View(ctx, func(tx store.Tx) error {
+func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (*User, []Membership, error) {
+	var p peeked
+	err := d.Store.View(ctx, func(tx store.Tx) error {
 		id, ok, err := users.LookupKey(tx, "name", pair(userStore, Fold(name)))
 		switch {
 		case err != nil:
@@ -298,19 +297,22 @@ func (d *Directory) PeekByName(ctx context.Context, userStore, name string) (u *
 		case !ok:
 			return ErrNotFound
 		}
-		u, in, err = d.peekInGroups(tx, id)
-		return err
+		return d.peekInGroups(tx, id, &p)
 	})
-	return u, in, err
+	return p.u, p.in, err
 }
 
-func (d *Directory) peekInGroups(tx store.Tx, id string) (*User, []Membership, error) {
-	u, err := d.peekTx(tx, id)
-	if err != nil {
-		return nil, nil, err
+// peeked is what PeekInGroups finds.
+type peeked struct {
+	u  *User
+	in []Membership
+}
+
+func (d *Directory) peekInGroups(tx store.Tx, id string, p *peeked) (err error) {
+	if p.u, err = d.peekTx(tx, id); err == nil {
+		p.in, err = (&ascent{d: d, tx: tx}).memberships(id)
 	}
-	in, err := (&ascent{d: d, tx: tx}).memberships(id)
-	return u, in, err
+	return err
 }
 
 func (d *Directory) peekTx(tx store.Tx, id string) (*User, error) {

@@ -96,7 +96,7 @@ func checkSchema(in *Object, urn string) error {
 // names of those that it has. What is no attribute is left out.
 func (rt *ResourceType) Resource(o *Object) *Resource {
 	r := &Resource{Object{make([]member, 1, o.Len()+3)}} // room for what Stamp adds
-	schemas := append(make([]any, 0, len(rt.urns)), rt.urns[0])
+	var schemas []any                                    // nil: the core one alone
 	for _, a := range rt.all {
 		if v := o.Get(a.Name); !unassigned(v) && a.Name != "schemas" {
 			r.members = append(r.members, member{a.Name, v})
@@ -105,10 +105,15 @@ func (rt *ResourceType) Resource(o *Object) *Resource {
 	for i, e := range rt.Extensions {
 		if sub := o.Sub(e.Schema.ID); sub.Len() > 0 {
 			r.members = append(r.members, member{e.Schema.ID, sub})
+			if schemas == nil {
+				schemas = append(make([]any, 0, len(rt.urns)), rt.urns[0])
+			}
 			schemas = append(schemas, rt.urns[i+1])
 		}
 	}
-	r.members[0] = member{"schemas", schemas}
+	if r.members[0] = (member{"schemas", rt.core}); schemas != nil {
+		r.members[0].value = schemas
+	}
 	return r
 }
 
@@ -124,7 +129,7 @@ func (rt *ResourceType) Stamp(r *Resource, id string, created, modified time.Tim
 	}
 	r.Delete("meta") // it comes last
 	meta := empty()
-	meta.members = append(meta.members, member{"resourceType", rt.Name}, member{"created", stamp(created)}, member{"lastModified", stamp(modified)}, member{"version", version})
+	meta.members = append(meta.members, member{"resourceType", rt.name}, member{"created", stamp(created)}, member{"lastModified", stamp(modified)}, member{"version", version})
 	r.members = append(r.members, member{"meta", meta})
 }
 

@@ -184,6 +184,8 @@ type ResourceType struct {
 	Extensions  []Extension
 
 	urns  []any                 // of the core schema and the extensions
+	core  any                   // the value of schemas of a resource without extensions
+	name  any                   // Name, as a value
 	all   []*Attribute          // common attributes and the schema's own
 	attrs map[string]*Attribute // the same by lower-case name
 }
@@ -195,6 +197,8 @@ func NewResourceType(name, endpoint, description string, core *Schema, ext ...Ex
 		Name: name, Endpoint: endpoint, Description: description, Schema: core, Extensions: ext,
 		all:   slices.Concat(schema("common").Attributes, core.Attributes),
 		attrs: map[string]*Attribute{},
+		core:  []any{core.ID},
+		name:  name,
 	}
 	for _, s := range rt.Schemas() {
 		rt.urns = append(rt.urns, s.ID)
