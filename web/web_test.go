@@ -359,7 +359,7 @@ func TestA03_NoPageHoldsJSONOrAScript(t *testing.T) {
 	}
 }
 
-func TestA02_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
+func TestA02A12_AddressesOfStrangersLeadToTheWebOrNowhere(t *testing.T) {
 	t.Parallel()
 	b := brand(t)
 	b.Languages = []string{"en"}
@@ -503,7 +503,7 @@ func TestNamesThatRunTheOtherWayDoNotTurnTheSentence(t *testing.T) {
 	}
 }
 
-func TestHeadersOfEveryPage(t *testing.T) {
+func TestA04_HeadersOfEveryPage(t *testing.T) {
 	t.Parallel()
 	p := pages(t, brand(t))
 	for _, s := range webtest.Samples() {

@@ -37,8 +37,8 @@ func shows(text string) (found []string) {
 	return found
 }
 
-// A value that is withheld is in no header, token, push, log, audit event, metric
-// or page of others, whatever its person does and whoever looks around; even while
+// A value that is withheld is in no header, token, push, log, trace, audit event,
+// metric or page of others, whatever its person does and whoever looks around; even while
 // a draft that would release it is tried beside.
 func TestAWithheldValueIsNowhere(t *testing.T) {
 	t.Parallel()
@@ -59,6 +59,7 @@ func TestAWithheldValueIsNowhere(t *testing.T) {
 		}
 		return s
 	})
+	traces := l.trace("")
 	e := editor{t: t, w: l.world}
 	for _, to := range []string{"service:wiki", "target:directory"} {
 		as := map[string]string{"service:wiki": "", "target:directory": "userType"}[to]
@@ -135,6 +136,16 @@ func TestAWithheldValueIsNowhere(t *testing.T) {
 		t.Errorf("the wiki gets only %q although all is released", found)
 	}
 	eventually(t, "the target gets what is released", func() bool { return len(shows(l.pushed.String())) == len(canaries) })
+	// Traces tell of all of this, and of no value, released or not.
+	l.stop() // which delivers the rest
+	for _, name := range []string{"GET wiki", "gatehouse.authorize", "gatehouse.task sync"} {
+		if len(traces.all(name)) == 0 {
+			t.Errorf("no trace tells of %q", name)
+		}
+	}
+	if found := shows(traces.raw.String()); len(found) > 0 {
+		t.Errorf("%q: in a trace", found)
+	}
 }
 
 // got is all that upstreams received, with what their tokens say.

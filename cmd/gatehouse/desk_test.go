@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/html"
 
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -361,6 +364,50 @@ func damage(t *testing.T, w *world) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Whoever follows the links of the portal and of the desk, from page to page, meets
+// no page that is not there.
+func TestNoLinkLeadsNowhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob := w.person()
+	bob.open(w.at("payroll", "/")).signIn("campus", "bob").wants(http.StatusForbidden)
+	w.person().open(w.at("payroll", "/")).signIn("campus", "alice").wants(http.StatusOK)
+	carol := w.person()
+	carol.open(w.at("", "/")).signIn("campus", "carol").wants(http.StatusOK)
+	e := editor{t: t, w: w}
+	e.must("POST /v1/release/rule", url.Values{"to": {"service:wiki"}, "attribute": {"given_name"}}, nil)
+	e.must("POST /v1/release/publish", url.Values{"revision": {e.revision()}}, nil)
+	e.must("POST /v1/release/rule", url.Values{"to": {"service:wiki"}, "attribute": {"family_name"}}, nil)
+
+	// Of pages with the same path and the same parameters one is enough.
+	kind := func(u *url.URL) string { return u.Path + "?" + strings.Join(slices.Sorted(maps.Keys(u.Query())), "&") }
+	start, _ := url.Parse(w.at("", "/"))
+	next, seen := []*url.URL{start}, map[string]bool{kind(start): true}
+	for len(next) > 0 {
+		from := next[0]
+		next = next[1:]
+		if carol.open(from.String()); carol.status != http.StatusOK {
+			t.Errorf("%s: %d", from, carol.status)
+		}
+		doc, err := html.Parse(strings.NewReader(carol.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		walk(doc, func(n *html.Node) bool {
+			to, err := from.Parse(attr(n, "href"))
+			if n.Data != "a" || err != nil || to.Host != start.Host || strings.Contains(to.Path, "/logout") || strings.Contains(to.Path, "/api/") || seen[kind(to)] {
+				return true
+			}
+			seen[kind(to)] = true
+			next = append(next, to)
+			return true
+		})
+	}
+	if len(seen) < 40 {
+		t.Errorf("only %d kinds of pages were met", len(seen))
 	}
 }
 

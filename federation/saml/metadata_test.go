@@ -3,14 +3,21 @@ package saml_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -104,7 +111,7 @@ func fromURL(t testing.TB, opts ...option) (*world, *server) {
 	return w, s
 }
 
-func TestS71R16_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
+func TestS71R16A11_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
 	t.Parallel()
 	edit := func(old, repl string) func(w *world) []byte {
 		return func(w *world) []byte {
@@ -149,6 +156,8 @@ func TestS71R16_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
 		"user in the address": {edit(post, `HTTP-POST" Location="https://a:b@idp.partner.example/sso"`), "not an address"},
 		"no key":              {edit(`use="signing"`, `use="encryption"`), "no signing key"},
 		"key is rubbish":      {edit("<ds:X509Certificate>", "<ds:X509Certificate>AAAA"), "no usable signing key"},
+		"a negative serial":   {func(w *world) []byte { return certified(w, negative()) }, "no usable signing key"},
+		"a key of Ed25519":    {func(w *world) []byte { return certified(w, edwards()) }, "no usable signing key"},
 		"small key":           {func(w *world) []byte { w.idp.SetKeys(smallKey()); return w.idp.Metadata() }, "1024 bits"},
 		"11 keys": {func(w *world) []byte {
 			k := idpKey2()
@@ -201,6 +210,42 @@ func TestS71R16_BadMetadataIsRefusedAndTheLastGoodKept(t *testing.T) {
 	}
 }
 
+// certified is the metadata with another certificate.
+func certified(w *world, der []byte) []byte {
+	return regexp.MustCompile(`(<ds:X509Certificate>)[^<]*`).ReplaceAll(w.idp.Metadata(), []byte("${1}"+base64.StdEncoding.EncodeToString(der)))
+}
+
+// edwards is a certificate for a key that signs no SAML.
+func edwards() []byte {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return selfMade(public, private)
+}
+
+// negative is a certificate with a serial number that RFC 5280 does not allow, which
+// the library makes for nobody.
+func negative() []byte {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	serial := []byte{2, 1, 42}
+	der := selfMade(&key.PublicKey, key)
+	i := bytes.Index(der, serial)
+	der[i+2] = 0xd6
+	return der
+}
+
+func selfMade(public, private any) []byte {
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(42), NotAfter: time.Now().AddDate(1, 0, 0)}, &x509.Certificate{}, public, private)
+	if err != nil {
+		panic(err)
+	}
+	return der
+}
+
 func aggregate(md []byte) []byte {
 	return []byte(`<md:EntitiesDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata">` + string(md) + `</md:EntitiesDescriptor>`)
 }
@@ -213,7 +258,7 @@ func twice(tag string) func(w *world) []byte {
 	}
 }
 
-func TestS71_BadServersAreSurvived(t *testing.T) {
+func TestS71A11_BadServersAreSurvived(t *testing.T) {
 	t.Parallel()
 	var reached atomic.Int32
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))

@@ -34,7 +34,7 @@ func (d *desk) overview(r *http.Request) (web.Board, error) {
 		{Label: say("overview.sign_ins"), Cell: count(v.SignIns, "login")},
 		{Label: say("overview.refused"), Cell: count(v.Refused, "login.refused")},
 		{Label: say("overview.denied"), Cell: count(v.Denied, "denied")},
-		{Label: say("overview.requests"), Cell: web.Cell{Value: strconv.Itoa(v.Requests), URL: "/.gatehouse/requests/decide"}},
+		{Label: say("overview.requests"), Cell: web.Cell{Value: strconv.Itoa(v.Requests), URL: "/.gatehouse/requests/open"}},
 	}}
 	chart := &web.Chart{Caption: say("overview.hours"), Head: say("overview.hour"), Series: []web.Text{say("overview.sign_ins"), say("overview.not_let_in")}}
 	for h := range 24 {
