@@ -76,6 +76,11 @@ type Cell struct {
 	Forms       []Form
 }
 
+// Empty: there is nothing in it, as in a fact about what somebody has none of.
+func (c Cell) Empty() bool {
+	return c.Text.Key+c.Text.Else+c.Value+c.Note == "" && len(c.Says)+len(c.Values)+len(c.Forms) == 0 && c.At.IsZero() && c.Total == 0
+}
+
 // A Table has a row header in the first cell of each row.
 type Table struct {
 	Caption Text
@@ -119,6 +124,7 @@ type Field struct {
 	Options         []Option
 	Checked         bool
 	Required        bool
+	Fields          []Field // of a "fold", which is open if Checked
 }
 
 // An Option of a select.

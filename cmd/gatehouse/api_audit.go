@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -59,7 +60,21 @@ func (a *api) wanted(r *http.Request, passed func(audit.Event) bool) iter.Seq2[a
 
 func (a *api) events(r *http.Request) (any, error) {
 	v, err := a.someEvents(r, limitOf(r))
+	v.Names = a.namesIn(r.Context(), v.Events)
 	return v, err
+}
+
+// namesIn are the names of the users whom events are about, and of those who did it.
+func (a *api) namesIn(ctx context.Context, events []audit.Event) map[string]string {
+	names := map[string]string{}
+	for _, e := range events {
+		for _, id := range []string{e.UserID, e.By} {
+			if name := a.who(ctx, id); name != id {
+				names[id] = name
+			}
+		}
+	}
+	return names
 }
 
 // someEvents are a page of those that a request asks for.

@@ -69,6 +69,7 @@ func (a *api) flow(r *http.Request) (any, error) {
 		return nil, err
 	}
 	v.Events = append(before, v.Events...)
+	v.Names = a.namesIn(r.Context(), v.Events)
 	for _, e := range v.Events {
 		if e.Kind == "login" {
 			v.Said = e.Names

@@ -821,7 +821,7 @@ var tableText = map[string]string{
 	"reconciliation":   "What the last reconciliation of a target found, and what came of it. The key is `TARGET/MODE`.",
 	"seen":             "When somebody was last seen to be there, exact to a day. The key is the user's ID.",
 	"session":          "Sign-ins. The key is a random ID that is no secret.",
-	"session_visit":    "When somebody last opened a host, to a day; removed after 30 days. The key is the host, a space and the user's ID.",
+	"session_visit":    "When somebody last opened a host, to a day; removed after 30 days, or with the user. The key is the host, a space and the user's ID.",
 	"session_key":      "What a browser holds for one host. The key is the hash of the cookie's value; the value itself is stored nowhere.",
 	"session_recovery": "The code that `gatehouse admin recover` made last, until it is used. The key is the hash of the code.",
 	"session_ticket":   "Hand-overs of a session to a service's host that are under way. The key is the hash of the ticket.",

@@ -72,3 +72,38 @@ func TestEveryTextOfThePagesIsThere(t *testing.T) {
 		}
 	}
 }
+
+// What the audit log calls an event, the pages say in words.
+func TestEveryEventHasItsWords(t *testing.T) {
+	t.Parallel()
+	raw, err := web.Translation("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Texts map[string]any `json:"texts"`
+	}
+	if err := json.Unmarshal(raw, &said); err != nil {
+		t.Fatal(err)
+	}
+	kind := regexp.MustCompile(`audit\.Event\{[^}]*Kind: "([a-z_]+(?:\.[a-z_]+)*)"`)
+	found := 0
+	err = filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range kind.FindAllStringSubmatch(string(src), -1) {
+			if found++; said.Texts["admin.event."+m[1]] == nil {
+				t.Errorf("%s records %q, for which there are no words", path, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil || found < 20 {
+		t.Errorf("%d kinds of events were found, %v", found, err)
+	}
+}

@@ -33,7 +33,7 @@ func (d *desk) audit(r *http.Request) (web.Board, error) {
 	if err := d.ask(r, "GET /v1/audit", &found, form...); err != nil {
 		return b, err
 	}
-	table := eventsTable(found.Events)
+	table := eventsTable(found.Events, found.Names)
 	if found.Next > 0 {
 		next := url.Values{"before": {strconv.FormatUint(found.Next, 10)}}
 		for name, v := range export {
@@ -71,14 +71,15 @@ func (d *desk) audit(r *http.Request) (web.Board, error) {
 	return b, nil
 }
 
-func eventsTable(list []audit.Event) *web.Table {
+// eventsTable shows events, with people by their names where those are known.
+func eventsTable(list []audit.Event, names map[string]string) *web.Table {
 	table := &web.Table{Caption: say("audit.events"), Head: heads("audit.at", "audit.kind", "reason", "audit.flow", "audit.who", "audit.where", "audit.text"), None: say("audit.none")}
 	for _, e := range list {
-		who := text(e.UserID)
+		who := text(titled(names[e.UserID], e.UserID))
 		if e.UserID != "" {
 			who.URL = at("/person", "name", e.UserID)
 		}
-		who.Note = e.By
+		who.Note = titled(names[e.By], e.By)
 		table.Rows = append(table.Rows, row(web.Cell{At: e.At}, web.Cell{Text: word("event", e.Kind)}, text(e.Code), web.Cell{Value: e.Flow, URL: flowURL(e.Flow)}, who,
 			text(strings.Join(strings.Fields(e.Service+" "+e.Provider+" "+e.Target), ", ")), web.Cell{Value: e.Text, Note: strings.Join(e.Names, ", ")}))
 	}
@@ -122,7 +123,7 @@ func (d *desk) flow(r *http.Request) (web.Board, error) {
 	if f.Service != "" {
 		facts.Facts = append(facts.Facts, web.Fact{Label: say("person.service"), Cell: web.Cell{Value: f.Service, URL: at("/service", "id", f.Service)}})
 	}
-	b.Blocks = append(b.Blocks, facts, web.Block{Heading: say("flow.events"), Table: eventsTable(f.Events)})
+	b.Blocks = append(b.Blocks, facts, web.Block{Heading: say("flow.events"), Table: eventsTable(f.Events, f.Names)})
 	if len(f.Said) > 0 {
 		b.Blocks = append(b.Blocks, web.Block{Heading: say("provider.mapping"), Table: mappingTable(f.Mapped, nil)})
 	}

@@ -55,7 +55,7 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 	q := r.URL.Query()
 	look := web.Block{Heading: say("release.preview"), Lead: says("release.preview_text"), Forms: []web.Form{{
 		Search: true, Action: Path + "/release/to", Button: say("release.look"),
-		Fields: append([]web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name)}, signInFields("", q, rel.Providers)...),
+		Fields: []web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name), signInFold("", q, rel.Providers)},
 	}}}
 	if name != "" {
 		var seen []api.ReleasePreview
@@ -299,8 +299,7 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 	fields = append(fields, web.Field{Kind: "heading", Label: say("release.what_for")},
 		hinted(input("purpose", "purpose", "release.purpose", e.Purpose), "release.purpose_hint"), basisChoice("basis", e.Basis), hinted(input("retention", "retention", "release.retention", e.Retention), "release.retention_hint"),
 		web.Field{Kind: "heading", Label: say("release.try_out")},
-		hinted(input("name", "name", "release.whom", name), "release.whom_hint"))
-	fields = append(fields, signInFields("", r.Form, rel.Providers)...)
+		hinted(input("name", "name", "release.whom", name), "release.whom_hint"), signInFold("", r.Form, rel.Providers))
 	look := web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Lead: says("release.look_text")}
 	if name != "" {
 		var seen api.ReleasePreview
@@ -344,9 +343,9 @@ func madeUp(q url.Values) (p person, ok bool) {
 	return p, p.UserName != "" || len(p.Attributes)+len(p.Groups)+len(p.Roles) > 0
 }
 
-// signInFields are for the sign-in that a preview supposes; the IDs of the fields
-// begin with a prefix, where a page has several such forms.
-func signInFields(prefix string, q url.Values, providers []string) []web.Field {
+// signInFold has the fields for the sign-in that a preview supposes; their IDs begin
+// with a prefix, where a page has several such forms.
+func signInFold(prefix string, q url.Values, providers []string) web.Field {
 	field := func(name, label, hint string) web.Field {
 		f := input(prefix+name, name, label, q.Get(name))
 		f.Hint = web.Text{Key: hint}
@@ -356,10 +355,10 @@ func signInFields(prefix string, q url.Values, providers []string) []web.Field {
 	for _, id := range providers {
 		any = append(any, web.Option{Value: id, Name: id})
 	}
-	return []web.Field{
-		{Kind: "heading", Label: say("release.sign_in")}, choice(prefix+"idp", "idp", "person.provider", q.Get("idp"), any...), field("acr", "release.acr", "release.acr_hint"),
+	return web.Field{Kind: "fold", Label: say("release.sign_in"), Checked: q.Get("idp")+q.Get("acr")+q.Get("amr")+q.Get("signed_in") != "", Fields: []web.Field{
+		choice(prefix+"idp", "idp", "person.provider", q.Get("idp"), any...), field("acr", "release.acr", "release.acr_hint"),
 		field("amr", "release.amr", "release.amr_hint"), field("signed_in", "release.signed_in", "release.signed_in_hint"),
-	}
+	}}
 }
 
 // signIn is what such fields say, as the API takes it.
@@ -387,8 +386,8 @@ func madeUpFields(q url.Values, providers []string) []web.Field {
 	area := func(name, label, hint string) web.Field {
 		return web.Field{ID: name, Name: name, Kind: "area", Label: web.Text{Key: label}, Hint: web.Text{Key: hint}, Value: q.Get(name)}
 	}
-	return append([]web.Field{input("user_name", "user_name", "people.user_name", q.Get("user_name")), area("attributes", "release.attributes", "release.attributes_hint"),
-		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles"))}, signInFields("made_up_", q, providers)...)
+	return []web.Field{input("user_name", "user_name", "people.user_name", q.Get("user_name")), area("attributes", "release.attributes", "release.attributes_hint"),
+		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles")), signInFold("made_up_", q, providers)}
 }
 
 // releasePreview is what everybody would learn about one person by the draft.
@@ -405,7 +404,7 @@ func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
 		real, invented = nil, q
 	}
 	b.Blocks = []web.Block{
-		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: append([]web.Field{input("name", "name", "release.whom", real.Get("name"))}, signInFields("", real, rel.Providers)...), Button: say("release.look")}}},
+		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: []web.Field{input("name", "name", "release.whom", real.Get("name")), signInFold("", real, rel.Providers)}, Button: say("release.look")}}},
 		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: madeUpFields(invented, rel.Providers), Button: say("release.look")}}},
 	}
 	person := ""

@@ -178,7 +178,9 @@ type Attribute struct {
 // are looked at for one page, so it may hold few, or none, and not be the last.
 type Events struct {
 	Events []audit.Event `json:"events"`
-	Next   uint64        `json:"next,omitempty"` // those before this number come next; 0: these were all
+	// Names of the users in them who are there, by ID.
+	Names map[string]string `json:"names"`
+	Next  uint64            `json:"next,omitempty"` // those before this number come next; 0: these were all
 }
 
 // Tasks are a page of those that were asked for, in the order of kind and key. Like
@@ -229,6 +231,7 @@ type OwnedEvent struct {
 type Flow struct {
 	Code     string             `json:"code"`
 	Events   []audit.Event      `json:"events"`
+	Names    map[string]string  `json:"names"`             // of the users in them who are there, by ID
 	Refused  string             `json:"refused,omitempty"` // reason code
 	User     *User              `json:"user,omitempty"`
 	Provider *Provider          `json:"identity_provider,omitempty"`

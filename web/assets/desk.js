@@ -21,14 +21,16 @@ document.addEventListener("htmx:afterSettle", function (e) {
   var first = document.querySelector("[autofocus], .problem") || document.getElementById("main");
   if (first) first.focus();
 });
-// Times are told in the reader's zone, which only the browser knows; what stood
-// there, in UTC, is in the title.
+// Times are told in the reader's zone and as their region writes them, which only the
+// browser knows; what stood there, in UTC, is in the title.
 function localTimes() {
+  var page = document.documentElement.lang;
+  var theirs = navigator.languages.find(function (l) { return l.split("-")[0] === page; });
   document.querySelectorAll("time[datetime]").forEach(function (e) {
     var at = new Date(e.getAttribute("datetime"));
     if (e.title || isNaN(at)) return;
     e.title = e.textContent;
-    e.textContent = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "long" }).format(at);
+    e.textContent = new Intl.DateTimeFormat(theirs || page, { dateStyle: "medium", timeStyle: "long" }).format(at);
   });
 }
 localTimes();
