@@ -411,7 +411,7 @@ func logoutDocument(raw []byte, want name) (doc *document, sig *node, err error)
 	if _, err := shape(doc.root); err != nil {
 		return nil, nil, err
 	}
-	if err := doc.load(); err != nil {
+	if err := doc.load(&tokenSet{}); err != nil {
 		return nil, nil, err
 	}
 	sig, _ = doc.root.one(nsSignature, "Signature") // shape has seen that there are not two

@@ -57,7 +57,7 @@ func readMetadata(b []byte, rules metadataRules) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := doc.load(); err != nil {
+	if err := doc.load(&tokenSet{}); err != nil {
 		return nil, err
 	}
 	root := doc.root

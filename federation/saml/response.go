@@ -21,6 +21,7 @@ const (
 type opener struct {
 	trust        trust
 	keys         []crypto.Decrypter
+	tags         *tokenSet
 	issuer       string // the identity provider
 	me           string // our entity ID
 	acs          string
@@ -53,7 +54,7 @@ func (o opener) open(raw []byte) (response, assertion *node, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := doc.load(); err != nil {
+	if err := doc.load(o.tags); err != nil {
 		return nil, nil, err
 	}
 
@@ -86,7 +87,7 @@ func (o opener) open(raw []byte) (response, assertion *node, err error) {
 		if doc, err = read(plain, maxMessage); err != nil {
 			return nil, nil, err
 		}
-		if err := doc.load(); err != nil {
+		if err := doc.load(o.tags); err != nil {
 			return nil, nil, err
 		}
 		if asserted, path = doc.root, nil; asserted.name != (name{nsAssertion, "Assertion"}) {

@@ -85,6 +85,7 @@ type Provider struct {
 	from      *source
 	keys      []crypto.Decrypter
 	deflaters sync.Pool // of *flate.Writer
+	tags      tokenSet  // that survive: nearly all of an answer were in the answer before
 }
 
 var _ federation.Provider = (*Provider)(nil)
@@ -299,7 +300,7 @@ func (p *Provider) identity(raw []byte, idp *peer, pending federation.Pending, n
 		now: now, skew: p.c.Skew, pending: pending,
 	}
 	o := opener{
-		trust: trust{keys: idp.keys, sha1: p.c.InsecureSHA1}, keys: p.keys,
+		trust: trust{keys: idp.keys, sha1: p.c.InsecureSHA1}, keys: p.keys, tags: &p.tags,
 		issuer: v.issuer, me: v.me, acs: v.acs, inResponseTo: v.inResponseTo,
 		responseSigned: p.c.RequireSignedResponse, assertionSigned: p.c.RequireSignedAssertion,
 	}

@@ -156,10 +156,10 @@ func read(b []byte, max int) (*document, error) {
 
 // load validates the document and makes the tree. The validator writes every
 // token and reads it again, which costs some five kilobytes each; so it comes
-// when the cheap checks have passed, and once for tokens that are alike. Nothing is
-// accepted without it.
-func (d *document) load() error {
-	if err := survive(d.tokens); err != nil {
+// when the cheap checks have passed, and for tokens that are not known yet. Nothing
+// is accepted without it.
+func (d *document) load(known *tokenSet) error {
+	if err := survive(d.tokens, known); err != nil {
 		return federation.Refuse(ReasonXML, "the XML does not survive being written and read again")
 	}
 	top := &etree.Element{}
@@ -191,19 +191,19 @@ func (d *document) load() error {
 // so tags that survived once are remembered. The validator's decoder is the lenient
 // one; of what the strict one accepts it makes the same tokens, since it differs
 // only in what it does instead of giving up.
-func survive(tokens []xml.Token) error {
+func survive(tokens []xml.Token, known *tokenSet) error {
 	var key []byte
 	for _, t := range tokens {
 		if text, ok := t.(xml.CharData); ok && ordinary(text) {
 			continue
 		}
-		if key = appendToken(key[:0], t); survived.has(key) {
+		if key = appendToken(key[:0], t); known.has(key) {
 			continue
 		}
 		if err := validator.CheckToken(t); err != nil {
 			return err
 		}
-		survived.add(key)
+		known.add(key)
 	}
 	return nil
 }
@@ -218,10 +218,6 @@ func ordinary(text []byte) bool {
 	}
 	return len(text) > 0
 }
-
-// survived are tokens that survive, of all documents: nearly all tags of a
-// provider's answer were in the answer before.
-var survived tokenSet
 
 // A tokenSet remembers tokens by what appendToken says of them: those that were
 // last asked for, at least setSize of them.
