@@ -58,7 +58,7 @@ type Session struct {
 // A Row is all that the store knows of a session.
 type Row struct {
 	Session
-	Seen    time.Time `json:"seen"` // at most SeenEvery behind
+	Seen    time.Time `json:"seen"` // little more than SeenEvery behind at most
 	Issuer  string    `json:"issuer"`
 	Subject string    `json:"subject"`
 	// ProviderSession, ProviderName and LogoutHint are for single logout; the
@@ -148,6 +148,10 @@ type Config struct {
 // SeenEvery is how far the stored last use of a session may lag behind, so
 // that being used costs no write.
 const SeenEvery = time.Minute
+
+// seenNear is how much later than what is stored a use must be to be written: the
+// first page after a sign-in is not, or each sign-in would be written twice.
+const seenNear = 5 * time.Second
 
 // A Store keeps sessions. It is a gorilla sessions.Store.
 type Store struct {
@@ -434,8 +438,8 @@ func (s *Store) word(text string) string {
 	return text
 }
 
-// late: a use of it is not stored yet.
-func (u *use) late() bool { return u.seen.Load() > u.written.Load() }
+// late: a use is not stored yet that is worth it.
+func (u *use) late() bool { return u.seen.Load()-u.written.Load() > int64(seenNear) }
 
 func (u *use) stored(seen time.Time) {
 	at := seen.UnixNano()
@@ -825,8 +829,9 @@ func (s *Store) writeSeen(ctx context.Context) {
 				if !ok || !at.After(row.Seen) {
 					continue // ended, or used later elsewhere
 				}
-				row.Seen = at
-				if err := sessionRows.Put(tx, row); err != nil {
+				used := row
+				used.Seen = at
+				if err := sessionRows.Swap(tx, row, used); err != nil {
 					return err
 				}
 			}

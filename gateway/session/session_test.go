@@ -229,6 +229,29 @@ func TestLastUseIsWrittenBehindAndSurvivesARestart(t *testing.T) {
 	})
 }
 
+func TestTheFirstPageAfterASignInIsNotWrittenOnceMore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		counted := &counting{Store: open(t)}
+		b := newBed(t, counted, Config{})
+		ck, id := b.signIn("alice", nil)
+		begun, writes := time.Now(), counted.n.Load()
+		time.Sleep(seenNear)
+		b.is(ck, home, "alice")
+		time.Sleep(2 * SeenEvery)
+		if n := counted.n.Load() - writes; n != 0 || !b.stored(id).Seen.Equal(begun) {
+			t.Errorf("%d writes, stored is %v after the beginning", n, b.stored(id).Seen.Sub(begun))
+		}
+		// It counts all the same.
+		time.Sleep(28*time.Minute - time.Nanosecond)
+		b.is(ck, home, "alice")
+		// Any later one is written.
+		time.Sleep(SeenEvery)
+		if got := b.stored(id).Seen.Sub(begun); got != seenNear+30*time.Minute-time.Nanosecond {
+			t.Errorf("stored is %v after the beginning", got)
+		}
+	})
+}
+
 // D12: sessions that end leave nothing behind, so that a store does not grow with the
 // years but with who is there at a time.
 func TestD12_AStoreGrowsWithWhoIsThereAndNotWithTheYears(t *testing.T) {
