@@ -69,7 +69,7 @@ func command() *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	root.AddCommand(runCommand(), upgradeCommand(), demoCommand(), checkCommand(), explainCommand(), usersCommand(), groupsCommand(), sessionsCommand(), clientsCommand(), tokensCommand(), targetsCommand(), reconcileCommand(), sourcesCommand(), tasksCommand(), rolesCommand(), requestsCommand(), releaseCommand(), importCommand(), storeCommand(), keysCommand(), migrateCommand(), auditCommand(), manCommand(), versionCommand(), adminCommand())
+	root.AddCommand(runCommand(), upgradeCommand(), demoCommand(), checkCommand(), explainCommand(), usersCommand(), groupsCommand(), sessionsCommand(), clientsCommand(), tokensCommand(), targetsCommand(), reconcileCommand(), sourcesCommand(), tasksCommand(), rolesCommand(), requestsCommand(), releaseCommand(), importCommand(), storeCommand(), keysCommand(), migrateCommand(), auditCommand(), manCommand(), versionCommand(), completionCommand(), adminCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w — `%s --help` shows how", err, cmd.CommandPath())}
 	})
