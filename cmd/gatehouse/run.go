@@ -391,14 +391,25 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Public: cfg.Server.PublicURL, Services: s.services(p, pages), Providers: s.providers,
-		Policy: r.policy, Release: s.rules.release, Beside: s.beside(), Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox,
+		Policy: r.policy, Release: s.rules.release, Beside: s.beside(), Multi: func(attr string) bool { return multi[attr] },
+		Directory: s.directory, Sessions: s.sessions, Cookie: cookie, Outbox: s.outbox, Keys: p.keys, Pages: pages,
+		Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg), Callers: s.callers,
+
+		// Who is told, and what is counted.
+		Log: p.log, Record: p.recorder.Record, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, Tracer: s.tracer,
+		SignedIn: s.signedIn(p), Tried: p.tryOut(s),
 		Recovered: func(tx store.Tx, flow, from string) error {
 			return p.audit.Append(tx, audit.Event{Kind: "recovery.used", UserID: session.Recovery, Provider: session.Recovery, Flow: flow, From: from})
 		},
-		Keys: p.keys, Pages: pages, Record: p.recorder.Record, Streams: &p.streams, TrustedProxies: cfg.Server.TrustedProxies, Proxies: askers(cfg),
-		Log: p.log, Access: p.accessLog(cfg), Meter: p.meter, Pace: p.pace, Tracer: s.tracer, SignedIn: s.signedIn(p), Tried: p.tryOut(s), Unsaid: s.unsaid, ConsentURL: cfg.Server.PublicURL.String() + portal.ConsentPath, Now: p.now, Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL),
-		Callers: s.callers, Multi: func(attr string) bool { return multi[attr] }, Asking: s.asking,
-		Own:     map[string]http.Handler{"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token, "access/v1/": s.authzen(p)},
+
+		// What people are asked, and whom they can ask.
+		Unsaid: s.unsaid, ConsentURL: cfg.Server.PublicURL.String() + portal.ConsentPath, Asking: s.asking,
+		Contact: cfg.Help.Contact, ContactURL: address(cfg.Help.URL), Now: p.now,
+
+		// What serves programs on the gateway's own host.
+		Own: map[string]http.Handler{
+			"scim/v2/": p.scimMeter(s.inbound.v2), "scim/v1/": p.scimMeter(s.inbound.v1), "oauth2/token": s.inbound.token, "access/v1/": s.authzen(p),
+		},
 		Aliases: map[string]string{"/scim2/": "scim/v2/", "/access/v1/": "access/v1/", "/.well-known/authzen-configuration": "access/v1/configuration"},
 	})
 	return s, err

@@ -648,22 +648,6 @@ func (s *Store) Begin(ctx context.Context, b *Beginning) error {
 // whose key went, without being asked anything.
 const maxKeys = 32
 
-// AddKey makes a cookie value for one more host of a session. What the browser
-// had for this host goes, unless it was made just now: tabs that open together
-// must not take each other's away.
-func (s *Store) AddKey(ctx context.Context, id, host string) (secret string, err error) {
-	var a added
-	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
-		a, err = s.addKey(tx, id, host)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	s.addedKey(a)
-	return a.secret, nil
-}
-
 // added is a key that was made, in place of others or not.
 type added struct {
 	id, host string
@@ -673,6 +657,9 @@ type added struct {
 	live     *live // the session in memory before the key was stored; nil: it was not there
 }
 
+// addKey makes a cookie value for one more host of a session. What the browser
+// had for this host goes, unless it was made just now: tabs that open together
+// must not take each other's away.
 func (s *Store) addKey(tx store.Tx, id, host string) (added, error) {
 	a := added{id: id, host: host}
 	a.secret, a.sum = random()

@@ -48,6 +48,17 @@ type bed struct {
 	stop  func()
 }
 
+// cookieFor gets a cookie value of a host for a session, as a browser does.
+func (b *bed) cookieFor(id, host string) (string, error) {
+	browser := Nonce()
+	ticket, err := b.Offer(b.t.Context(), id, host, Binding(browser), "https://"+host+"/")
+	if err != nil {
+		return "", err
+	}
+	cookie, _, err := b.Redeem(b.t.Context(), ticket, host, browser)
+	return cookie, err
+}
+
 func newBed(t testing.TB, st store.Store, c Config) *bed {
 	t.Helper()
 	b := &bed{t: t, st: st, ended: &sync.Map{}}
@@ -494,7 +505,7 @@ func TestVisitsOutliveSessionsAndEnd(t *testing.T) {
 		b := newBed(t, open(t), Config{})
 		visit := func(user, host string) string {
 			_, id := b.signIn(user, nil)
-			if _, err := b.AddKey(t.Context(), id, host); err != nil {
+			if _, err := b.cookieFor(id, host); err != nil {
 				t.Fatal(err)
 			}
 			return id
@@ -553,7 +564,7 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 		for _, user := range []string{"alice", "bob"} {
 			for i := range 45 {
 				_, id := b.signIn(user, nil)
-				if _, err := b.AddKey(t.Context(), id, fmt.Sprintf("host-%d.example.org", i)); err != nil {
+				if _, err := b.cookieFor(id, fmt.Sprintf("host-%d.example.org", i)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -579,7 +590,7 @@ func TestT10_AKeyIsOfOneHost(t *testing.T) {
 		b := newBed(t, open(t), Config{})
 		ck, id := b.signIn("alice", nil)
 		key := func(host string) *http.Cookie {
-			v, err := b.AddKey(t.Context(), id, host)
+			v, err := b.cookieFor(id, host)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -615,7 +626,7 @@ func TestT10_AKeyIsOfOneHost(t *testing.T) {
 		if err := b.End(t.Context(), id, ReasonAdmin); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.AddKey(t.Context(), id, home); !errors.Is(err, ErrNone) {
+		if _, err := b.cookieFor(id, home); !errors.Is(err, ErrNone) {
 			t.Errorf("a key for an ended session: %v", err)
 		}
 		left := 0

@@ -26,11 +26,7 @@ func openWide(string) { syscall.Umask(0) }
 // TestR04 fills a small file system with another file.
 func TestR04_AFullDiskLosesNothingAndIsGotOver(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if err := mountSmall(dir); err != nil {
-		t.Skipf("a file system of its own can not be mounted: %v", err)
-	}
-	defer unmount(dir)
+	dir := smallDisk(t)
 	s := open(t, filepath.Join(dir, "db"))
 	defer s.Close()
 	rows := map[string]string{}
@@ -84,11 +80,27 @@ func TestR04_AFullDiskLosesNothingAndIsGotOver(t *testing.T) {
 		t.Errorf("after opening again there are %d rows of %d, %v", len(got), len(rows), err)
 	}
 }
-func mountSmall(dir string) error {
-	return syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m,mode=0700")
+
+// smallDisk is a file system of 4 MiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	needs(t, "the right to mount", syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m,mode=0700"))
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
 }
 
-func unmount(dir string) { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }
+// needs skips a test that this machine can not show, unless all is to be shown.
+func needs(t *testing.T, what string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("GATEHOUSE_FAULTS") != "":
+		t.Fatalf("%s is needed: %v", what, err)
+	default:
+		t.Skipf("%s is needed, which is not here; `make faults` insists on it: %v", what, err)
+	}
+}
 
 // traced is a child under strace, which looks at what it asks of the disk, and
 // interferes.
@@ -98,12 +110,7 @@ func traced(t *testing.T, verb, path string, args ...string) *exec.Cmd {
 	if err == nil {
 		err = exec.Command(tool, "-o", os.DevNull, "true").Run() // it may not be allowed to trace
 	}
-	if err != nil {
-		if os.Getenv("GATEHOUSE_FAULTS") != "" {
-			t.Fatalf("strace is needed: %v", err)
-		}
-		t.Skipf("strace is needed: %v", err)
-	}
+	needs(t, "strace", err)
 	cmd := child(t, verb, path)
 	cmd.Path, cmd.Args = tool, append(append([]string{tool, "-f", "-qq"}, args...), cmd.Args[0])
 	return cmd
@@ -313,11 +320,7 @@ func TestR05_AFileSystemThatCanNotBeWrittenIsRefusedInWords(t *testing.T) {
 		t.Error(err)
 	}
 	// It is mounted for reading.
-	at := t.TempDir()
-	if err := mountSmall(at); err != nil {
-		t.Skipf("a file system of its own can not be mounted: %v", err)
-	}
-	defer unmount(at)
+	at := smallDisk(t)
 	path := filepath.Join(at, "db")
 	s := open(t, path)
 	rows := map[string]string{"a": "1"}
