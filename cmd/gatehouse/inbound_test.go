@@ -293,7 +293,7 @@ func TestC26_TokensOfClientsAreMadeAndEnded(t *testing.T) {
 		t.Fatalf("%+v", made)
 	}
 	ask(404, "POST", "client/tokens?client=nobody", nil)
-	ask(409, "POST", "client/tokens?client=hr&expires=soon", nil)
+	ask(400, "POST", "client/tokens?client=hr&expires=soon", nil)
 	client := func(base string) *scimClient {
 		return &scimClient{w, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+made.Text) }, w.at("", base)}
 	}

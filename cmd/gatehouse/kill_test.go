@@ -121,8 +121,8 @@ targets:
     release: [ mail, display_name ]
     wait: true
 {{- end}}
-limits: { requests_per_address: 1000000, sign_ins_per_person: 1000000 } # what a test sends from one address is none
 help: { contact: helpdesk@campus.example }
+limits: { requests_per_address: 1000000, sign_ins_per_person: 1000000 } # what a test sends from one address is none
 outbound: { allow: [127.0.0.0/8, "::1/128"] }
 `
 

@@ -76,7 +76,7 @@ func (a *api) makeToken(r *http.Request) (any, error) {
 	if text := r.FormValue("expires"); text != "" {
 		var err error
 		if life, err = configs.Duration(text); err != nil {
-			return nil, errNo(err.Error())
+			return nil, errBad(err.Error())
 		}
 	}
 	t, text, err := a.s.clients.Make(r.Context(), r.FormValue("client"), life, tokenEvent(a.p, "client.token_made", a.actor(r)))

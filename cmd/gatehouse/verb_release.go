@@ -70,7 +70,7 @@ func releaseCommand() *cobra.Command {
 			return err
 		}
 		if now.Draft == nil {
-			return errNo("there is no draft")
+			return &versions.Refusal{Code: versions.ReasonNone, Text: "there is no draft"}
 		}
 		return a.publishRelease(cmd, *now.Draft, comment, accept)
 	}

@@ -41,15 +41,15 @@ var tokenName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 func (a *api) createToken(r *http.Request) (any, error) {
 	name, life := r.FormValue("name"), tokenLife
 	if !tokenName.MatchString(name) {
-		return nil, errNo(fmt.Sprintf("%q can not be the name of a program — use lower-case letters, digits and hyphens, a letter or digit first and last", name))
+		return nil, errBad(fmt.Sprintf("%q can not be the name of a program — use lower-case letters, digits and hyphens, a letter or digit first and last", name))
 	}
 	if text := r.FormValue("expires"); text != "" {
 		var err error
 		if life, err = configs.Duration(text); err != nil {
-			return nil, errNo(err.Error())
+			return nil, errBad(err.Error())
 		}
 		if life > bearer.MaxLife {
-			return nil, errNo("a service token lives for 366 days at most — write a shorter time, and make another one before it ends")
+			return nil, errBad("a service token lives for 366 days at most — write a shorter time, and make another one before it ends")
 		}
 	}
 	var uses []bearer.Scope
@@ -63,7 +63,7 @@ func (a *api) createToken(r *http.Request) (any, error) {
 			return nil, errNo(fmt.Sprintf("%s takes no service tokens — add tokens: true to it, and a rule with callers: [ \"token:%s\" ]", id, name))
 		}
 		if path = cmp.Or(path, "/"); path[0] != '/' || strings.ContainsAny(path, "*?#%\\;") || strings.Contains(path+"/", "//") && path != "/" || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
-			return nil, errNo(fmt.Sprintf("%q is no path — write it decoded, as in %s:/v1/reports", path, id))
+			return nil, errBad(fmt.Sprintf("%q is no path — write it decoded, as in %s:/v1/reports", path, id))
 		}
 		uses = append(uses, bearer.Scope{Service: id, Path: path})
 	}
