@@ -93,8 +93,9 @@ func TestCertificatesComeFromAnAuthorityAndAreRenewed(t *testing.T) {
 		"listenAddress": fmt.Sprintf("127.0.0.1:%d", port+2), "managementListenAddress": fmt.Sprintf("127.0.0.1:%d", port+3),
 		"certificate": filepath.Join(dir, "cert.pem"), "privateKey": filepath.Join(dir, "key.pem"),
 		"httpPort": 1, "tlsPort": port, "retryAfter": map[string]int{"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa",
-		// In seconds: the next is asked for when a third is left.
-		"profiles": map[string]any{"default": map[string]any{"description": "short", "validityPeriod": 24}},
+		// In seconds: the next is asked for when a third is left, and may meet an authority
+		// that has every tenth message sent again.
+		"profiles": map[string]any{"default": map[string]any{"description": "short", "validityPeriod": 36}},
 	}})
 	if err != nil {
 		t.Fatal(err)
