@@ -210,3 +210,27 @@ func TestA05A07C24_EachDutyMayWhatTheTableSays(t *testing.T) {
 		}
 	}
 }
+
+// Whoever, or whatever, is called as another's ID is gets nothing that was meant for
+// the other: the pages say by their IDs whom they mean.
+func TestANameThatIsAnIDStandsForNobodyElse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var meant, thief webapi.User
+	w.admin(http.MethodPost, "users", url.Values{"name": {"kim"}}, &meant)
+	w.admin(http.MethodPost, "users", url.Values{"name": {meant.ID}}, &thief)
+	var finance, other webapi.Group
+	w.admin(http.MethodPost, "groups", url.Values{"name": {"finance"}}, &finance)
+	w.admin(http.MethodPost, "groups", url.Values{"name": {finance.ID}}, &other)
+	w.admin(http.MethodPost, "group/member", url.Values{"group": {finance.ID}, "name": {meant.ID}}, nil)
+	w.admin(http.MethodGet, "group", url.Values{"group": {"finance"}}, &finance)
+	if len(finance.Members) != 1 || finance.Members[0].ID != meant.ID {
+		t.Errorf("in the group are %+v", finance.Members)
+	}
+	for name, want := range map[string]string{"kim": meant.ID, meant.ID: meant.ID, thief.ID: thief.ID} {
+		var got webapi.User
+		if w.admin(http.MethodGet, "user", url.Values{"name": {name}}, &got); got.ID != want {
+			t.Errorf("%s is taken for %s", name, got.UserName)
+		}
+	}
+}

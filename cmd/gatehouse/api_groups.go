@@ -44,13 +44,13 @@ func (a *api) groups(r *http.Request) (any, error) {
 	return list, nil
 }
 
-// groupNamed finds a group by name or by ID.
+// groupNamed finds a group by ID or by name, as userNamed does users.
 func (a *api) groupNamed(r *http.Request) (provisioning.Group, error) {
 	name := r.FormValue("group")
-	groupStore, groupName := a.s.directory.SplitName(name)
-	g, err := a.s.directory.GroupByName(r.Context(), groupStore, groupName)
+	g, err := a.s.directory.Group(r.Context(), name)
 	if errors.Is(err, provisioning.ErrNotFound) {
-		g, err = a.s.directory.Group(r.Context(), name)
+		groupStore, groupName := a.s.directory.SplitName(name)
+		g, err = a.s.directory.GroupByName(r.Context(), groupStore, groupName)
 	}
 	if errors.Is(err, provisioning.ErrNotFound) {
 		return g, errNone(fmt.Sprintf("there is no group %q", name))

@@ -81,19 +81,21 @@ func (a *api) users(r *http.Request) (any, error) {
 // named finds a user by name or by ID.
 func (a *api) named(r *http.Request) (provisioning.User, error) {
 	name := r.FormValue("name")
-	u, err := a.userNamed(r.Context(), name)
+	u, err := a.s.userNamed(r.Context(), name)
 	if errors.Is(err, provisioning.ErrNotFound) {
 		return u, errNone(fmt.Sprintf("there is no user %q — `gatehouse users list` shows those there are", name))
 	}
 	return u, err
 }
 
-// userNamed finds a user by name or by ID.
-func (a *api) userNamed(ctx context.Context, name string) (provisioning.User, error) {
-	userStore, userName := a.s.directory.SplitName(name)
-	u, err := a.s.directory.ByName(ctx, userStore, userName)
+// userNamed finds a user by ID or by name. The ID counts first: the pages say whom
+// they mean by it, and while nobody can choose an ID, somebody may be called as
+// another's is.
+func (s *site) userNamed(ctx context.Context, name string) (provisioning.User, error) {
+	u, err := s.directory.User(ctx, name)
 	if errors.Is(err, provisioning.ErrNotFound) {
-		u, err = a.s.directory.User(ctx, name)
+		userStore, userName := s.directory.SplitName(name)
+		u, err = s.directory.ByName(ctx, userStore, userName)
 	}
 	return u, err
 }

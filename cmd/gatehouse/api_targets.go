@@ -239,7 +239,7 @@ func (a *api) decideHeld(r *http.Request) (any, error) {
 	names := r.Form["name"]
 	var users []string
 	for _, name := range names {
-		u, err := a.userNamed(r.Context(), name)
+		u, err := a.s.userNamed(r.Context(), name)
 		if errors.Is(err, provisioning.ErrNotFound) {
 			u.ID = name // of a user who only passes through, or is deleted
 		} else if err != nil {

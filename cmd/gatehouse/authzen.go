@@ -18,15 +18,10 @@ func (s *site) authzen(p *process) http.Handler {
 	c := authzen.Config{
 		Base: s.cfg.Server.PublicURL.String(), Prefix: "/.gatehouse/access/v1/", Decide: s.rules.policy.Decide, Callers: s.callers, Now: p.now,
 		Subject: func(ctx context.Context, name string) (authz.Subject, error) {
-			userStore, rest := s.directory.SplitName(name)
-			u, err := s.directory.ByName(ctx, userStore, rest)
-			id := u.ID
-			if errors.Is(err, provisioning.ErrNotFound) {
-				id, err = name, nil
-			}
+			u, err := s.userNamed(ctx, name)
 			var sub authz.Subject
 			if err == nil {
-				sub, err = s.directory.Subject(ctx, id)
+				sub, err = s.directory.Subject(ctx, u.ID)
 			}
 			if errors.Is(err, provisioning.ErrNotFound) {
 				return authz.Subject{}, authzen.ErrNobody
