@@ -33,8 +33,9 @@ import (
 // ready. A gateway that gets no connections could never prove anything.
 type notary struct {
 	*autocert.Manager
-	get func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the Manager's
-	log *slog.Logger
+	get    func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the Manager's
+	serves func(host string) bool                               // by the configuration in force
+	log    *slog.Logger
 
 	asking sync.Mutex // one host at a time: authorities count what is asked at once
 	mu     sync.Mutex
@@ -57,12 +58,16 @@ func newNotary(p *process, c configs.ACME, allow []netip.Prefix) (*notary, error
 	}
 	asked := outboundClient(allow, roots, 30*time.Second)
 	asked.Transport = refusals{asked.Transport, p.log}
+	served := func(host string) bool {
+		s := p.site.Load()
+		return s != nil && serves(s.cfg, host)
+	}
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Email: c.Email, Cache: certCache{p.store, p.sealer},
 		Client: &acme.Client{HTTPClient: asked, UserAgent: "gatehouse", DirectoryURL: address(c.Directory)},
 		HostPolicy: func(_ context.Context, host string) error {
-			if s := p.site.Load(); s == nil || !slices.Contains(hosts(s.cfg), host) {
-				return fmt.Errorf("%q is no host of this gateway", host)
+			if !served(host) {
+				return notServed(host)
 			}
 			return nil
 		},
@@ -74,7 +79,7 @@ func newNotary(p *process, c configs.ACME, allow []netip.Prefix) (*notary, error
 		}
 		m.ExternalAccountBinding = &acme.ExternalAccountBinding{KID: e.ID, Key: key}
 	}
-	return &notary{Manager: m, get: m.GetCertificate, log: p.log, lacks: map[string]lack{}}, nil
+	return &notary{Manager: m, get: m.GetCertificate, serves: served, log: p.log, lacks: map[string]lack{}}, nil
 }
 
 // tls is how the front speaks with these certificates.
@@ -85,15 +90,36 @@ func (n *notary) tls() *tls.Config {
 }
 
 // show is the certificate for a handshake. Where there is none the handshake ends:
-// strangers do not make the authority be asked sooner.
+// strangers do not make the authority be asked sooner, nor for anything else. So the
+// Manager, which knows other spellings of a host and two kinds of certificates, hears
+// of a stranger no more than the host.
 func (n *notary) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	host := strings.ToLower(hello.ServerName)
 	n.mu.Lock()
-	l, lacks := n.lacks[strings.ToLower(hello.ServerName)]
+	l, lacks := n.lacks[host]
 	n.mu.Unlock()
-	if lacks && !slices.Contains(hello.SupportedProtos, acme.ALPNProto) {
+	switch {
+	case !n.serves(host):
+		return nil, notServed(host)
+	case slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}):
+		return n.get(hello) // the authority's own: to show it a proof, nobody is asked
+	case lacks:
 		return nil, errors.New(l.why)
 	}
-	return n.get(hello)
+	return n.get(wants(host))
+}
+
+// wants is a handshake for which the Manager has, or gets, the certificate of a host:
+// one with an ECDSA key, which is what every browser takes.
+func wants(host string) *tls.ClientHelloInfo {
+	return &tls.ClientHelloInfo{ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
+}
+
+func notServed(host string) error { return fmt.Errorf("%q is no host of this gateway", host) }
+
+// serves reports whether a host is one of a configuration's.
+func serves(cfg *configs.Config, host string) bool {
+	return host == cfg.Server.PublicURL.Hostname() || slices.ContainsFunc(cfg.Services, func(s configs.Service) bool { return s.Host == host })
 }
 
 // hosts are those of a configuration, its own first.
@@ -160,7 +186,7 @@ func (n *notary) ask(ctx context.Context, host string) bool {
 		if ctx.Err() != nil {
 			return
 		}
-		_, err := n.get(&tls.ClientHelloInfo{ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}})
+		_, err := n.get(wants(host))
 		answered <- err
 	}()
 	var err error

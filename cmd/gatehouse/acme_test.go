@@ -24,18 +24,21 @@ type askedFor struct {
 	hosts []string
 	at    []time.Duration
 	bad   map[string]error
-	slow  chan struct{} // nil: it oneAnswer at once
+	slow  chan struct{} // nil: it answers at once
+	rsa   bool          // a certificate of another kind was asked for
 }
 
 func newAsked(t *testing.T, log io.Writer) (*askedFor, *notary) {
 	began, a := time.Now(), &askedFor{bad: map[string]error{}}
-	return a, &notary{log: slog.New(slog.NewTextHandler(log, nil)), lacks: map[string]lack{}, get: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	served := func(host string) bool { return slices.Contains([]string{"gate.test", "wiki.test", "old.test"}, host) }
+	return a, &notary{log: slog.New(slog.NewTextHandler(log, nil)), lacks: map[string]lack{}, serves: served, get: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if a.slow != nil {
 			<-a.slow
 		}
 		a.Lock()
 		defer a.Unlock()
 		a.hosts, a.at = append(a.hosts, hello.ServerName), append(a.at, time.Since(began))
+		a.rsa = a.rsa || len(hello.SupportedProtos) == 0 && !slices.Contains(hello.CipherSuites, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
 		return &tls.Certificate{}, a.bad[hello.ServerName]
 	}}
 }
@@ -110,6 +113,33 @@ func TestAnAuthorityThatRefusesIsAskedSeldomAndTheHostIsAnAlarm(t *testing.T) {
 			t.Errorf("asked at minutes %v, want %v", minutes, want)
 		}
 		n.keep(t.Context(), []string{"gate.test"})
+	})
+}
+
+// Whatever strangers say in a handshake, the authority is not asked again for what it
+// refused, nor for a second certificate of a host that has one.
+func TestStrangersDoNotHaveTheAuthorityAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, n := newAsked(t, io.Discard)
+		a.bad["wiki.test"] = errors.New("no such name")
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go n.keep(ctx, []string{"gate.test", "wiki.test"})
+		synctest.Wait()
+		for _, hello := range []tls.ClientHelloInfo{
+			{}, {ServerName: "else.test"}, {ServerName: "wiki.test"}, {ServerName: "WIKI.test"},
+			{ServerName: "\uff57\uff49\uff4b\uff49.test"}, // as idna reads it, wiki.test
+			{ServerName: "wiki.test", SupportedProtos: []string{acme.ALPNProto, "h2"}},
+			{ServerName: "wiki.test", SupportedProtos: []string{"h2", acme.ALPNProto}},
+		} {
+			if _, err := n.show(&hello); err == nil || len(a.hosts) != 2 {
+				t.Errorf("%q %q: the authority was asked for %q, %v", hello.ServerName, hello.SupportedProtos, a.hosts, err)
+			}
+		}
+		if _, err := n.show(&tls.ClientHelloInfo{ServerName: "gate.test", CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}); err != nil || a.rsa {
+			t.Errorf("another kind of certificate was asked for: %v, %v", a.rsa, err)
+		}
 	})
 }
 

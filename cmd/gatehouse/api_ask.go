@@ -103,7 +103,7 @@ func (s *site) ours(address string) *url.URL {
 	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" || u.Scheme != s.cfg.Server.PublicURL.Scheme || u.Port() != s.cfg.Server.PublicURL.Port() {
 		return nil
 	}
-	if h := u.Hostname(); h != s.cfg.Server.PublicURL.Hostname() && !slices.ContainsFunc(s.cfg.Services, func(c configs.Service) bool { return c.Host == h }) {
+	if !serves(s.cfg, u.Hostname()) {
 		return nil
 	}
 	return u
