@@ -591,11 +591,11 @@ const maxComment = 2000
 // it last, outside of any transaction: what people would lose, for one.
 func (v *Versions) Publish(ctx context.Context, by, revision, comment string, must func(Policy) error) (n Version, err error) {
 	defer v.sweep(ctx)
-	d, p, _, err := v.Draft(ctx)
+	d, p, ok, err := v.Draft(ctx)
 	if err != nil {
 		return n, err
 	}
-	if d.Revision == revision && must != nil {
+	if ok && d.Revision == revision && must != nil {
 		if err := must(p); err != nil {
 			return n, err
 		}

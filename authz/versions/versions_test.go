@@ -231,6 +231,16 @@ func TestWhoChangedADraftDoesNotPublishItWhereTwoAreNeeded(t *testing.T) {
 	}
 }
 
+func TestWhereThereIsNoDraftNobodyIsAskedAboutIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.Publish(t.Context(), "ada", "", "", func(versions.Policy) error {
+		t.Error("somebody was asked whether a draft may be published that is not there")
+		return nil
+	})
+	w.refused(err, versions.ReasonNone)
+}
+
 func TestWhatDoesNotCheckIsNeitherSavedNorPublished(t *testing.T) {
 	t.Parallel()
 	bad := false
