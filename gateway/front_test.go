@@ -75,11 +75,13 @@ type front struct {
 
 func (f *front) now() time.Time { return time.Now().Add(time.Duration(f.offset.Load())) }
 
-// counted counts transactions. While hung is there, no write ends.
+// counted counts transactions. While hung is there, no write ends; fails says for what
+// error the next one comes to nothing.
 type counted struct {
 	store.Store
 	views, updates atomic.Int64
 	hung           atomic.Pointer[chan struct{}]
+	fails          atomic.Pointer[func() error]
 }
 
 func (c *counted) View(ctx context.Context, fn func(store.Tx) error) error {
@@ -92,7 +94,21 @@ func (c *counted) Update(ctx context.Context, fn func(store.Tx) error) error {
 	if hung := c.hung.Load(); hung != nil {
 		<-*hung
 	}
-	return c.Store.Update(ctx, fn)
+	fails := c.fails.Load()
+	if fails == nil {
+		return c.Store.Update(ctx, fn)
+	}
+	var failed error
+	if err := c.Store.Update(ctx, func(tx store.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		failed = (*fails)()
+		return failed
+	}); failed == nil {
+		return err
+	}
+	return failed
 }
 
 type countedSigner struct {

@@ -655,8 +655,8 @@ func (v *visit) admit(p *Provider, f flow, id federation.Identity, b *session.Be
 		if err == nil {
 			v.changed(user, d)
 		}
-		if !errors.Is(err, store.ErrLimit) {
-			return b.Begun(ctx, err)
+		if begun := b.Begun(ctx, err); !errors.Is(err, store.ErrLimit) {
+			return begun
 		}
 	}
 	user, d, err := v.g.c.Directory.Login(ctx, id, p.JIT, f.Support)

@@ -2,10 +2,17 @@ package gateway
 
 import (
 	"bufio"
+	"errors"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
 // doors is a Gateway that knows where its services are, and nothing else.
@@ -113,4 +120,43 @@ func FuzzReturnAddress(f *testing.F) {
 	f.Add("https://wiki.example.org/report?x=1")
 	g := doors(f, "https://gate.example.org")
 	f.Fuzz(func(t *testing.T, raw string) { isOurs(t, g, raw) })
+}
+
+// A sign-in that is too much for one transaction, and fails in the next, leaves no
+// session behind.
+func TestASignInThatFailsAtItsSecondTransactionIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	alice, ref := f.guest("alice").user, federation.Ref{Issuer: "https://campus.test", Subject: "1"}
+	if _, _, err := f.dir.Link(t.Context(), alice.ID, ref, "campus", provisioning.Admin); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "sessions that begin are remembered", func() (remembered bool) {
+		began := f.signIn(alice, session.Session{Provider: "campus"})
+		f.sessions.Each(func(s *session.Session) { remembered = remembered || s.ID == began.session })
+		return remembered
+	})
+	full := errors.New("the disk is full")
+	said := []error{store.ErrLimit}
+	fails := func() error {
+		if len(said) == 0 {
+			return full
+		}
+		err := said[0]
+		said = said[1:]
+		return err
+	}
+	f.st.fails.Store(&fails)
+	v := &visit{g: f.g, r: httptest.NewRequest("GET", "/", nil)}
+	b := f.sessions.Beginning(session.Row{}, "gate.test", "")
+	p := &Provider{ID: "campus", JIT: provisioning.JIT{Provider: "campus"}}
+	err := v.admit(p, flow{}, federation.Identity{Provider: "campus", Ref: ref}, b)
+	if !errors.Is(err, full) || len(said) > 0 {
+		t.Fatalf("%v, %d transactions too few", err, len(said))
+	}
+	f.sessions.Each(func(s *session.Session) {
+		if s.ID == b.Row.ID {
+			t.Error("a session that never began is in memory")
+		}
+	})
 }
