@@ -206,8 +206,8 @@ func (g *Gateway) prepare(ctx context.Context, s *session.Session, at *service) 
 // lettingGo is how often what nobody needs is looked for.
 const lettingGo = time.Minute
 
-// letGo lets go of what is prepared for sessions whose tokens have all ended: people
-// who have not come for that long. It is made again when they come.
+// letGo lets go of what is prepared for sessions that have no token that is good: people
+// who have not come for as long as one lasts. It is made again when they come.
 func (g *Gateway) letGo() {
 	now := g.c.Now().UnixNano()
 	g.c.Sessions.Each(func(s *session.Session) {
@@ -217,10 +217,10 @@ func (g *Gateway) letGo() {
 	})
 }
 
-// spent: not a token is good any more.
+// spent: no token is good; who was only refused has none.
 func (p *prepared) spent(now int64) bool {
 	for f := p.first.Load(); f != nil; f = f.next {
-		if t := f.token.Load(); t == nil || t.expires > now {
+		if t := f.token.Load(); t != nil && t.expires > now {
 			return false
 		}
 	}

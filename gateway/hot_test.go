@@ -61,11 +61,11 @@ func TestTheRequestPathTouchesNoDiskAndSignsNothing(t *testing.T) {
 func TestWhatIsPreparedIsLetGoWhenItsTokensHaveEnded(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	alice, bob := f.guest("alice", "fin"), f.guest("bob")
+	alice, bob, carol := f.guest("alice", "fin"), f.guest("bob"), f.guest("carol")
 	kept := func() (names []string) {
 		f.sessions.Each(func(s *session.Session) {
 			if f.g.ready(s) != nil {
-				names = append(names, map[string]string{alice.session: "alice", bob.session: "bob"}[s.ID])
+				names = append(names, map[string]string{alice.session: "alice", bob.session: "bob", carol.session: "carol"}[s.ID])
 			}
 		})
 		slices.Sort(names)
@@ -76,6 +76,7 @@ func TestWhatIsPreparedIsLetGoWhenItsTokensHaveEnded(t *testing.T) {
 	}
 	first := token(alice, "wiki")
 	token(bob, "wiki")
+	f.refused(f.ask(carol, "GET", "payroll", "/"), 403, authz.ReasonNoRule) // and gets no token
 	f.offset.Add(int64(tokenLife - time.Second))
 	f.g.letGo()
 	if got := kept(); !slices.Equal(got, []string{"alice", "bob"}) {
