@@ -54,7 +54,7 @@ const (
 	WhyEmptied   = "transform left nothing"
 	WhyNoKey     = "there is no key for pairwise identifiers"
 	WhyNoConsent = "the person has not agreed to it"
-	WhyNoBasis   = "the recipient takes nothing without a basis in law, and none is given"
+	WhyNoBasis   = "the recipient takes nothing without a legal basis, and none is given"
 )
 
 // A ReleasePolicy says who learns what. The zero ReleasePolicy, and nil, release

@@ -329,7 +329,7 @@ func TestOnlyWhatTheRulesLetOutIsEverSent(t *testing.T) {
 	}
 }
 
-// Where a recipient takes nothing without a basis in law, a value without one does
+// Where a recipient takes nothing without a legal basis, a value without one does
 // not go there; with one it does.
 func TestNothingGoesWithoutABasisWhereOneIsRequired(t *testing.T) {
 	t.Parallel()

@@ -136,12 +136,12 @@ func TestPeopleEndTheirSessionsOneByOneOrAllOthers(t *testing.T) {
 	}
 	other := there.myData(l)
 	i := slices.IndexFunc(other.Sessions, func(s webapi.MySession) bool { return s.Current })
-	here.sent(l, "/.gatehouse/me/session", url.Values{"id": {other.Sessions[i].ID}}).wants(http.StatusOK, "The sign-in was ended.")
+	here.sent(l, "/.gatehouse/me/session", url.Values{"id": {other.Sessions[i].ID}}).wants(http.StatusOK, "The session was ended.")
 	if there.open(l.at("wiki", "/")); there.url.Host == mustURL(t, l.at("wiki", "/")).Host {
 		t.Error("the session that was ended opens the wiki")
 	}
 	elsewhere.open(l.at("wiki", "/")).wants(http.StatusOK, `"X-Forwarded-User":["bob"]`)
-	here.sent(l, "/.gatehouse/me/session", url.Values{"id": {""}}).wants(http.StatusOK, "All other sign-ins were ended.")
+	here.sent(l, "/.gatehouse/me/session", url.Values{"id": {""}}).wants(http.StatusOK, "All other sessions were ended.")
 	here.open(l.at("wiki", "/")).wants(http.StatusOK, `"X-Forwarded-User":["bob"]`)
 	if me := here.myData(l); len(me.Sessions) != 1 || !me.Sessions[0].Current {
 		t.Errorf("left: %+v", me.Sessions)
