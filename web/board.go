@@ -71,14 +71,15 @@ type Cell struct {
 	URL         string // where Text or Value lead
 	Mark        string // good, bad or wait: how Text is marked, beside its words
 	At          time.Time
-	Done, Total int64 // of Total, if that is not 0
+	Until       time.Time // an end, which is told as a day if it was chosen as one
+	Done, Total int64     // of Total, if that is not 0
 	Note        string
 	Forms       []Form
 }
 
 // Empty: there is nothing in it, as in a fact about what somebody has none of.
 func (c Cell) Empty() bool {
-	return c.Text.Key+c.Text.Else+c.Value+c.Note == "" && len(c.Says)+len(c.Values)+len(c.Forms) == 0 && c.At.IsZero() && c.Total == 0
+	return c.Text.Key+c.Text.Else+c.Value+c.Note == "" && len(c.Says)+len(c.Values)+len(c.Forms) == 0 && c.At.IsZero() && c.Until.IsZero() && c.Total == 0
 }
 
 // A Table has a row header in the first cell of each row.

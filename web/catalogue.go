@@ -371,13 +371,33 @@ func (c *catalogue) say(s Text) string {
 }
 
 // time writes a time in UTC, to the second.
-func (c *catalogue) time(t time.Time) (string, error) {
+func (c *catalogue) time(t time.Time) (string, error) { return c.dated("time", t) }
+
+// until writes an end: the day alone where that is the last that counts.
+func (c *catalogue) until(t time.Time) (string, error) {
+	if day, ok := LastDay(t); ok {
+		return c.dated("day", day)
+	}
+	return c.time(t)
+}
+
+func (c *catalogue) dated(key string, t time.Time) (string, error) {
 	t = t.UTC()
 	month, err := c.t(fmt.Sprintf("month.%d", t.Month()))
 	if err != nil {
 		return "", err
 	}
-	return c.t("time", "day", t.Day(), "month", month, "year", t.Year(), "clock", t.Format("15:04:05"))
+	return c.t(key, "day", t.Day(), "month", month, "year", t.Year(), "clock", t.Format("15:04:05"))
+}
+
+// LastDay is the last day that counts whole before an end, if the end comes when
+// a day is over in UTC: people chose that day, and not the midnight after it.
+func LastDay(end time.Time) (day time.Time, ok bool) {
+	const whole = 24 * time.Hour
+	if end.IsZero() || !end.Truncate(whole).Equal(end) {
+		return time.Time{}, false
+	}
+	return end.UTC().Add(-whole), true
 }
 
 // longest is how much of a stranger's text is shown, in characters.

@@ -16,7 +16,7 @@ func used(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := map[string]bool{"time": true}
+	m := map[string]bool{"time": true, "day": true}
 	for _, keys := range asked {
 		for _, key := range keys {
 			m[key] = true

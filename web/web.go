@@ -258,7 +258,9 @@ func (p *Pages) funcs(c *catalogue) template.FuncMap {
 		"said":      c.said,
 		"attribute": c.attribute,
 		"when":      c.time,
-		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"iso":       iso,
+		"until":     c.until,
+		"isountil":  isoUntil,
 		"clean":     clean,
 		"cleaned":   cleaned,
 		"say":       c.say,
@@ -268,6 +270,16 @@ func (p *Pages) funcs(c *catalogue) template.FuncMap {
 		"brand":     func() Brand { return p.brand },
 		"initial":   initial,
 	}
+}
+
+func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// isoUntil is an end for programs: a day, which counts whole, or a time.
+func isoUntil(t time.Time) string {
+	if day, ok := LastDay(t); ok {
+		return day.Format(time.DateOnly)
+	}
+	return iso(t)
 }
 
 // link is s if a person may be sent there: http, https, or a path on the same
@@ -342,7 +354,8 @@ func (p *Pages) Title(r *http.Request, code string) string { return p.speak(r).r
 func (p *Pages) Text(r *http.Request, code string) string { return p.speak(r).reason(code).Text }
 
 // Say is a text for somebody of whom no request says what they read: in the first
-// language. values are placeholder, value, placeholder, value …
+// language. values are placeholder, value, placeholder, value …; a time among them
+// is an end.
 func (p *Pages) Say(key string, values ...any) (string, error) {
 	c := p.speakers[0].catalogue
 	found, ok := c.Texts[key]
@@ -352,7 +365,7 @@ func (p *Pages) Say(key string, values ...any) (string, error) {
 	values = slices.Clone(values)
 	for i, v := range values {
 		if at, ok := v.(time.Time); ok {
-			text, err := c.time(at)
+			text, err := c.until(at)
 			if err != nil {
 				return "", err
 			}

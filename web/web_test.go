@@ -727,6 +727,41 @@ func TestDenialTellsWhatWhoWhyAndWhatToDo(t *testing.T) {
 	inOrder(t, w.Body.String(), "Sie können Payroll noch nicht öffnen", "4. Mai 2026, 01:02:01 UTC")
 }
 
+// A day that was chosen is kept as the midnight after it, and told as that day.
+func TestAnEndIsTheDayThatWasChosenOrATime(t *testing.T) {
+	t.Parallel()
+	p := pages(t, web.Brand{})
+	const last, midday = `<time datetime="2026-12-31">31 December 2026</time>`, `<time datetime="2027-01-01T12:00:00Z">1 January 2027, 12:00:00 UTC</time>`
+	day := time.Date(2027, time.January, 1, 2, 0, 0, 0, time.FixedZone("EET", 2*60*60))
+	noon := day.Add(12 * time.Hour)
+	for name, page := range map[string]func(end time.Time) web.Page{
+		"requests": func(end time.Time) web.Page { return web.Requests{Rows: []web.RequestRow{{Until: end}}} },
+		"granted": func(end time.Time) web.Page {
+			return web.Requests{Rows: []web.RequestRow{{Until: day.Add(time.Hour), Granted: end}}}
+		},
+		"deciding": func(end time.Time) web.Page { return web.Deciding{Rows: []web.DecisionRow{{Until: end}}} },
+		"denied":   func(end time.Time) web.Page { return web.Denied{Waiting: &web.Waiting{Until: end}} },
+		"me":       func(end time.Time) web.Page { return web.Me{Grants: []web.GrantRow{{Until: end}}} },
+		"board": func(end time.Time) web.Page {
+			return web.Board{Blocks: []web.Block{{Facts: []web.Fact{{Cell: web.Cell{Until: end}}}}}}
+		},
+	} {
+		for end, want := range map[time.Time]string{day: last, noon: midday} {
+			if body := render(p, "en", 200, page(end)).Body.String(); !strings.Contains(body, want) {
+				t.Errorf("%s: %s is not in\n%s", name, want, body)
+			}
+		}
+	}
+	if body := render(p, "de", 200, web.Requests{Rows: []web.RequestRow{{Until: day}}}).Body.String(); !strings.Contains(body, ">31. Dezember 2026<") {
+		t.Error("a German page does not write the day as German does")
+	}
+	for end, want := range map[time.Time]string{day: "until 31 December 2026.", noon: "until 1 January 2027, 12:00:00 UTC."} {
+		if text, err := p.Say("mail.pending.body", "name", "Bob", "role", "Library", "until", end, "url", "https://gate.uni.example/"); err != nil || !strings.Contains(text, want) {
+			t.Errorf("a message says %q, %v; want %q", text, err, want)
+		}
+	}
+}
+
 func inOrder(t *testing.T, body string, parts ...string) {
 	t.Helper()
 	_, body, _ = strings.Cut(body, "<main")

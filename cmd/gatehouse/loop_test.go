@@ -45,7 +45,7 @@ func TestADenialEndsInAccess(t *testing.T) {
 	bob.open(page).wants(http.StatusForbidden, "The ledger is for bookkeepers.", "Ask for access")
 	bob.click("Ask for access").wants(http.StatusOK, "Ask for access to Ledger", "Bookkeeping", `max="`)
 	day := l.clock.now().UTC().Add(20 * 24 * time.Hour).Format(time.DateOnly)
-	bob.submit(url.Values{"reason": {"Month end <b>closing</b>"}, "until": {day}}).wants(http.StatusOK, "Your request was sent", "Waiting", "Month end &lt;b&gt;closing&lt;/b&gt;")
+	bob.submit(url.Values{"reason": {"Month end <b>closing</b>"}, "until": {day}}).wants(http.StatusOK, "Your request was sent", "Waiting", "Month end &lt;b&gt;closing&lt;/b&gt;", `Wanted until</dt><dd><time datetime="`+day+`">`)
 	bob.do(http.MethodGet, page, nil).wants(http.StatusForbidden, "You have asked for access")
 	if strings.Contains(bob.body, "Ask for access</a>") || bob.header.Get("Refresh") == "" {
 		t.Error("who has asked is offered to ask again, or the page does not look again")
@@ -65,7 +65,7 @@ func TestADenialEndsInAccess(t *testing.T) {
 	if l.posts.Load() > before+1 {
 		t.Error("the account was made more than once")
 	}
-	bob.open(l.at("", "/.gatehouse/requests")).wants(http.StatusOK, "Approved", "five days will do", page)
+	bob.open(l.at("", "/.gatehouse/requests")).wants(http.StatusOK, "Approved", "five days will do", page, `Approved until</dt><dd><time datetime="`+shorter+`">`)
 
 	var kinds []string
 	for _, e := range l.recorded() {

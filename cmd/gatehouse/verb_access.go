@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatehouse-sso/gatehouse/web"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -36,9 +37,13 @@ func showGrants(w io.Writer, list []webapi.Grant) {
 	}
 }
 
+// endText is an end as endOf reads it.
 func endText(t time.Time) string {
 	if t.IsZero() {
 		return "without end"
+	}
+	if day, ok := web.LastDay(t); ok {
+		return day.Format(time.DateOnly)
 	}
 	return t.Format(time.DateTime)
 }

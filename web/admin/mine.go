@@ -38,7 +38,7 @@ func (d *desk) mineService(r *http.Request) (web.Board, error) {
 	}}
 	asks := &web.Table{Caption: say("mine.waiting"), Head: heads("people.user_name", "person.role", "mine.reason", "mine.made", "person.until"), None: say("mine.none_waiting")}
 	for _, q := range s.Waiting {
-		asks.Rows = append(asks.Rows, row(text(q.UserName), text(q.RoleTitle), text(q.Reason), web.Cell{At: q.Made}, web.Cell{At: q.Until}))
+		asks.Rows = append(asks.Rows, row(text(q.UserName), text(q.RoleTitle), text(q.Reason), web.Cell{At: q.Made}, web.Cell{Until: q.Until}))
 	}
 	waiting := web.Block{Heading: say("mine.waiting"), Table: asks}
 	if len(s.Waiting) > 0 && d.waiting(r).Decides {
@@ -46,7 +46,7 @@ func (d *desk) mineService(r *http.Request) (web.Board, error) {
 	}
 	granted := &web.Table{Caption: say("mine.granted"), Head: heads("people.user_name", "person.role", "mine.by", "person.until"), None: say("mine.none_granted")}
 	for _, g := range s.Granted {
-		until := web.Cell{At: g.Until}
+		until := web.Cell{Until: g.Until}
 		if g.Until.IsZero() {
 			until = web.Cell{Text: say("mine.no_end")}
 		}

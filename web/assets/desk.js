@@ -22,15 +22,19 @@ document.addEventListener("htmx:afterSettle", function (e) {
   if (first) first.focus();
 });
 // Times are told in the reader's zone and as their region writes them, which only the
-// browser knows; what stood there, in UTC, is in the title.
+// browser knows; what stood there, in UTC, is in the title. A day is one in UTC, and
+// the last that counts: it stays a day to whom all of it counts, and is its last
+// moment to those west of there, for whom that comes sooner.
 function localTimes() {
   var page = document.documentElement.lang;
   var theirs = navigator.languages.find(function (l) { return l.split("-")[0] === page; });
   document.querySelectorAll("time[datetime]").forEach(function (e) {
-    var at = new Date(e.getAttribute("datetime"));
+    var stamp = e.getAttribute("datetime"), day = stamp.indexOf("T") < 0;
+    var at = new Date(day ? stamp + "T23:59:59Z" : stamp);
     if (e.title || isNaN(at)) return;
     e.title = e.textContent;
-    e.textContent = new Intl.DateTimeFormat(theirs || page, { dateStyle: "medium", timeStyle: "long" }).format(at);
+    var how = day && at.getTimezoneOffset() <= 0 ? { dateStyle: "medium", timeZone: "UTC" } : { dateStyle: "medium", timeStyle: "long" };
+    e.textContent = new Intl.DateTimeFormat(theirs || page, how).format(at);
   });
 }
 localTimes();

@@ -28,7 +28,8 @@ func accessSamples(at time.Time, who web.Who) []Sample {
 	}}
 	told := around("requests")
 	told.Done = "asked"
-	day := 24 * time.Hour
+	const day = 24 * time.Hour
+	chosen := at.Truncate(day).Add(31 * day) // as a day
 	return []Sample{
 		{"ask", 200, ask},
 		{"ask-refused", 403, refused},
@@ -36,19 +37,19 @@ func accessSamples(at time.Time, who web.Who) []Sample {
 		{"ask-choose", 200, choose},
 		{"ask-nothing", 200, web.Ask{Desk: around("requests"), BackURL: "/"}},
 		{"requests", 200, web.Requests{Desk: told, Rows: []web.RequestRow{
-			{ID: "q3", Role: "Finance office", Service: "Payroll", Reason: "Month end", State: "pending", OpenURL: "https://payroll.uni.example/slips", Made: at, Until: at.Add(30 * day)},
+			{ID: "q3", Role: "Finance office", Service: "Payroll", Reason: "Month end", State: "pending", OpenURL: "https://payroll.uni.example/slips", Made: at, Until: chosen},
 			{ID: "q2", Role: "Library", Reason: "Thesis", State: "approved", OpenURL: "/", Made: at, Until: at.Add(30 * day), Granted: at.Add(7 * day), Decided: at, Decider: "Alice Archer", Text: "A week will do."},
 			{ID: "q1", Role: "Auditors", Service: "Ledger", Reason: "Curious", State: "denied", Made: at, Until: at.Add(day), Decided: at, Decider: "carol", Text: "Please ask your head of department."},
 		}}},
 		{"requests-none", 200, web.Requests{Desk: around("requests")}},
 		{"deciding", 200, web.Deciding{Desk: around("deciding"), MoreURL: "/.gatehouse/requests/open?after=q3", Rows: []web.DecisionRow{
-			{ID: "q3", Name: "Bob Baker", UserName: "bob", Role: "Finance office", Service: "Payroll", Reason: "Month end", Made: at, Until: at.Add(30 * day), Has: []string{"student", "library"}, Opens: []string{"Payroll"}, Accounts: []string{"Ledger"}, Earliest: "2026-03-09", Latest: "2026-04-07"},
+			{ID: "q3", Name: "Bob Baker", UserName: "bob", Role: "Finance office", Service: "Payroll", Reason: "Month end", Made: at, Until: chosen, Has: []string{"student", "library"}, Opens: []string{"Payroll"}, Accounts: []string{"Ledger"}, Earliest: "2026-03-09", Latest: "2026-04-07"},
 			{ID: "q4", UserName: "partners/dana", Role: "Finance office", Reason: "Project", Made: at, Until: at.Add(time.Hour)},
 		}}},
 		{"deciding-none", 200, web.Deciding{Desk: around("deciding")}},
 		{"denied-waiting", 403, web.Denied{
 			Service: "Payroll", Who: who, Code: "access.no_rule", Support: "7F3K-92QD", At: at, Rules: []web.Unmet{{Text: "Payroll is for the finance office."}},
-			Waiting: &web.Waiting{Role: "Finance office", Made: at, Until: at.Add(30 * day), URL: "/.gatehouse/requests"}, RefreshSeconds: 20,
+			Waiting: &web.Waiting{Role: "Finance office", Made: at, Until: chosen, URL: "/.gatehouse/requests"}, RefreshSeconds: 20,
 			LogoutURL: "/.gatehouse/logout",
 		}},
 		{"portal-waiting", 200, web.Portal{Who: who, LogoutURL: "/.gatehouse/logout", RequestsURL: "/.gatehouse/requests", DecideURL: "/.gatehouse/requests/open", Deciding: 2, MeURL: "/.gatehouse/me", Services: []web.Tile{

@@ -18,7 +18,7 @@ func meSamples(at time.Time, who web.Who) []Sample {
 				{Attribute: "mail", Values: []string{"bob@uni.example", "b.baker@uni.example"}, Source: "Campus", Kind: "idp", At: at},
 				{Attribute: "groups", Values: []string{"staff"}, Kind: "admin", At: at},
 			},
-			Grants: []web.GrantRow{{Role: "Finance office", By: "alice", Since: at, Until: at.Add(24 * time.Hour)}, {Role: "Library", By: "carol", Since: at}},
+			Grants: []web.GrantRow{{Role: "Finance office", By: "alice", Since: at, Until: at.Truncate(24 * time.Hour).Add(48 * time.Hour)}, {Role: "Library", By: "carol", Since: at}},
 			Services: []web.RecipientRow{
 				{Title: "Wiki", Sent: []web.SentRow{{Attribute: "mail", Name: "email", Values: []string{"bob@uni.example"}, Purpose: "To send notices"}}, Withheld: []string{"groups"}, Seen: at},
 				{Title: "Library"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -38,6 +39,16 @@ func TestThreePeopleTurnADenialIntoAccess(t *testing.T) {
 		bob.press("Send the request")
 		bob.sees("Your request was sent", "Waiting", "The November closing")
 		bob.look("requests-waiting")
+		if bob.scripts { // the day that he chose is told as a day where all of it counts
+			for zone, moment := range map[string]bool{"Asia/Tokyo": false, "America/New_York": true} {
+				call(bob, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+				bob.open(d.at("", "/.gatehouse/requests")).sees("The November closing")
+				if end := evaluate[string](bob, `document.querySelector('time:not([datetime*="T"])').textContent`); strings.Contains(end, ":") != moment {
+					t.Errorf("in %s the request is wanted until %q", zone, end)
+				}
+			}
+			call(bob, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{})
+		}
 		bob.open(page)
 		bob.sees("You have asked for access", "Finance office")
 		bob.look("denied-waiting")
