@@ -8,6 +8,7 @@ package field
 import (
 	"net/http"
 	"net/textproto"
+	"strings"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -77,6 +78,32 @@ func Add(h http.Header, text string, fields []Field) {
 	if p := h["Pragma"]; p != nil && p[0] == "no-cache" && h["Cache-Control"] == nil {
 		h["Cache-Control"] = []string{"no-cache"}
 	}
+}
+
+// Special is what a field says about the connection, or about where its message
+// ends: "connection", "content-length", "odd" for one that no usual message has, and
+// nothing for all others.
+func Special(name []byte) string {
+	is := func(s string) bool { return strings.EqualFold(s, string(name)) }
+	switch len(name) { // most names need no further look
+	case 7:
+		if is("trailer") {
+			return "odd"
+		}
+	case 10:
+		if is("connection") {
+			return "connection"
+		}
+	case 14:
+		if is("content-length") {
+			return "content-length"
+		}
+	case 17:
+		if is("transfer-encoding") {
+			return "odd"
+		}
+	}
+	return ""
 }
 
 // Length reads how long a body is; ok: it is less than 10 GB.

@@ -3,7 +3,6 @@ package lean
 import (
 	"bytes"
 	"net/http"
-	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/field"
 )
@@ -41,7 +40,7 @@ func (c *conn) usual(r *http.Request) *http.Response {
 		at += size + 1
 		c.fields = append(c.fields, f)
 		value := f.Value.Of(b)
-		switch special(f.Name.Of(b)) {
+		switch field.Special(f.Name.Of(b)) {
 		case "content-length":
 			lengths++
 			if length, ok = field.Length(value); !ok {
@@ -88,29 +87,4 @@ func statusLine(line []byte) (status int, words field.Span, ok bool) {
 	}
 	usual := status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 	return status, field.Span{From: len(line) - len(rest), To: len(line) - 1}, usual
-}
-
-// special is how a field is called that says how the response ends; "odd" for those
-// that no usual response has.
-func special(name []byte) string {
-	is := func(s string) bool { return strings.EqualFold(s, string(name)) }
-	switch len(name) { // most names need no further look
-	case 7:
-		if is("trailer") {
-			return "odd"
-		}
-	case 10:
-		if is("connection") {
-			return "connection"
-		}
-	case 14:
-		if is("content-length") {
-			return "content-length"
-		}
-	case 17:
-		if is("transfer-encoding") {
-			return "odd"
-		}
-	}
-	return ""
 }

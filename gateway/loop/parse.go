@@ -131,11 +131,10 @@ func (h *head) requestLine(line []byte) bool {
 	return true
 }
 
-// special is how a field is called that says something about the connection or
-// about where its request ends; "odd" for those that no usual request has.
+// special is field.Special, with what else a request may say.
 func special(name []byte) string {
 	is := func(s string) bool { return strings.EqualFold(s, string(name)) }
-	switch len(name) { // most names need no further look
+	switch len(name) { // as there
 	case 2:
 		if is("te") {
 			return "odd"
@@ -149,26 +148,15 @@ func special(name []byte) string {
 			return "odd"
 		}
 	case 7:
-		if is("upgrade") || is("trailer") {
+		if is("upgrade") {
 			return "odd"
 		}
-	case 10:
-		if is("connection") {
-			return "connection"
-		}
 	case 14:
-		if is("content-length") {
-			return "content-length"
-		}
 		if is("http2-settings") {
 			return "odd"
 		}
-	case 17:
-		if is("transfer-encoding") {
-			return "odd"
-		}
 	}
-	return ""
+	return field.Special(name)
 }
 
 // request makes of a whole request, in x, what net/http's server makes of it. false:
