@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -68,12 +69,12 @@ func (a *api) events(r *http.Request) (any, error) {
 func (a *api) namesIn(ctx context.Context, events []audit.Event) map[string]string {
 	names := map[string]string{}
 	for _, e := range events {
-		for _, id := range []string{e.UserID, e.By} {
-			if name := a.who(ctx, id); name != id {
-				names[id] = name
-			}
-		}
+		names[e.UserID], names[e.By] = "", ""
 	}
+	for id := range names {
+		names[id] = a.who(ctx, id)
+	}
+	maps.DeleteFunc(names, func(id, name string) bool { return name == id })
 	return names
 }
 

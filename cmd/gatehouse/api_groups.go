@@ -72,7 +72,7 @@ func (a *api) group(r *http.Request) (any, error) {
 			v.More = v.Members[limit-1].ID
 			break
 		}
-		v.Members = append(v.Members, webapi.Member{ID: id, Name: a.nameOf(r.Context(), id)})
+		v.Members = append(v.Members, webapi.Member{ID: id, Name: a.s.nameOf(r.Context(), id)})
 	}
 	inside, err := a.s.directory.Inside(r.Context(), g.ID)
 	for _, in := range inside {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -148,19 +147,11 @@ func (a *api) resumeTarget(r *http.Request) (any, error) {
 	return map[string]string{"id": id}, targetSays(a.s.outbox.Resume(r.Context(), id, string(provisioning.Admin)), id)
 }
 
-func (a *api) nameOf(ctx context.Context, userID string) string {
-	u, err := a.s.directory.User(ctx, userID)
-	if err != nil {
-		return userID
-	}
-	return a.s.directory.FullName(u.Store, u.UserName)
-}
-
 func (a *api) cases(r *http.Request) (any, error) {
 	rows, err := a.s.outbox.Cases(r.Context(), r.FormValue("id"), r.FormValue("after"), limitOf(r))
 	list := []webapi.Case{}
 	for _, c := range rows {
-		list = append(list, webapi.Case{Case: c, Name: a.nameOf(r.Context(), c.UserID)})
+		list = append(list, webapi.Case{Case: c, Name: a.s.nameOf(r.Context(), c.UserID)})
 	}
 	return list, err
 }
@@ -220,7 +211,7 @@ func (a *api) held(r *http.Request) (any, error) {
 		v.Next = base64.RawURLEncoding.EncodeToString([]byte(items[limit-1].Key()))
 	}
 	for _, it := range items {
-		v.Items = append(v.Items, webapi.HeldItem{Name: a.nameOf(ctx, it.Act.Subject), UserID: it.Act.Subject, How: it.Act.How, Reason: it.Act.Reason})
+		v.Items = append(v.Items, webapi.HeldItem{Name: a.s.nameOf(ctx, it.Act.Subject), UserID: it.Act.Subject, How: it.Act.How, Reason: it.Act.Reason})
 	}
 	return v, err
 }

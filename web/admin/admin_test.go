@@ -11,10 +11,9 @@ import (
 	"github.com/gatehouse-sso/gatehouse/web"
 )
 
-// Every text that a page asks for is there, and every text that is there is asked
-// for: by its key, or by the kind of word that it is.
-func TestEveryTextOfThePagesIsThere(t *testing.T) {
-	t.Parallel()
+// texts are the English ones, by key.
+func texts(t *testing.T) map[string]any {
+	t.Helper()
 	raw, err := web.Translation("en")
 	if err != nil {
 		t.Fatal(err)
@@ -25,6 +24,14 @@ func TestEveryTextOfThePagesIsThere(t *testing.T) {
 	if err := json.Unmarshal(raw, &said); err != nil {
 		t.Fatal(err)
 	}
+	return said.Texts
+}
+
+// Every text that a page asks for is there, and every text that is there is asked
+// for: by its key, or by the kind of word that it is.
+func TestEveryTextOfThePagesIsThere(t *testing.T) {
+	t.Parallel()
+	said := texts(t)
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -49,17 +56,17 @@ func TestEveryTextOfThePagesIsThere(t *testing.T) {
 			kinds[m[1]+m[2]] = true
 		}
 		for _, m := range asked.FindAllStringSubmatch(string(src), -1) {
-			if key := m[1] + m[2]; said.Texts["admin."+key] == nil && !strings.HasSuffix(key, ".") {
+			if key := m[1] + m[2]; said["admin."+key] == nil && !strings.HasSuffix(key, ".") {
 				t.Errorf("%s asks for %q, and there is no such text", name, m[1]+m[2])
 			}
 		}
 		for _, m := range made.FindAllStringSubmatch(string(src), -1) {
-			if said.Texts["done."+m[1]] == nil && m[2] == "" {
+			if said["done."+m[1]] == nil && m[2] == "" {
 				t.Errorf("%s says that %q was done, and there is no such text", name, m[1])
 			}
 		}
 	}
-	for key := range said.Texts {
+	for key := range said {
 		key, ours := strings.CutPrefix(key, "admin.")
 		family, _, _ := strings.Cut(key, ".")
 		if ours && !keys[key] && !kinds[family] && family != "audit" && family != "task" && family != "report" {
@@ -67,7 +74,7 @@ func TestEveryTextOfThePagesIsThere(t *testing.T) {
 		}
 	}
 	for _, p := range places {
-		if said.Texts["place."+p.key] == nil {
+		if said["place."+p.key] == nil {
 			t.Errorf("the menu has no text for %q", p.key)
 		}
 	}
@@ -76,19 +83,10 @@ func TestEveryTextOfThePagesIsThere(t *testing.T) {
 // What the audit log calls an event, the pages say in words.
 func TestEveryEventHasItsWords(t *testing.T) {
 	t.Parallel()
-	raw, err := web.Translation("en")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said struct {
-		Texts map[string]any `json:"texts"`
-	}
-	if err := json.Unmarshal(raw, &said); err != nil {
-		t.Fatal(err)
-	}
+	said := texts(t)
 	kind := regexp.MustCompile(`audit\.Event\{[^}]*Kind: "([a-z_]+(?:\.[a-z_]+)*)"`)
 	found := 0
-	err = filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -97,7 +95,7 @@ func TestEveryEventHasItsWords(t *testing.T) {
 			return err
 		}
 		for _, m := range kind.FindAllStringSubmatch(string(src), -1) {
-			if found++; said.Texts["admin.event."+m[1]] == nil {
+			if found++; said["admin.event."+m[1]] == nil {
 				t.Errorf("%s records %q, for which there are no words", path, m[1])
 			}
 		}
