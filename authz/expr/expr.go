@@ -302,5 +302,12 @@ func environment(k Kind) (*cel.Env, error) {
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		opts = append(opts, cel.Variable(name, vars[name]))
 	}
-	return cel.NewEnv(append(opts, functions()...)...)
+	env, err := cel.NewEnv(append(opts, functions()...)...)
+	if err != nil {
+		return nil, err
+	}
+	// The first unknown name makes what later ones are suggested from, and others that
+	// compile at that moment would read it half made: nobody else is here yet.
+	_, _ = env.Compile("no.such")
+	return env, nil
 }

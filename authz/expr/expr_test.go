@@ -404,6 +404,28 @@ func TestAProgramServesManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// The race detector says it.
+func TestManyCompileAtOnceWithTheFirstMistakeAmongThem(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		env, err := expr.Environment(expr.Condition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for _, src := range []string{`user.groups.exists(g, g == "wiki")`, `no.such == "x"`} {
+			wg.Go(func() {
+				for range 20 {
+					if _, issues := env.Compile(src); (issues.Err() != nil) != strings.HasPrefix(src, "no") {
+						t.Errorf("%s: %v", src, issues.Err())
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 func TestProgramsOfAnotherKindDoNotRun(t *testing.T) {
 	t.Parallel()
 	if ok, err := compile(t, expr.Mapping, `claims.a`).Bool(map[string]any{"claims": map[string][]string{"a": {"true"}}}); ok || err == nil {

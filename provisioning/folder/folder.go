@@ -15,6 +15,7 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -78,6 +79,30 @@ func Check(name string) error {
 		}
 	}
 	return nil
+}
+
+// begin says whether something may begin with these names. A connection whose
+// context has ended is closed a moment later only: so everything asks first.
+func begin(ctx context.Context, names ...string) error {
+	for _, n := range names {
+		if err := Check(n); err != nil {
+			return fmt.Errorf("%w: %q", err, n)
+		}
+	}
+	return ctx.Err()
+}
+
+// bounded reads until ctx ends.
+type bounded struct {
+	ctx context.Context
+	io.ReadCloser
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.ReadCloser.Read(p)
 }
 
 // inside is the folder of a name, empty if it is not in one.

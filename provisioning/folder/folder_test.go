@@ -218,12 +218,23 @@ func TestAnEndedContextEndsWhatIsUnderWay(t *testing.T) {
 		if err := f.Write("a.csv", text("x")); err != nil {
 			t.Fatal(err)
 		}
-		cancel()
+		err = f.Write("b.csv", func(w io.Writer) error {
+			defer cancel()
+			return text("x")(w)
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("it writes beyond its end: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "b.csv")); err == nil {
+			t.Error("what its end cut off is there")
+		}
 		if _, err := f.List(""); !errors.Is(err, context.Canceled) {
 			t.Errorf("list: %v", err)
 		}
-		if err := f.Write("b.csv", text("x")); err == nil {
-			t.Error("it writes after its end")
+		for what, err := range map[string]error{"write": f.Write("b.csv", text("x")), "move": f.Move("a.csv", "c.csv"), "remove": f.Remove("a.csv")} {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s after its end: %v", what, err)
+			}
 		}
 		if err := f.Close(); err != nil {
 			t.Errorf("close: %v", err)

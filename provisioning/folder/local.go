@@ -31,21 +31,12 @@ type localFolder struct {
 	root *os.Root
 }
 
-func (l *localFolder) begin(names ...string) error {
-	for _, n := range names {
-		if err := Check(n); err != nil {
-			return fmt.Errorf("%w: %q", err, n)
-		}
-	}
-	return l.ctx.Err()
-}
-
 func (l *localFolder) List(dir string) ([]File, error) {
 	at := "."
 	if dir != "" {
 		at = dir
 	}
-	if err := l.begin(path.Join(dir, "x")); err != nil {
+	if err := begin(l.ctx, path.Join(dir, "x")); err != nil {
 		return nil, err
 	}
 	entries, err := fs.ReadDir(l.root.FS(), at)
@@ -72,7 +63,7 @@ func (l *localFolder) List(dir string) ([]File, error) {
 }
 
 func (l *localFolder) Read(name string) (io.ReadCloser, error) {
-	if err := l.begin(name); err != nil {
+	if err := begin(l.ctx, name); err != nil {
 		return nil, err
 	}
 	f, err := l.root.Open(name)
@@ -82,21 +73,8 @@ func (l *localFolder) Read(name string) (io.ReadCloser, error) {
 	return &bounded{l.ctx, f}, nil
 }
 
-// bounded reads until ctx ends.
-type bounded struct {
-	ctx context.Context
-	io.ReadCloser
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return b.ReadCloser.Read(p)
-}
-
 func (l *localFolder) Write(name string, fn func(io.Writer) error) error {
-	if err := l.begin(name, name+Part); err != nil {
+	if err := begin(l.ctx, name, name+Part); err != nil {
 		return err
 	}
 	if err := l.makeDir(name); err != nil {
@@ -111,7 +89,7 @@ func (l *localFolder) Write(name string, fn func(io.Writer) error) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	err = errors.Join(err, f.Close())
+	err = errors.Join(err, l.ctx.Err(), f.Close())
 	if err == nil {
 		err = l.root.Rename(part, name)
 	}
@@ -146,7 +124,7 @@ func (l *localFolder) makeDir(name string) error {
 }
 
 func (l *localFolder) Move(from, to string) error {
-	if err := l.begin(from, to); err != nil {
+	if err := begin(l.ctx, from, to); err != nil {
 		return err
 	}
 	if err := l.makeDir(to); err != nil {
@@ -162,7 +140,7 @@ func (l *localFolder) Move(from, to string) error {
 }
 
 func (l *localFolder) Remove(name string) error {
-	if err := l.begin(name); err != nil {
+	if err := begin(l.ctx, name); err != nil {
 		return err
 	}
 	if err := l.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -168,8 +168,8 @@ func (s *sftpFolder) said(what string, err error) error {
 }
 
 func (s *sftpFolder) List(dir string) ([]File, error) {
-	if err := Check(path.Join(dir, "x")); err != nil {
-		return nil, fmt.Errorf("%w: %q", err, dir)
+	if err := begin(s.ctx, path.Join(dir, "x")); err != nil {
+		return nil, err
 	}
 	infos, err := s.files.ReadDirContext(s.ctx, s.at(path.Join(".", dir)))
 	if dir != "" && errors.Is(err, fs.ErrNotExist) {
@@ -188,19 +188,19 @@ func (s *sftpFolder) List(dir string) ([]File, error) {
 }
 
 func (s *sftpFolder) Read(name string) (io.ReadCloser, error) {
-	if err := Check(name); err != nil {
-		return nil, fmt.Errorf("%w: %q", err, name)
+	if err := begin(s.ctx, name); err != nil {
+		return nil, err
 	}
 	f, err := s.files.Open(s.at(name))
 	if err != nil {
 		return nil, s.said("read file", err)
 	}
-	return f, nil
+	return &bounded{s.ctx, f}, nil
 }
 
 func (s *sftpFolder) Write(name string, fn func(io.Writer) error) error {
-	if err := Check(name + Part); err != nil {
-		return fmt.Errorf("%w: %q", err, name)
+	if err := begin(s.ctx, name, name+Part); err != nil {
+		return err
 	}
 	if err := s.makeDir(name); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (s *sftpFolder) Write(name string, fn func(io.Writer) error) error {
 			err = nil // a server without fsync@openssh.com brings it to the disk in its own time
 		}
 	}
-	err = errors.Join(err, f.Close())
+	err = errors.Join(err, s.ctx.Err(), f.Close())
 	if err == nil {
 		err = s.files.PosixRename(part, s.at(name))
 	}
@@ -245,10 +245,8 @@ func (s *sftpFolder) makeDir(name string) error {
 // Move looks first, since some servers rename onto a file that is there. OpenSSH
 // does not, and says no more than that it failed.
 func (s *sftpFolder) Move(from, to string) error {
-	for _, n := range []string{from, to} {
-		if err := Check(n); err != nil {
-			return fmt.Errorf("%w: %q", err, n)
-		}
+	if err := begin(s.ctx, from, to); err != nil {
+		return err
 	}
 	if err := s.makeDir(to); err != nil {
 		return err
@@ -265,8 +263,8 @@ func (s *sftpFolder) Move(from, to string) error {
 }
 
 func (s *sftpFolder) Remove(name string) error {
-	if err := Check(name); err != nil {
-		return fmt.Errorf("%w: %q", err, name)
+	if err := begin(s.ctx, name); err != nil {
+		return err
 	}
 	err := s.files.Remove(s.at(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -277,16 +275,10 @@ func (s *sftpFolder) Remove(name string) error {
 
 func (s *sftpFolder) Close() error {
 	s.stop()
-	return errors.Join(ignoreEOF(s.files.Close()), ignoreClosed(s.conn.Close()))
+	return errors.Join(ignoreClosed(s.files.Close()), ignoreClosed(s.conn.Close()))
 }
 
-func ignoreEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
-}
-
+// ignoreClosed forgives that the other end, or the end of the context, was quicker.
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 		return nil
