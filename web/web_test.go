@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,6 +155,9 @@ func TestEveryPageIsSoundInEveryLanguage(t *testing.T) {
 	}
 }
 
+// unfilled is a place in a text that nobody gave a value for.
+var unfilled = regexp.MustCompile(`\{[a-z_]+\}`)
+
 // sound checks what holds for every page.
 func sound(t *testing.T, p *web.Pages, lang string, w *httptest.ResponseRecorder) {
 	t.Helper()
@@ -164,8 +168,13 @@ func sound(t *testing.T, p *web.Pages, lang string, w *httptest.ResponseRecorder
 			t.Errorf("%d <%s>, want 1", n, one)
 		}
 	}
-	if strings.Contains(body, "ZgotmplZ") || strings.Contains(body, "{service}") || strings.Contains(body, "<no value>") {
-		t.Errorf("an unfilled value:\n%s", body)
+	for _, hole := range []string{"ZgotmplZ", "<no value>"} {
+		if strings.Contains(body, hole) {
+			t.Errorf("%s in it:\n%s", hole, body)
+		}
+	}
+	for _, hole := range unfilled.FindAllString(body, -1) {
+		t.Errorf("a text of which %s was not filled in", hole)
 	}
 	ids := map[string]bool{}
 	level := 0

@@ -90,7 +90,7 @@ func releaseSamples(at time.Time, who web.Who) []Sample {
 		row(web.Cell{Value: "Wiki", URL: path + "/affected?to=service%3Awiki"}, text("3 / 212"), web.Cell{Values: []string{"first: 2"}}, web.Cell{Values: []string{"mail: 3"}}, web.Cell{}, web.Cell{Values: []string{"alice", "bob"}}),
 	}}
 	draft := board("/draft", "release.draft", "",
-		web.Block{Heading: say("release.differs"), Lead: []web.Text{say("release.need", "n", "3", "of", "212", "service", "Wiki", "attribute", "mail")}, Table: differs, Facts: []web.Fact{
+		web.Block{Heading: say("release.differs"), Lead: []web.Text{say("release.need", "n", "3", "of", "212", "days", "30", "service", "Wiki", "attribute", "mail")}, Table: differs, Facts: []web.Fact{
 			{Label: say("release.authors"), Cell: text("carol, dana")}, {Label: say("release.saved"), Cell: web.Cell{At: at}}, {Label: say("release.cases"), Cell: web.Cell{Text: n("release.failing", 1), Mark: "bad", URL: path + "/cases"}}}},
 		web.Block{ID: "everybody", Watch: true, WatchURL: path + "/draft", Heading: say("release.everybody"), Lead: says("release.everybody_text"), Table: counts,
 			Facts: []web.Fact{{Label: say("release.began"), Cell: web.Cell{At: at}}, {Label: say("release.looked"), Cell: web.Cell{Done: 500, Total: 100_000}}}, Ways: []web.Way{{Text: say("release.look_again"), URL: path + "/draft"}}},
