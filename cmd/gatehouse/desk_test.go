@@ -367,6 +367,9 @@ func damage(t *testing.T, w *world) {
 	}
 }
 
+// unfilled is a place in a text that nobody gave a value for.
+var unfilled = regexp.MustCompile(`>[^<]*\{[a-z_]+\}`)
+
 // Whoever follows the links of the portal and of the desk, from page to page, meets
 // no page that is not there.
 func TestNoLinkLeadsNowhere(t *testing.T) {
@@ -391,6 +394,9 @@ func TestNoLinkLeadsNowhere(t *testing.T) {
 		next = next[1:]
 		if carol.open(from.String()); carol.status != http.StatusOK {
 			t.Errorf("%s: %d", from, carol.status)
+		}
+		for _, hole := range unfilled.FindAllString(carol.body, -1) {
+			t.Errorf("%s: a text of which %s was not filled in", from, hole)
 		}
 		doc, err := html.Parse(strings.NewReader(carol.body))
 		if err != nil {
