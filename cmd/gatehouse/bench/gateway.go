@@ -20,6 +20,7 @@ import (
 
 // A running gateway with its identity providers, which run in this process.
 type running struct {
+	program          string
 	cmd              *exec.Cmd
 	dir              string
 	address, appHost string
@@ -81,7 +82,7 @@ func startGateway(ctx context.Context, program, upstream, more string, n int) (*
 // startIn is startGateway in a folder, which is removed when it stops, and at these
 // addresses.
 func startIn(ctx context.Context, dir, program, upstream, more, front, admin string, n int) (g *running, err error) {
-	g = &running{dir: dir}
+	g = &running{program: program, dir: dir}
 	_, port, _ := net.SplitHostPort(front)
 	g.address, g.public = front, "http://localhost:"+port
 	g.appHost = "app.localhost:" + port

@@ -41,7 +41,7 @@ import (
 func main() {
 	role := flag.String("role", "", "what a child process is")
 	upstream := flag.String("upstream", "", "address of the service, for the bare proxy")
-	program := flag.String("gatehouse", "bin/gatehouse", "the gateway's program; for versions several, with commas between")
+	program := flag.String("gatehouse", "bin/gatehouse", "the gateway's program; for versions and sign-ins several, with commas between")
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
@@ -262,19 +262,25 @@ func measure(ctx context.Context, part, program, perf string, rounds, requests, 
 	if part == "versions" {
 		return measureVersions(ctx, sides, strings.Split(program, ","), svc.line, rounds, requests)
 	}
-	g, err := startGateway(ctx, program, svc.line, "", rounds*logins+10)
-	if err != nil {
-		return err
+	var gateways []*running
+	for _, program := range strings.Split(program, ",") {
+		g, err := startGateway(ctx, program, svc.line, "", 2*rounds*logins+10)
+		if err != nil {
+			return err
+		}
+		defer g.stop()
+		gateways = append(gateways, g)
 	}
-	defer g.stop()
 	others, end, err := startOthers(ctx, svc.line)
 	if err != nil {
 		return err
 	}
 	defer end()
 	if part == "sign-ins" {
-		return measureSignIns(ctx, g, others, perf, rounds, logins)
+		return measureSignIns(ctx, gateways, others, perf, rounds, logins)
 	}
+	g := gateways[0]
+	program = g.program
 	logging, err := startGateway(ctx, program, svc.line, "  access_log: true\n", 10)
 	if err != nil {
 		return err
@@ -299,7 +305,7 @@ func measure(ctx context.Context, part, program, perf string, rounds, requests, 
 	if err := measureRequests(ctx, append(sides, others...), rounds, requests); err != nil {
 		return err
 	}
-	return measureSignIns(ctx, g, others, perf, rounds, logins)
+	return measureSignIns(ctx, gateways[:1], others, perf, rounds, logins)
 }
 
 // verify is where other proxies ask.
@@ -352,55 +358,100 @@ const together = 16
 // A way is one way to sign in that is measured.
 type way struct {
 	name       string
-	pid, hands int                                 // whose CPU time; how many browsers at the same time
-	record     string                              // a file for perf; empty: it is not recorded
-	signIn     func(context.Context, string) error // as this person
-	cost, rate []float64                           // of each round
+	pid, hands int                              // whose CPU time; how many browsers at the same time
+	record     string                           // a file for perf; empty: it is not recorded
+	signIn     func(context.Context, int) error // as the person of this number
+	foreign    bool                             // not ours, so it may fail
+	failed     error                            // it did
+	cost, rate []float64                        // of each round
 }
 
-// measureSignIns prints what a sign-in costs the gateway, one at a time and several
-// at once, which share transactions of the store; and beside it those of others.
-func measureSignIns(ctx context.Context, g *running, others []side, perf string, rounds, logins int) error {
-	fmt.Printf("\nsign-in, from the first page to the service's answer, CPU of the gateway alone\n\n")
-	fmt.Printf("%-36s %20s %16s %12s\n", "", "at the same time", "CPU ms/sign-in", "sign-ins/s")
-	var ways []*way
-	for _, kind := range []struct{ provider, name string }{{"op", "OpenID Connect"}, {"idp", "SAML 2.0"}} {
-		here := func(ctx context.Context, user string) error {
-			return newBrowser(g).signIn(ctx, g.app+"/1k", kind.provider, user)
-		}
-		pid := g.cmd.Process.Pid
-		ways = append(ways, &way{name: kind.name + ", new user", pid: pid, hands: 1, signIn: here}, &way{name: kind.name + ", known user", pid: pid, hands: 1, signIn: here},
-			&way{name: kind.name + ", known user", pid: pid, hands: together, signIn: here, record: kind.provider})
+// ways are those of a gateway. There are people for each round, and as many more.
+func (g *running) ways(rounds, logins int) (list []*way) {
+	add := func(name string, hands int, at, provider string, skip int) *way {
+		w := &way{name: name, pid: g.cmd.Process.Pid, hands: hands, signIn: func(ctx context.Context, n int) error {
+			return newBrowser(g).signIn(ctx, at+"/1k", provider, fmt.Sprintf("u%d", n+skip))
+		}}
+		list = append(list, w)
+		return w
 	}
-	sole := strings.Replace(g.app, "app.", "sole.", 1) + "/1k"
-	ways = append(ways, &way{name: "OpenID Connect, nothing to choose", pid: g.cmd.Process.Pid, hands: together, signIn: func(ctx context.Context, user string) error {
-		return newBrowser(g).signIn(ctx, sole, "op", user)
-	}})
-	for _, s := range others {
-		if s.seen != "nobody false" { // else nobody signs in there
-			ways = append(ways, &way{name: s.name, pid: s.pid, hands: together, signIn: func(ctx context.Context, _ string) error {
-				_, err := signedInAt(ctx, "http://"+s.host)
-				return err
-			}})
+	sole := strings.Replace(g.app, "app.", "sole.", 1)
+	for _, kind := range []struct{ provider, name string }{{"op", "OpenID Connect"}, {"idp", "SAML 2.0"}} {
+		add(kind.name+", new user", 1, g.app, kind.provider, 0)
+		add(kind.name+", known user", 1, g.app, kind.provider, 0)
+		add(kind.name+", known user", together, g.app, kind.provider, 0).record = kind.provider
+	}
+	add("OpenID Connect, new user, nothing to choose", together, sole, "op", rounds*logins)
+	add("OpenID Connect, known user, nothing to choose", together, sole, "op", rounds*logins).record = "sole"
+	return list
+}
+
+// measureSignIns prints what a sign-in costs gateways, one at a time and several
+// at once, which share transactions of the store; and beside it those of others.
+func measureSignIns(ctx context.Context, gateways []*running, others []side, perf string, rounds, logins int) error {
+	fmt.Printf("\nsign-in, from the first page to the service's answer, CPU of the gateway alone\n\n")
+	fmt.Printf("%-60s %20s %16s %12s %9s\n", "", "at the same time", "CPU ms/sign-in", "sign-ins/s", "÷ module")
+	var all [][]*way // side by side, so that what is alike is measured one after the other
+	for i, g := range gateways {
+		for j, w := range g.ways(rounds, logins) {
+			if i == 0 {
+				all = append(all, nil)
+			} else {
+				w.record = ""
+			}
+			if len(gateways) > 1 {
+				w.name += " (" + filepath.Base(g.program) + ")"
+			}
+			all[j] = append(all[j], w)
 		}
+	}
+	ways := slices.Concat(all...)
+	module := -1
+	for _, s := range others {
+		if s.seen == "nobody false" {
+			continue // nobody signs in there
+		}
+		if s.name == nameOpenIDC {
+			module = len(ways)
+		}
+		ways = append(ways, &way{name: s.name, pid: s.pid, hands: together, foreign: true, signIn: func(ctx context.Context, _ int) error {
+			_, err := signedInAt(ctx, "http://"+s.host)
+			return err
+		}})
 	}
 	for round := range rounds {
 		for _, w := range ways {
+			if w.failed != nil {
+				continue
+			}
 			stop := func() {}
 			if w.record != "" && perf != "" {
 				stop = record(w.pid, filepath.Join(perf, fmt.Sprintf("%s-%d.data", w.record, round)))
 			}
+			n := logins
+			if w.name == nameMellon {
+				n = max(1, logins/10) // a quarter of a second each
+			}
 			before, began := cpu(w.pid), time.Now()
-			err := w.signIns(ctx, 1+round*logins, logins)
-			w.cost = append(w.cost, float64((cpu(w.pid)-before).Microseconds())/1000/float64(logins))
-			w.rate = append(w.rate, float64(logins)/time.Since(began).Seconds())
-			if stop(); err != nil {
+			err := w.signIns(ctx, 1+round*logins, n)
+			w.cost = append(w.cost, float64((cpu(w.pid)-before).Microseconds())/1000/float64(n))
+			w.rate = append(w.rate, float64(n)/time.Since(began).Seconds())
+			if stop(); err != nil && !w.foreign {
 				return err
 			}
+			w.failed = err
 		}
 	}
 	for _, w := range ways {
-		fmt.Printf("%-36s %20d %16.2f %12.0f\n", w.name, w.hands, median(w.cost), median(w.rate))
+		if w.failed != nil {
+			fmt.Printf("(%s is left out: %v)\n", w.name, w.failed)
+			continue
+		}
+		by := "        –"
+		if module >= 0 && ways[module].failed == nil {
+			by = fmt.Sprintf("%8.2f×", median(w.cost)/median(ways[module].cost))
+		}
+		fmt.Printf("%-60s %20d %16.2f %12.0f %s\n", w.name, w.hands, median(w.cost), median(w.rate), by)
 	}
 	return nil
 }
@@ -426,7 +477,7 @@ func (w *way) signIns(ctx context.Context, first, n int) error {
 	for hand := range w.hands {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n) && errs[hand] == nil; i = next.Add(1) - 1 {
-				errs[hand] = w.signIn(ctx, fmt.Sprintf("u%d", first+int(i)))
+				errs[hand] = w.signIn(ctx, first+int(i))
 			}
 		})
 	}

@@ -103,6 +103,11 @@ const mellonConfig = `LoadModule auth_mellon_module /usr/lib/apache2/modules/mod
 </Location>
 `
 
+const (
+	nameOpenIDC = "Apache mod_auth_openidc"
+	nameMellon  = "Apache mod_auth_mellon"
+)
+
 // startOthers starts what is installed.
 func startOthers(ctx context.Context, upstream string) (sides []side, stop func(), err error) {
 	var stops []func()
@@ -177,14 +182,14 @@ func startOthers(ctx context.Context, upstream string) (sides []side, stop func(
 		config       func(dir, port string) (text string, p *providers, err error)
 		trust        bool
 	}{
-		{"Apache mod_auth_openidc", "mod_auth_openidc.so", func(_, port string) (string, *providers, error) {
+		{nameOpenIDC, "mod_auth_openidc.so", func(_, port string) (string, *providers, error) {
 			p, err := startProviders(persons(1), "http://localhost:"+port+"/own/callback")
 			if err != nil {
 				return "", nil, err
 			}
 			return fmt.Sprintf(openidcConfig, p.op, port), p, nil
 		}, false},
-		{"Apache mod_auth_mellon", "mod_auth_mellon.so", func(dir, port string) (string, *providers, error) {
+		{nameMellon, "mod_auth_mellon.so", func(dir, port string) (string, *providers, error) {
 			p, err := startProviders(persons(1))
 			if err != nil {
 				return "", nil, err
