@@ -352,11 +352,11 @@ func (p *guest) cookie(host string) string {
 	defer p.mu.Unlock()
 	if p.keys[host] == "" {
 		browser := session.Nonce()
-		ticket, err := p.f.sessions.Offer(p.f.t.Context(), p.session, host+".test", session.Binding(browser), "")
+		ticket, err := p.f.sessions.Offer(p.f.t.Context(), p.session, host+".test", session.Binding(browser))
 		if err != nil {
 			p.f.t.Fatal(err)
 		}
-		secret, _, err := p.f.sessions.Redeem(p.f.t.Context(), ticket, host+".test", browser)
+		secret, err := p.f.sessions.Redeem(p.f.t.Context(), ticket, host+".test", browser)
 		if err != nil {
 			p.f.t.Fatal(err)
 		}

@@ -625,9 +625,6 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	}
 	dest := v.g.destination(f.Return)
 	b := v.g.c.Sessions.Beginning(row, v.host, cmp.Or(gs.ID, f.Before))
-	if dest.host != v.g.host && session.IsBinding(f.Bind) {
-		b.Offer(dest.host, f.Bind, dest.url)
-	}
 	if err := v.admit(p, f, id, b); err != nil {
 		return err
 	}
@@ -635,8 +632,8 @@ func (v *visit) enter(p *Provider, f flow, id federation.Identity) error {
 	if weak, err := v.stillWeak(ctx, dest, f.Pending.Login, b.Session()); err != nil || weak {
 		return cmp.Or(err, error(refusal{code: ReasonLoop, detail: "stepped up, and the rules want the same again"}))
 	}
-	if b.Ticket != "" {
-		v.goOver(dest, b.Ticket)
+	if dest.host != v.g.host && session.IsBinding(f.Bind) {
+		v.goOver(dest, b.Offer(dest.host, f.Bind))
 		return nil
 	}
 	v.goOn(dest, f.Bind, b.Row.ID)
@@ -758,7 +755,7 @@ func (v *visit) goOn(dest destination, bind, sessionID string) {
 		v.refuse(refusal{code: ReasonParameters, detail: "bind is not one of ours"})
 		return
 	}
-	ticket, err := v.g.c.Sessions.Offer(v.r.Context(), sessionID, dest.host, bind, dest.url)
+	ticket, err := v.g.c.Sessions.Offer(v.r.Context(), sessionID, dest.host, bind)
 	if errors.Is(err, session.ErrNone) {
 		v.redirect(v.g.loginURL(dest.url, bind))
 		return
@@ -772,7 +769,7 @@ func (v *visit) goOn(dest destination, bind, sessionID string) {
 
 // goOver sends a signed-in browser to another host of ours, with a ticket for it.
 func (v *visit) goOver(dest destination, ticket string) {
-	v.goTo(v.g.origin(dest.host) + "/.gatehouse/session?ticket=" + ticket)
+	v.goTo(v.g.origin(dest.host) + "/.gatehouse/session?ticket=" + ticket + "&return=" + url.QueryEscape(dest.url))
 }
 
 // redeem is GET /.gatehouse/session on a service's host.
@@ -781,17 +778,29 @@ func (v *visit) redeem() {
 	if ck, err := v.r.Cookie(v.g.c.Cookie.Name("bind")); err == nil {
 		browser = ck.Value
 	}
-	secret, to, err := v.g.c.Sessions.Redeem(v.r.Context(), v.r.URL.Query().Get("ticket"), v.host, browser)
-	if errors.Is(err, session.ErrNone) || errors.Is(err, session.ErrBinding) {
+	q := v.r.URL.Query()
+	to := v.g.origin(v.host) + "/"
+	if dest := v.g.destination(q.Get("return")); dest.host == v.host {
+		to = dest.url
+	}
+	secret, err := v.g.c.Sessions.Redeem(v.r.Context(), q.Get("ticket"), v.host, browser)
+	switch {
+	case errors.Is(err, session.ErrNone), errors.Is(err, session.ErrBinding):
 		// Another tab of this browser signed in, or got its binding, in the same
 		// moment. It has cookies now that fit together: from the top, as whoever
 		// it is by them.
 		v.note("refused", ReasonTicket, err)
 		v.redirect(to)
 		return
+	case errors.Is(err, session.ErrElsewhere):
+		// This process has just taken over: from the top, by the gateway's session.
+		// It counts, lest several that answer at the same time send it in circles.
+		v.note("refused", ReasonTicket, err)
+		v.arrive(to)
+		return
 	}
 	if errors.Is(err, session.ErrTicket) {
-		err = refusal{code: ReasonTicket, detail: err.Error(), retry: v.g.origin(v.host) + "/"}
+		err = refusal{code: ReasonTicket, detail: err.Error(), retry: to}
 	}
 	if err != nil {
 		v.refuse(err)

@@ -824,7 +824,6 @@ var tableText = map[string]string{
 	"session_visit":    "When somebody last opened a host, to a day; removed after 30 days, or with the user. The key is the host, a space and the user's ID.",
 	"session_key":      "What a browser holds for one host. The key is the hash of the cookie's value; the value itself is stored nowhere.",
 	"session_recovery": "The code that `gatehouse admin recover` made last, until it is used. The key is the hash of the code.",
-	"session_ticket":   "Hand-overs of a session to a service's host that are under way. The key is the hash of the ticket.",
 	"shift":            "A member of a large change of a group, written aside. It counts for nothing unless the group's `flip` names its change; then it counts instead of the edge. The key is the tuple (change, user).",
 	"tally":            "How many users a user store has, in up to eight parts. The key is the tuple (user store, part).",
 	"target":           "What is kept of a target beside its accounts: in what form it last got them (a digest of its connector, scope and release: where it differs at a start or reload, everybody's account is looked at again), and whether it is paused or in quarantine. The key is the target's ID.",

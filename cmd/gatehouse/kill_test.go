@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/memstore"
 	scimserver "github.com/gatehouse-sso/gatehouse/provisioning/scim/server"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
@@ -402,6 +405,15 @@ func (g *guest) attempt() (done bool, err error) {
 	return false, errors.New("the page never came to rest")
 }
 
+// isIn opens the wiki, and signs in nowhere.
+func (g *guest) isIn(t *testing.T) {
+	t.Helper()
+	page, err := g.get(g.y.wiki())
+	if err != nil || page.StatusCode != http.StatusOK || !strings.Contains(page.body, `"X-Forwarded-User":["`+g.user+`"]`) {
+		t.Errorf("%s's session is lost: %v, %v", g.user, page, err)
+	}
+}
+
 type guestPage struct {
 	*http.Response
 	body string
@@ -526,11 +538,7 @@ func TestR01R29B03_KilledAtAnyStepOfASignInNothingIsLostOrDouble(t *testing.T) {
 	retries := 0
 	for _, g := range guests {
 		retries += g.retries
-		g.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		page, err := g.get(y.wiki())
-		if err != nil || page.StatusCode != http.StatusOK {
-			t.Errorf("%s's session is lost: %d, %v", g.user, page.StatusCode, err)
-		}
+		g.isIn(t)
 	}
 	eventually(t, "nothing is left to do", func() bool { return y.left(c) == 0 })
 	if code := c.terminate(); code != 0 {
@@ -539,6 +547,119 @@ func TestR01R29B03_KilledAtAnyStepOfASignInNothingIsLostOrDouble(t *testing.T) {
 	y.check(t)
 	t.Logf("%d persons, %d kills in %v: %v", persons, kills, time.Since(began).Round(time.Millisecond), struck)
 	t.Logf("%d sign-ins were begun again; creations at the targets: %d and %d; slowest start %v", retries, y.targets[0].created, y.targets[1].created, slowest.Round(time.Millisecond))
+}
+
+// R01: the key that a sign-in leaves at a service's host is stored behind it. If a
+// crash takes it, the browser is led by the gateway's host to another, and the person
+// is asked nothing.
+func TestR01_AKeyThatACrashTookIsMadeAgainUnasked(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, crowd(3), func(c *yardConfig) { c.Mode = "async" })
+	c := newChild(y)
+	if err := c.start(); err != nil {
+		t.Fatalf("%v\n%s", err, c.log)
+	}
+	var guests []*guest
+	for _, p := range y.people {
+		g := newGuest(y, c, p.User)
+		if err := g.reach(); err != nil {
+			t.Fatal(err)
+		}
+		guests = append(guests, g)
+	}
+	c.kill()
+	// On a slow machine some were stored before that. They go, too.
+	st, err := boltstore.Open(filepath.Join(y.dir, "gatehouse.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]int{}
+	if err := st.Update(t.Context(), func(tx store.Tx) error {
+		clear(kept)
+		for p, err := range tx.Scan(store.Key("session_key", "r"), store.Key("session_key", "s"), 0) {
+			var k struct {
+				Row struct{ Hash, Host, Session string }
+			}
+			if err := errors.Join(err, json.Unmarshal(p.Val, &k)); err != nil {
+				return err
+			}
+			kept[k.Row.Host]++
+			if k.Row.Host == "wiki.localhost" {
+				if err := errors.Join(tx.Delete(p.Key), tx.Delete(store.Key("session_key", "i", "session", k.Row.Session, k.Row.Hash))); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if kept["localhost"] != len(guests) {
+		t.Errorf("after the crash there are keys for %v; each guest's for the gateway's own host was to be there", kept)
+	}
+	if err := c.start(); err != nil {
+		t.Fatalf("%v\n%s", err, c.log)
+	}
+	for _, g := range guests {
+		g.isIn(t)
+		g.client.CheckRedirect = func(*http.Request, []*http.Request) error { return errors.New("led somewhere else once more") }
+		g.isIn(t)
+	}
+	if code := c.terminate(); code != 0 {
+		t.Errorf("it ended with exit code %d:\n%s", code, c.log)
+	}
+	y.check(t)
+}
+
+// T19: a ticket dies with the process that made it, whether it was used or not: the
+// next one gives no cookie for it, and leads its browser on by the gateway's session.
+func TestT19_ATicketFromBeforeACrashIsWorthNothing(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, crowd(1), func(c *yardConfig) { c.Mode = "async" })
+	c := newChild(y)
+	if err := c.start(); err != nil {
+		t.Fatalf("%v\n%s", err, c.log)
+	}
+	g := newGuest(y, c, y.people[0].User)
+	var tickets []string
+	g.client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		if r.URL.Path == "/.gatehouse/session" {
+			if tickets = append(tickets, r.URL.String()); len(tickets) == 1 {
+				return http.ErrUseLastResponse
+			}
+		}
+		return nil
+	}
+	page, err := g.get(y.wiki())
+	if err == nil {
+		_, err = g.do(http.MethodPost, page.Request.URL.String(), url.Values{"user": {g.user}})
+	}
+	if err != nil || len(tickets) != 1 {
+		t.Fatalf("%v, tickets %q", err, tickets)
+	}
+	g.isIn(t) // by another ticket
+	if len(tickets) != 2 {
+		t.Fatalf("tickets %q", tickets)
+	}
+	c.kill()
+	if err := c.start(); err != nil {
+		t.Fatalf("%v\n%s", err, c.log)
+	}
+	for name, ticket := range map[string]string{"never brought": tickets[0], "used": tickets[1]} {
+		g.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		page, err := g.get(ticket)
+		if err != nil || page.StatusCode != http.StatusSeeOther || page.Header.Get("Location") != y.wiki() || sessionCookie(page.Header) != "" {
+			t.Errorf("%s: %v, %v", name, page, err)
+		}
+		g.client.CheckRedirect = nil
+		g.isIn(t)
+	}
+	if code := c.terminate(); code != 0 {
+		t.Errorf("it ended with exit code %d:\n%s", code, c.log)
+	}
 }
 
 // left is how many tasks the running program still has.

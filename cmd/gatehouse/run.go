@@ -77,6 +77,7 @@ type process struct {
 	programs  authz.Programs // of all sites
 	trials    trials
 	glances   glances
+	handover  *session.Handover
 	pace      *gateway.Pace
 	draining  atomic.Bool
 	dialects  dialect.Tally
@@ -147,7 +148,7 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	}
 	meters, engine := metrics.New(version), lentstore.NewSwitch(bolt)
 	st := timed{engine, meters.Transaction}
-	p := &process{log: log, now: now, store: st, engine: engine, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits(), pair: selfSigned}
+	p := &process{log: log, now: now, store: st, engine: engine, meters: meters, sealer: sealer, audit: audit.New(now), limits: client.NewLimits(), handover: session.NewHandover(), pair: selfSigned}
 	p.bolt.Store(bolt)
 	p.pace = gateway.NewPace(gateway.PaceConfig{PerAddress: cfg.Limits.RequestsPerAddress, PerPerson: cfg.Limits.SignInsPerPerson, Refused: meters.Limited, Now: now})
 	p.levels = &levels{p: p}
@@ -363,7 +364,8 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 	}
 	s.sessions = session.New(session.Config{
 		Store: p.store, Cookie: cookie, Idle: cfg.Session.Idle, Lifetime: cfg.Session.Lifetime, PerUser: cfg.Limits.SessionsPerUser, Now: p.now,
-		Strict: cfg.Session.SameSite == "strict",
+		Handover: p.handover,
+		Strict:   cfg.Session.SameSite == "strict",
 		EndedTx: func(tx store.Tx, row session.Row, why string) error {
 			return p.audit.Append(tx, audit.Event{Kind: "session.ended", Code: why, UserID: row.UserID, Provider: row.Provider, Flow: row.Flow})
 		},

@@ -612,6 +612,16 @@ func TestT19_ATicketIsForOneHostOneBrowserAndOnce(t *testing.T) {
 	p, to = offer()
 	l.refused("session.ticket", p, func() { p.do(http.MethodGet, strings.Replace(to, "wiki.", "payroll.", 1), nil) })
 
+	// A change of the configuration comes between.
+	p, to = offer()
+	l.reload(func(s string) string { return s + "# changed\n" })
+	p.stay("/page").do(http.MethodGet, to, nil)
+	if p.status != http.StatusSeeOther || sessionCookie(p.header) == "" {
+		t.Errorf("after a change of the configuration: %d, %v", p.status, p.header)
+	}
+	p.stay("").open(l.at("wiki", "/page")).wants(http.StatusOK)
+	l.refused("session.ticket", p, func() { p.do(http.MethodGet, to, nil) })
+
 	p, to = offer()
 	l.clock.advance(31 * time.Second)
 	l.refused("session.ticket", p, func() { p.do(http.MethodGet, to, nil) })

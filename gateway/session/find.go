@@ -48,6 +48,11 @@ type Filter struct {
 // Find returns the sessions that a filter fits, from after, at most limit if
 // that is not 0, ordered by ID.
 func (s *Store) Find(ctx context.Context, f Filter, after string, limit int) (list []Row, err error) {
+	if f.Host != "" {
+		if err := s.writeKeys(ctx); err != nil {
+			return nil, err
+		}
+	}
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		list = nil
 		opened, err := f.opened(tx)

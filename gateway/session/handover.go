@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -22,25 +24,143 @@ const TicketLife = 30 * time.Second
 // ErrTicket: no such ticket, or not for this host, or used, or old, or in a
 // browser that keeps no cookies. ErrBinding is one of those too: the browser has
 // another binding, because it is another browser, or because several tabs got
-// one at the same moment and the last of them stayed.
+// one at the same moment and the last of them stayed. So is ErrElsewhere: another
+// process made it, such as the one before an upgrade, and nobody here knows whether
+// it was used.
 var (
-	ErrTicket  = errors.New("session: ticket is not valid here")
-	ErrBinding = fmt.Errorf("%w: it is for another browser", ErrTicket)
+	ErrTicket    = errors.New("session: ticket is not valid here")
+	ErrBinding   = fmt.Errorf("%w: it is for another browser", ErrTicket)
+	ErrElsewhere = fmt.Errorf("%w: another process made it", ErrTicket)
+)
+
+// A Handover is what one process has under way between hosts, also while its Stores
+// are replaced: tickets, which live and die with it, so that each works once without
+// being stored; and keys that were made and are not stored yet. The zero Handover
+// is not ready, make one with NewHandover.
+//
+// A key that a crash takes is made again, unasked, when its browser comes next: the
+// session is stored, and so is the key of the gateway's own host.
+type Handover struct {
+	process string // part of each ticket
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	tickets map[[32]byte]ticket
+	swept   time.Time
+	keys    map[[32]byte]made
+}
+
+// made is a key that is not stored yet, and whose visit it is.
+type made struct {
+	key
+	user string
+}
+
+// Bounds of a Handover. A ticket beyond maxTickets takes the place of some other: so
+// many are not asked for in the moment that one needs. With maxBehind keys that can
+// not be stored, others have to wait for the store.
+const (
+	maxTickets = 100_000
+	maxBehind  = 10_000
 )
 
 type ticket struct {
-	Hash    string    `json:"hash"`
-	Session string    `json:"session"`
-	Host    string    `json:"host"`
-	Bind    string    `json:"bind"` // Binding of the browser's value
-	URL     string    `json:"url"`
-	Until   time.Time `json:"until"`
+	session, host string
+	bind          string // Binding of the browser's value
+	until         time.Time
 }
 
-var tickets = store.Table[ticket]{
-	Name:  "session_ticket",
-	Key:   func(t ticket) string { return t.Hash },
-	Index: map[string]func(ticket) []string{"until": func(t ticket) []string { return []string{stamp(t.Until)} }},
+// NewHandover makes an empty one.
+func NewHandover() *Handover {
+	return &Handover{process: Nonce()[:11], wake: make(chan struct{}, 1), tickets: map[[32]byte]ticket{}, keys: map[[32]byte]made{}}
+}
+
+// offer keeps a ticket and returns what the browser takes along.
+func (h *Handover) offer(t ticket, now time.Time) string {
+	secret, sum := random()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now.Sub(h.swept) >= TicketLife || now.Before(h.swept) {
+		h.swept = now
+		for sum, t := range h.tickets {
+			if !now.Before(t.until) {
+				delete(h.tickets, sum)
+			}
+		}
+	}
+	if len(h.tickets) >= maxTickets {
+		for other := range h.tickets { // they come in no order
+			delete(h.tickets, other)
+			break
+		}
+	}
+	h.tickets[sum] = t
+	return h.process + "." + secret
+}
+
+// take uses a ticket up.
+func (h *Handover) take(text string) (ticket, error) {
+	process, secret, _ := strings.Cut(text, ".")
+	sum, err := hash(secret)
+	if err != nil {
+		return ticket{}, ErrTicket
+	}
+	if process != h.process {
+		return ticket{}, ErrElsewhere
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t, ok := h.tickets[sum]
+	if !ok {
+		return ticket{}, ErrTicket
+	}
+	delete(h.tickets, sum)
+	return t, nil
+}
+
+// hold keeps a key until it is stored, unless there are too many.
+func (h *Handover) hold(sum [32]byte, k made) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.keys) >= maxBehind {
+		return false
+	}
+	h.keys[sum] = k
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// held is a key that is not stored yet.
+func (h *Handover) held(sum [32]byte) (k key, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, ok := h.keys[sum]
+	return m.key, ok
+}
+
+// some are at most n of the keys that are not stored yet.
+func (h *Handover) some(n int) map[[32]byte]made {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := make(map[[32]byte]made, min(n, len(h.keys)))
+	for sum, k := range h.keys {
+		if len(list) == n {
+			break
+		}
+		list[sum] = k
+	}
+	return list
+}
+
+func (h *Handover) stored(list map[[32]byte]made) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for sum := range list {
+		delete(h.keys, sum)
+	}
 }
 
 // Nonce makes a value for a browser to hold.
@@ -62,80 +182,122 @@ func Binding(value string) string {
 // IsBinding reports whether text looks like a Binding.
 func IsBinding(text string) bool { return len(text) == 43 }
 
-// Offer makes a ticket that lets the browser bound by bind into session id at
-// host, to go on to url.
-func (s *Store) Offer(ctx context.Context, id, host, bind, url string) (string, error) {
-	t, secret := s.newTicket(id, host, bind, url)
-	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-		if _, ok, err := sessionRows.Get(tx, id); err != nil || !ok {
-			return orNone(err)
-		}
-		return s.offer(tx, t)
-	})
-	return secret, err
+// Offer makes a ticket that lets the browser bound by bind into session id at host.
+func (s *Store) Offer(ctx context.Context, id, host, bind string) (string, error) {
+	if _, err := s.Peek(ctx, id); err != nil {
+		return "", err
+	}
+	return s.offer(id, host, bind), nil
 }
 
-func (s *Store) newTicket(id, host, bind, url string) (t ticket, secret string) {
-	secret, sum := random()
-	return ticket{encode(sum[:]), id, host, bind, url, s.c.Now().Add(TicketLife)}, secret
+func (s *Store) offer(id, host, bind string) string {
+	now := s.c.Now()
+	return s.c.Handover.offer(ticket{id, host, bind, now.Add(TicketLife)}, now)
 }
 
-// offer writes a ticket. Whoever makes one takes a few old ones away.
-func (s *Store) offer(tx store.Tx, t ticket) error {
-	old, err := collect(tickets.Range(tx, "until", "", stamp(s.c.Now()), 4))
+// Redeem turns a ticket into the value of host's cookie. A ticket is used up even by
+// a redeemer it was not for. ErrNone says that the session has ended meanwhile.
+func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cookie string, err error) {
+	t, err := s.c.Handover.take(secret)
 	if err != nil {
-		return err
+		return "", err
 	}
-	for _, t := range old {
-		if err := tickets.Drop(tx, t); err != nil {
-			return err
-		}
+	switch bind := Binding(browser); {
+	case t.host != host || t.bind == "" || bind == "" || !s.c.Now().Before(t.until):
+		return "", ErrTicket
+	case t.bind != bind:
+		return "", ErrBinding
 	}
-	return tickets.Insert(tx, t)
-}
-
-// Redeem turns a ticket into the value of host's cookie and the address to go
-// on to. A ticket is used up even by a redeemer it was not for. ErrNone says
-// that the session has ended meanwhile, ErrBinding that the browser is bound by
-// another value; with both comes the address at which to begin again.
-func (s *Store) Redeem(ctx context.Context, secret, host, browser string) (cookie, url string, err error) {
-	sum, err := hash(secret)
-	if err != nil {
-		return "", "", ErrTicket
+	if cookie, ok := s.addKeyBehind(t.session, host); ok {
+		return cookie, nil
 	}
-	var t ticket
 	var a added
-	var not error // what is wrong with the redeemer
-	err = s.c.Store.Update(ctx, func(tx store.Tx) error {
-		var ok bool
-		var err error
-		if t, ok, err = tickets.Get(tx, encode(sum[:])); err != nil {
-			return err
-		} else if !ok {
-			return ErrTicket
+	if err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+		a, err = s.addKey(tx, t.session, host)
+		return err
+	}); err != nil {
+		return "", err
+	}
+	s.addedKey(a)
+	return a.secret, nil
+}
+
+// addKeyBehind makes a cookie value for one more host of a session all of whose keys
+// are in memory, if none has to go for it. It is stored within keysBehind.
+func (s *Store) addKeyBehind(id, host string) (secret string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.byID[id]
+	if l == nil || !l.whole {
+		return "", false
+	}
+	n := 0
+	for k := l.keys; k != nil; k = k.next {
+		if n++; k.host == host {
+			return "", false
 		}
-		if err := tickets.Drop(tx, t); err != nil {
-			return err
+	}
+	if n >= maxKeys {
+		return "", false
+	}
+	secret, sum := random()
+	if !s.c.Handover.hold(sum, made{key{encode(sum[:]), host, id, s.c.Now()}, l.UserID}) {
+		return "", false
+	}
+	s.open(l, sum, host)
+	return secret, true
+}
+
+// keysBehind is how long keys wait for others, to be stored with them.
+const keysBehind = time.Second
+
+// storeKeys stores the keys that wait, until ctx ends.
+func (s *Store) storeKeys(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.c.Handover.wake:
 		}
-		a, url, not = added{}, t.URL, nil
-		switch bind := Binding(browser); {
-		case t.Host != host || t.Bind == "" || bind == "" || !s.c.Now().Before(t.Until):
-			url, not = "", ErrTicket
-		case t.Bind != bind:
-			not = ErrBinding
-		default:
-			a, err = s.addKey(tx, t.Session, host)
-			if errors.Is(err, ErrNone) {
-				not, err = err, nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(keysBehind):
+		}
+		if s.writeKeys(ctx) != nil {
+			select { // later again
+			case s.c.Handover.wake <- struct{}{}:
+			default:
 			}
 		}
-		return err
-	})
-	if err != nil {
-		return "", "", err
 	}
-	if not == nil {
-		s.addedKey(a)
+}
+
+// writeKeys stores the keys that wait.
+func (s *Store) writeKeys(ctx context.Context) error {
+	const each = 16 // keys in a transaction, with their visits and index entries far below store.MaxKeys
+	for {
+		list := s.c.Handover.some(each)
+		if len(list) == 0 {
+			return nil
+		}
+		if err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+			for _, m := range list {
+				if err := s.visitTx(tx, m.Host, m.user); err != nil {
+					return err
+				}
+				_, ok, err := sessionRows.Get(tx, m.Session)
+				if ok { // else it has ended
+					err = keyRows.Insert(tx, m.key)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		s.c.Handover.stored(list)
 	}
-	return a.secret, url, not
 }

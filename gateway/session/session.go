@@ -143,6 +143,8 @@ type Config struct {
 	// Ended, if not nil, learns of each session that stopped being as it was:
 	// ended here or elsewhere. It must not block.
 	Ended func(id string)
+	// Handover is the process's; nil: one of the Store's own.
+	Handover *Handover
 }
 
 // SeenEvery is how far the stored last use of a session may lag behind, so
@@ -185,6 +187,7 @@ type live struct {
 	ready atomic.Value
 	use   *use
 	keys  *door
+	whole bool // all its keys are here
 }
 
 // A door is a key that leads to a session: its hash, and the host that it is for.
@@ -215,11 +218,14 @@ func New(c Config) *Store {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Handover == nil {
+		c.Handover = NewHandover()
+	}
 	return &Store{c: c, cookie: c.Cookie.Name(""), byID: map[string]*live{}, byK: map[[32]byte]*live{}, uses: map[string]*use{}, words: map[string]string{}}
 }
 
-// Run keeps what is remembered true, writes last uses behind and sweeps what is
-// over, until ctx ends.
+// Run keeps what is remembered true, writes last uses and keys behind and sweeps
+// what is over, until ctx ends.
 func (s *Store) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -233,6 +239,7 @@ func (s *Store) Run(ctx context.Context) {
 		}
 		s.forgetAll(false) // nobody tells us any more
 	})
+	wg.Go(func() { s.storeKeys(ctx) })
 	tick := time.NewTicker(SeenEvery)
 	defer tick.Stop()
 	var cleared time.Time
@@ -240,7 +247,7 @@ func (s *Store) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			s.writeSeen(flush)
+			s.Flush(flush)
 			cancel()
 			return
 		case <-tick.C:
@@ -346,12 +353,15 @@ func (s *Store) row(ctx context.Context, id string) (row Row, err error) {
 // load reads a key and its session, and remembers them unless something was
 // removed meanwhile. at is the host that the key is for.
 func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (l *live, at string, err error) {
-	var k key
+	k, held := s.c.Handover.held(sum)
 	var row Row
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
-		var ok bool
+		ok := held
 		var err error
-		if k, ok, err = keyRows.Get(tx, encode(sum[:])); err != nil || !ok {
+		if !ok {
+			k, ok, err = keyRows.Get(tx, encode(sum[:]))
+		}
+		if err != nil || !ok {
 			return orNone(err)
 		}
 		if row, ok, err = sessionRows.Get(tx, k.Session); err != nil || !ok {
@@ -529,12 +539,10 @@ func (s *Store) forgetAll(told bool) {
 type Beginning struct {
 	Row    Row
 	Cookie string // the value of host's cookie
-	Ticket string // for another host, if Offer was called
 
 	s            *Store
 	host, before string
 	sum          [32]byte
-	ticket       *ticket
 	mine         []Row // what the user had, if it was as much as PerUser
 	live         *live // nil: it is not remembered
 }
@@ -551,13 +559,6 @@ func (s *Store) Beginning(row Row, host, before string) *Beginning {
 	return b
 }
 
-// Offer is [Store.Offer] in the same transaction.
-func (b *Beginning) Offer(host, bind, url string) {
-	var t ticket
-	t, b.Ticket = b.s.newTicket(b.Row.ID, host, bind, url)
-	b.ticket = &t
-}
-
 // Tx writes it.
 func (b *Beginning) Tx(tx store.Tx) (err error) {
 	// Whatever was fixed or copied before the sign-in is worth nothing after it.
@@ -569,11 +570,6 @@ func (b *Beginning) Tx(tx store.Tx) (err error) {
 	}
 	if err := sessionRows.Insert(tx, b.Row); err != nil {
 		return err
-	}
-	if b.ticket != nil {
-		if err := b.s.offer(tx, *b.ticket); err != nil {
-			return err
-		}
 	}
 	b.remember()
 	return keyRows.Insert(tx, key{encode(b.sum[:]), b.host, b.Row.ID, b.Row.Created})
@@ -607,6 +603,21 @@ func (b *Beginning) remember() {
 	}
 }
 
+// open lets the first key lead to the session in memory, if nothing has happened to
+// it since it was stored.
+func (b *Beginning) open() {
+	s := b.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.live != nil && s.byID[b.Row.ID] == b.live {
+		s.open(b.live, b.sum, b.host)
+		b.live.whole = true
+	}
+}
+
+// Offer is [Store.Offer] for the session that has begun.
+func (b *Beginning) Offer(host, bind string) string { return b.s.offer(b.Row.ID, host, bind) }
+
 // Session is the session that has begun, as requests will find it.
 func (b *Beginning) Session() *Session {
 	if b.live != nil {
@@ -626,6 +637,7 @@ func (b *Beginning) Begun(ctx context.Context, failed error) error {
 		b.s.forget(b.Row.ID)
 		return failed
 	}
+	b.open()
 	slices.SortFunc(b.mine, func(a, b Row) int { return a.Created.Compare(b.Created) })
 	// What began just now is another tab of the same browser, more likely than
 	// not, and perhaps the one whose cookie stays.
@@ -775,8 +787,11 @@ func (s *Store) Count(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// Flush writes the last use of sessions now, as Run does from time to time.
-func (s *Store) Flush(ctx context.Context) { s.writeSeen(ctx) }
+// Flush writes now what Run writes behind: keys, and the last use of sessions.
+func (s *Store) Flush(ctx context.Context) {
+	_ = s.writeKeys(ctx) // what is lost is made again
+	s.writeSeen(ctx)
+}
 
 // writeSeen stores the last use of sessions that were used, and lets go of uses
 // that say no more than the rows do.

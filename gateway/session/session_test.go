@@ -51,11 +51,11 @@ type bed struct {
 // cookieFor gets a cookie value of a host for a session, as a browser does.
 func (b *bed) cookieFor(id, host string) (string, error) {
 	browser := Nonce()
-	ticket, err := b.Offer(b.t.Context(), id, host, Binding(browser), "https://"+host+"/")
+	ticket, err := b.Offer(b.t.Context(), id, host, Binding(browser))
 	if err != nil {
 		return "", err
 	}
-	cookie, _, err := b.Redeem(b.t.Context(), ticket, host, browser)
+	cookie, err := b.Redeem(b.t.Context(), ticket, host, browser)
 	return cookie, err
 }
 
@@ -646,22 +646,19 @@ func TestT19_TicketsAreForOneHostOneBrowserOnceAndThirtySeconds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBed(t, open(t), Config{})
 		_, id := b.signIn("alice", nil)
-		const host, url = "wiki.example.org", "https://wiki.example.org/x"
+		const host = "wiki.example.org"
 		browser := Nonce()
 		offer := func() string {
-			v, err := b.Offer(t.Context(), id, host, Binding(browser), url)
+			v, err := b.Offer(t.Context(), id, host, Binding(browser))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return v
 		}
 		redeem := func(ticket, host, browser string) error {
-			v, to, err := b.Redeem(t.Context(), ticket, host, browser)
+			v, err := b.Redeem(t.Context(), ticket, host, browser)
 			if err == nil {
 				b.is(b.Cookie(v), host, "alice")
-				if to != url {
-					t.Errorf("leads to %q", to)
-				}
 			} else if v != "" {
 				t.Error("a key with an error")
 			}
@@ -690,7 +687,7 @@ func TestT19_TicketsAreForOneHostOneBrowserOnceAndThirtySeconds(t *testing.T) {
 			t.Errorf("at its end: %v", err)
 		}
 		// A ticket for nothing that could be a browser's binds nobody.
-		empty, err := b.Offer(t.Context(), id, host, "", url)
+		empty, err := b.Offer(t.Context(), id, host, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -704,9 +701,163 @@ func TestT19_TicketsAreForOneHostOneBrowserOnceAndThirtySeconds(t *testing.T) {
 		if err := redeem(ticket, host, browser); !errors.Is(err, ErrNone) {
 			t.Errorf("of an ended session: %v", err)
 		}
-		if _, err := b.Offer(t.Context(), id, host, Binding(browser), url); !errors.Is(err, ErrNone) {
+		if _, err := b.Offer(t.Context(), id, host, Binding(browser)); !errors.Is(err, ErrNone) {
 			t.Errorf("for an ended session: %v", err)
 		}
+	})
+}
+
+func TestT19_ATicketWorksOnceWhicheverStoreOfTheProcessAndInNoOtherProcess(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st, h := open(t), NewHandover()
+		old, next, other := newBed(t, st, Config{Handover: h}), newBed(t, st, Config{Handover: h}), newBed(t, st, Config{})
+		_, id := old.signIn("alice", nil)
+		const host = "wiki.example.org"
+		browser := Nonce()
+		offer := func() string {
+			v, err := old.Offer(t.Context(), id, host, Binding(browser))
+			ok(t, err)
+			return v
+		}
+		ticket := offer()
+		if v, err := other.Redeem(t.Context(), ticket, host, browser); !errors.Is(err, ErrElsewhere) || v != "" {
+			t.Errorf("in another process: %q, %v", v, err)
+		}
+		if _, err := next.Redeem(t.Context(), ticket, host, browser); err != nil {
+			t.Errorf("after the configuration changed: %v", err)
+		}
+		for name, b := range map[string]*bed{"old": old, "new": next} {
+			if _, err := b.Redeem(t.Context(), ticket, host, browser); !errors.Is(err, ErrTicket) {
+				t.Errorf("again, by the %s store: %v", name, err)
+			}
+		}
+		// What nobody brings is let go of.
+		for range 10 {
+			offer()
+		}
+		time.Sleep(TicketLife)
+		offer()
+		if n := len(h.tickets); n != 1 {
+			t.Errorf("%d tickets are kept", n)
+		}
+	})
+}
+
+// handed begins a session and hands it over to a host.
+func (b *bed) handed(user, host string) (first, second *http.Cookie, id string) {
+	b.t.Helper()
+	browser := Nonce()
+	begins := b.Beginning(Row{Session: Session{UserID: user}}, home, "")
+	if err := b.Begin(b.t.Context(), begins); err != nil {
+		b.t.Fatal(err)
+	}
+	secret, err := b.Redeem(b.t.Context(), begins.Offer(host, Binding(browser)), host, browser)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.Cookie(begins.Cookie), b.Cookie(secret), begins.Row.ID
+}
+
+func TestAKeyWorksAtOnceAndIsStoredWithinASecond(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st, h := open(t), NewHandover()
+		b := newBed(t, st, Config{Handover: h})
+		const host = "wiki.example.org"
+		var cookies []*http.Cookie
+		var ids []string
+		for _, user := range []string{"alice", "bob", "carol"} {
+			_, ck, id := b.handed(user, host)
+			b.is(ck, host, user)
+			cookies, ids = append(cookies, ck), append(ids, id)
+		}
+		// A change of the configuration, and whatever makes a session be read again.
+		newBed(t, st, Config{Handover: h}).is(cookies[0], host, "alice")
+		b.forget(ids[1])
+		b.is(cookies[1], host, "bob")
+		// Another process does not know it yet, and what a crash takes is no session.
+		newBed(t, st, Config{}).is(cookies[0], host, "")
+		if err := b.End(t.Context(), ids[2], ReasonAdmin); err != nil {
+			t.Fatal(err)
+		}
+		b.is(cookies[2], host, "")
+
+		time.Sleep(keysBehind)
+		synctest.Wait()
+		if len(h.keys) > 0 {
+			t.Errorf("%d keys are not stored", len(h.keys))
+		}
+		after := newBed(t, st, Config{})
+		after.is(cookies[0], host, "alice")
+		after.is(cookies[1], host, "bob")
+		after.is(cookies[2], host, "")
+		b.is(cookies[2], host, "")
+		n := 0
+		ok(t, st.View(t.Context(), func(tx store.Tx) error {
+			for _, err := range keyRows.All(tx, "", 0) {
+				ok(t, err)
+				n++
+			}
+			return nil
+		}))
+		if n != 4 {
+			t.Errorf("%d keys are stored, want those of two sessions for two hosts", n)
+		}
+		if rows, err := b.Find(t.Context(), Filter{Host: host}, "", 0); err != nil || len(rows) != 2 {
+			t.Errorf("found %d sessions of the host, %v", len(rows), err)
+		}
+	})
+}
+
+func TestSessionsOfAHostAreFoundBeforeTheirKeysAreStored(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		const host = "wiki.example.org"
+		_, ck, _ := b.handed("alice", host)
+		if n, err := b.EndAll(t.Context(), Filter{Host: host}, ReasonAdmin); n != 1 || err != nil {
+			t.Errorf("%d ended, %v", n, err)
+		}
+		b.is(ck, host, "")
+	})
+}
+
+func TestWhoIsForgottenLeavesNoVisitThatIsStoredLater(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		b.handed("alice", "wiki.example.org")
+		ok(t, b.Forget(t.Context(), "alice"))
+		time.Sleep(keysBehind)
+		synctest.Wait()
+		if hosts, err := b.Visited(t.Context(), "alice"); len(hosts) > 0 || err != nil {
+			t.Errorf("visited %v, %v", hosts, err)
+		}
+	})
+}
+
+func TestKeysAreStoredWhenAStoreStops(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := open(t)
+		b := newBed(t, st, Config{})
+		_, ck, _ := b.handed("alice", "wiki.example.org")
+		b.stop()
+		newBed(t, st, Config{}).is(ck, "wiki.example.org", "alice")
+	})
+}
+
+// Keys that can not be stored are few.
+func TestWhoseKeyCanNotWaitWaitsForTheStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := NewHandover()
+		b := newBed(t, open(t), Config{Handover: h})
+		for range maxBehind {
+			_, sum := random()
+			h.keys[sum] = made{key: key{Hash: encode(sum[:]), Host: "x", Session: "none"}, user: "nobody"}
+		}
+		_, ck, _ := b.handed("alice", "wiki.example.org")
+		if len(h.keys) != maxBehind {
+			t.Errorf("%d keys wait", len(h.keys))
+		}
+		clear(h.keys)
+		newBed(t, b.st, Config{}).is(ck, "wiki.example.org", "alice")
 	})
 }
 
@@ -820,6 +971,7 @@ func TestT13_AReadThatAnEndOvertookIsNotRemembered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.forget(row.ID)
 	st.then = func() {
 		st.then = nil
 		if err := s.End(t.Context(), row.ID, ReasonAdmin); err != nil {
@@ -840,13 +992,12 @@ func TestWhatBeganIsLookedUpWithoutTheStore(t *testing.T) {
 		b := newBed(t, st, Config{})
 		browser := Nonce()
 		begins := b.Beginning(Row{Session: Session{UserID: "alice", AMR: []string{"pwd"}}}, home, "")
-		begins.Offer("app.example.org", Binding(browser), "https://app.example.org/")
 		if err := b.Begin(t.Context(), begins); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		reads := st.reads.Load()
-		secret, _, err := b.Redeem(t.Context(), begins.Ticket, "app.example.org", browser)
+		secret, err := b.Redeem(t.Context(), begins.Offer("app.example.org", Binding(browser)), "app.example.org", browser)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -893,7 +1044,6 @@ func TestT13_WhatHappensToASessionWhileItBeginsCounts(t *testing.T) {
 				s.told = true // as if it ran; nobody else makes it forget
 				browser := Nonce()
 				b := s.Beginning(Row{Session: Session{UserID: "alice"}}, home, "")
-				b.Offer("app.example.org", Binding(browser), "https://app.example.org/")
 				happens := func() {
 					st.stored = nil
 					c.happens(t, s, b.Row.ID)
@@ -904,8 +1054,9 @@ func TestT13_WhatHappensToASessionWhileItBeginsCounts(t *testing.T) {
 				ok(t, s.Begin(t.Context(), b))
 				if when != "begins" {
 					st.stored = happens
+					b.live.whole = false // its key is stored before it is used
 				}
-				secret, _, err := s.Redeem(t.Context(), b.Ticket, "app.example.org", browser)
+				secret, err := s.Redeem(t.Context(), b.Offer("app.example.org", Binding(browser)), "app.example.org", browser)
 				if err == nil {
 					var got *Session
 					if got, err = s.Lookup(request(s.Cookie(secret)), "app.example.org"); err == nil && (got.Hold != nil) != c.held {
@@ -994,7 +1145,7 @@ func TestT15_IDsAreUniqueAndOnlyHashesAreStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := s.Offer(t.Context(), row.ID, home, Binding(Nonce()), "/")
+	ticket, err := s.Offer(t.Context(), row.ID, home, Binding(Nonce()))
 	if err != nil {
 		t.Fatal(err)
 	}

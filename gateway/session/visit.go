@@ -42,6 +42,9 @@ func (s *Store) visitTx(tx store.Tx, host, userID string) error {
 // Visitors are the users who opened a host within VisitsKept, in the order of
 // their IDs: those after an ID, at most limit.
 func (s *Store) Visitors(ctx context.Context, host, after string, limit int) (ids []string, err error) {
+	if err := s.writeKeys(ctx); err != nil {
+		return nil, err
+	}
 	oldest := s.c.Now().Add(-VisitsKept)
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		ids = nil
@@ -64,6 +67,9 @@ func (s *Store) Visitors(ctx context.Context, host, after string, limit int) (id
 // Visited are the hosts that a user opened within VisitsKept, each with when they
 // were last there: to a minute of sessions that there are, to a day of others.
 func (s *Store) Visited(ctx context.Context, userID string) (hosts map[string]time.Time, err error) {
+	if err := s.writeKeys(ctx); err != nil {
+		return nil, err
+	}
 	oldest := s.c.Now().Add(-VisitsKept)
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		hosts = map[string]time.Time{}
@@ -99,6 +105,9 @@ func (s *Store) Visited(ctx context.Context, userID string) (hosts map[string]ti
 // Forget ends the sessions of somebody who is gone, and removes their visits.
 func (s *Store) Forget(ctx context.Context, userID string) error {
 	if _, err := s.EndUser(ctx, userID, ReasonUser); err != nil {
+		return err
+	}
+	if err := s.writeKeys(ctx); err != nil { // no visit of theirs comes after this
 		return err
 	}
 	for {
