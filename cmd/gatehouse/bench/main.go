@@ -46,6 +46,7 @@ func main() {
 	requests := flag.Int("requests", 20_000, "requests a round")
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
 	perf := flag.String("perf", "", "a folder for what perf records of the gateway while many sign in, a file for each kind")
+	only := flag.String("only", "", "of sign-ins those with this in their name")
 	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, versions (requests, of several programs), memory, scim, delivery, or all")
 	sessions := flag.Int("sessions", 100_000, "live sessions for memory")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
@@ -71,7 +72,7 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	if *part == "all" || *part == "requests" || *part == "sign-ins" || *part == "versions" {
-		if err := measure(ctx, *part, *program, *perf, *rounds, *requests, *logins); err != nil {
+		if err := measure(ctx, *part, *program, signInPlan{*only, *perf, *rounds, *logins}, *requests); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -235,7 +236,7 @@ func median(list []float64) float64 {
 	return list[len(list)/2]
 }
 
-func measure(ctx context.Context, part, program, perf string, rounds, requests, logins int) error {
+func measure(ctx context.Context, part, program string, plan signInPlan, requests int) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -260,11 +261,11 @@ func measure(ctx context.Context, part, program, perf string, rounds, requests, 
 		{name: "gateway/loop alone: a fixed answer without a body", pid: empty.cmd.Process.Pid, address: empty.line, host: "app.localhost", path: verify, seen: "nobody true"},
 	}
 	if part == "versions" {
-		return measureVersions(ctx, sides, strings.Split(program, ","), svc.line, rounds, requests)
+		return measureVersions(ctx, sides, strings.Split(program, ","), svc.line, plan.rounds, requests)
 	}
 	var gateways []*running
 	for _, program := range strings.Split(program, ",") {
-		g, err := startGateway(ctx, program, svc.line, "", 2*rounds*logins+10)
+		g, err := startGateway(ctx, program, svc.line, "", 2*plan.rounds*plan.logins+10)
 		if err != nil {
 			return err
 		}
@@ -277,7 +278,7 @@ func measure(ctx context.Context, part, program, perf string, rounds, requests, 
 	}
 	defer end()
 	if part == "sign-ins" {
-		return measureSignIns(ctx, gateways, others, perf, rounds, logins)
+		return measureSignIns(ctx, gateways, others, plan)
 	}
 	g := gateways[0]
 	program = g.program
@@ -302,10 +303,10 @@ func measure(ctx context.Context, part, program, perf string, rounds, requests, 
 	defer stop()
 	sides = append(sides, signedIn, logged,
 		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
-	if err := measureRequests(ctx, append(sides, others...), rounds, requests); err != nil {
+	if err := measureRequests(ctx, append(sides, others...), plan.rounds, requests); err != nil {
 		return err
 	}
-	return measureSignIns(ctx, gateways[:1], others, perf, rounds, logins)
+	return measureSignIns(ctx, gateways[:1], others, plan)
 }
 
 // verify is where other proxies ask.
@@ -355,6 +356,12 @@ func measureVersions(ctx context.Context, sides []side, programs []string, upstr
 // together is how many browsers sign in at the same time.
 const together = 16
 
+// A signInPlan says which sign-ins are measured, and how often.
+type signInPlan struct {
+	only, perf     string // part of their names; the folder for what perf records
+	rounds, logins int
+}
+
 // A way is one way to sign in that is measured.
 type way struct {
 	name       string
@@ -388,7 +395,8 @@ func (g *running) ways(rounds, logins int) (list []*way) {
 
 // measureSignIns prints what a sign-in costs gateways, one at a time and several
 // at once, which share transactions of the store; and beside it those of others.
-func measureSignIns(ctx context.Context, gateways []*running, others []side, perf string, rounds, logins int) error {
+func measureSignIns(ctx context.Context, gateways []*running, others []side, plan signInPlan) error {
+	rounds, logins := plan.rounds, plan.logins
 	fmt.Printf("\nsign-in, from the first page to the service's answer, CPU of the gateway alone\n\n")
 	fmt.Printf("%-60s %20s %16s %12s %9s\n", "", "at the same time", "CPU ms/sign-in", "sign-ins/s", "÷ module")
 	var all [][]*way // side by side, so that what is alike is measured one after the other
@@ -420,13 +428,16 @@ func measureSignIns(ctx context.Context, gateways []*running, others []side, per
 		}})
 	}
 	for round := range rounds {
-		for _, w := range ways {
+		for i, w := range ways {
+			if i != module && !strings.Contains(w.name, plan.only) {
+				continue
+			}
 			if w.failed != nil {
 				continue
 			}
 			stop := func() {}
-			if w.record != "" && perf != "" {
-				stop = record(w.pid, filepath.Join(perf, fmt.Sprintf("%s-%d.data", w.record, round)))
+			if w.record != "" && plan.perf != "" {
+				stop = record(w.pid, filepath.Join(plan.perf, fmt.Sprintf("%s-%d.data", w.record, round)))
 			}
 			n := logins
 			if w.name == nameMellon {
@@ -443,6 +454,9 @@ func measureSignIns(ctx context.Context, gateways []*running, others []side, per
 		}
 	}
 	for _, w := range ways {
+		if w.failed == nil && len(w.cost) == 0 {
+			continue
+		}
 		if w.failed != nil {
 			fmt.Printf("(%s is left out: %v)\n", w.name, w.failed)
 			continue
