@@ -47,7 +47,7 @@ func main() {
 	logins := flag.Int("logins", 300, "sign-ins of each kind a round")
 	perf := flag.String("perf", "", "a folder for what perf records of the gateway while many sign in, a file for each kind")
 	only := flag.String("only", "", "of sign-ins those with this in their name")
-	part := flag.String("part", "all", "what is measured: requests (with sign-ins), sign-ins, versions (requests, of several programs), memory, scim, delivery, or all")
+	part := flag.String("part", "all", "what is measured: requests (with sign-ins), added (to a request by a session), sign-ins, versions (requests, of several programs), memory, scim, delivery, or all")
 	sessions := flag.Int("sessions", 100_000, "live sessions for memory")
 	users := flag.String("users", "10000,60000", "sizes of the directory for scim, with commas between; 1000000 takes half an hour to fill, or minutes with -scratch")
 	members := flag.String("members", "10,8000,50000", "sizes of groups for scim, with commas between, as far as there are users")
@@ -71,7 +71,7 @@ func main() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if *part == "all" || *part == "requests" || *part == "sign-ins" || *part == "versions" {
+	if *part == "all" || *part == "requests" || *part == "added" || *part == "sign-ins" || *part == "versions" {
 		if err := measure(ctx, *part, *program, signInPlan{*only, *perf, *rounds, *logins}, *requests); err != nil {
 			log.Fatal(err)
 		}
@@ -126,6 +126,10 @@ var sizes = map[string]int{"/1k": 1 << 10, "/64k": 64 << 10}
 // told about.
 func service() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == headPath {
+			_, _ = io.WriteString(w, strconv.Itoa(headSize(r.Header)))
+			return
+		}
 		n, ok := sizes[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
@@ -218,17 +222,20 @@ func startWith(ctx context.Context, core int, env []string, name string, args ..
 	return &child{cmd, in, strings.TrimSpace(line)}, nil
 }
 
-// cpu is the time that a process has spent, user and system.
-func cpu(pid int) time.Duration {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
+// cpu is the time that the threads of a process have spent, user and system.
+func cpu(pid int) (sum time.Duration) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is one
+	for _, task := range tasks {
+		raw, _ := os.ReadFile(task) // it may have ended
+		ns, _, _ := strings.Cut(string(raw), " ")
+		n, _ := strconv.ParseInt(ns, 10, 64)
+		sum += time.Duration(n)
 	}
-	f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+2:]))
-	user, _ := strconv.ParseInt(f[11], 10, 64)
-	system, _ := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / 100) // USER_HZ is 100 on every Linux that Go knows
+	return sum
 }
+
+// micros is how many microseconds each of n took of a time.
+func micros(of time.Duration, n int) float64 { return float64(of.Nanoseconds()) / 1000 / float64(n) }
 
 func median(list []float64) float64 {
 	list = slices.Clone(list)
@@ -246,6 +253,9 @@ func measure(ctx context.Context, part, program string, plan signInPlan, request
 		return err
 	}
 	defer svc.in.Close()
+	if part == "added" {
+		return measureAdded(ctx, program, svc.line, max(plan.rounds*requests/piece, 10))
+	}
 	plain, err := start(ctx, measured, self, "-role", "bare", "-upstream", svc.line)
 	if err != nil {
 		return err
@@ -445,7 +455,7 @@ func measureSignIns(ctx context.Context, gateways []*running, others []side, pla
 			}
 			before, began := cpu(w.pid), time.Now()
 			err := w.signIns(ctx, 1+round*logins, n)
-			w.cost = append(w.cost, float64((cpu(w.pid)-before).Microseconds())/1000/float64(n))
+			w.cost = append(w.cost, micros(cpu(w.pid)-before, n)/1000)
 			w.rate = append(w.rate, float64(n)/time.Since(began).Seconds())
 			if stop(); err != nil && !w.foreign {
 				return err

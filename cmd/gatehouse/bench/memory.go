@@ -79,7 +79,7 @@ func (g *running) anonymous() float64 {
 
 // each sends one request for each cookie.
 func (g *running) each(ctx context.Context, cookies []string) error {
-	tr := &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true}
+	tr := newTransport()
 	defer tr.CloseIdleConnections()
 	var next atomic.Int64
 	var wg sync.WaitGroup

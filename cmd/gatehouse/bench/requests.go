@@ -50,10 +50,19 @@ func tree(pid int) time.Duration {
 
 const connections = 32
 
-// load sends n GETs over keep-alive connections and checks each answer.
+// newTransport is for so many connections that are kept alive.
+func newTransport() *http.Transport {
+	return &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true}
+}
+
+// load sends n GETs over connections of its own and checks each answer.
 func (s side) load(ctx context.Context, path string, n int) (perSecond float64, err error) {
-	tr := &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true}
+	tr := newTransport()
 	defer tr.CloseIdleConnections()
+	return s.loadBy(ctx, tr, path, n)
+}
+
+func (s side) loadBy(ctx context.Context, tr *http.Transport, path string, n int) (perSecond float64, err error) {
 	var left atomic.Int64
 	left.Store(int64(n))
 	var first atomic.Pointer[error]
@@ -127,7 +136,7 @@ func measureRequests(ctx context.Context, sides []side, rounds, requests int) er
 					return err
 				}
 				if round > 0 { // the first warms up
-					cpus[i] = append(cpus[i], float64((tree(s.pid)-before).Microseconds())/float64(requests))
+					cpus[i] = append(cpus[i], micros(tree(s.pid)-before, requests))
 					rates[i] = append(rates[i], rate)
 				}
 			}

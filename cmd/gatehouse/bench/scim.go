@@ -93,7 +93,7 @@ func (s *asked) measure(tk task, round int, warm bool) error {
 		}
 		took = append(took, float64(time.Since(at).Nanoseconds())/1000)
 	}
-	cpus := float64((cpu(s.pid) - before).Microseconds()) / float64(s.n)
+	cpus := micros(cpu(s.pid)-before, s.n)
 	s.spent += time.Since(began)
 	if tk.check != nil {
 		if err := tk.check(s.provider, round, s.n); err != nil {
@@ -299,7 +299,7 @@ func (plan scimPlan) crowded(ctx context.Context, gate *provider, size int) erro
 				return fmt.Errorf("%s by %d clients: %w", work.name, clients, errors.Join(errs...))
 			}
 			rates[w] = append(rates[w], requests/time.Since(began).Seconds())
-			cpus[w] = append(cpus[w], float64((cpu(work.p.pid)-before).Microseconds())/requests)
+			cpus[w] = append(cpus[w], micros(cpu(work.p.pid)-before, requests))
 		}
 	}
 	fmt.Printf("\n%d clients at a time\n\n%-28s %14s %16s %10s\n", clients, "", "per second", "CPU µs/request", "ratio")
@@ -340,7 +340,7 @@ func (p *provider) creations(clients int, fresh *int) (perSecond, cpuEach float6
 	}
 	wg.Wait()
 	took := time.Since(began)
-	return float64(n) / took.Seconds(), float64((cpu(p.pid) - before).Microseconds()) / float64(n), errors.Join(errs...)
+	return float64(n) / took.Seconds(), micros(cpu(p.pid)-before, n), errors.Join(errs...)
 }
 
 // one makes a request and checks the answer: its status (0: 200 or 204) and what is in it.
