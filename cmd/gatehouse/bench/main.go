@@ -253,8 +253,11 @@ func measure(ctx context.Context, part, program string, plan signInPlan, request
 		return err
 	}
 	defer svc.in.Close()
-	if part == "added" {
-		return measureAdded(ctx, program, svc.line, max(plan.rounds*requests/piece, 10))
+	switch turns := max(plan.rounds*requests/piece, 10); part {
+	case "added":
+		return measureAdded(ctx, program, svc.line, turns)
+	case "versions":
+		return measureVersions(ctx, strings.Split(program, ","), svc.line, turns)
 	}
 	plain, err := start(ctx, measured, self, "-role", "bare", "-upstream", svc.line)
 	if err != nil {
@@ -269,9 +272,6 @@ func measure(ctx context.Context, part, program string, plan signInPlan, request
 	sides := []side{
 		{name: nameBare, pid: plain.cmd.Process.Pid, address: plain.line, host: "app.localhost", seen: "nobody false"},
 		{name: "gateway/loop alone: a fixed answer without a body", pid: empty.cmd.Process.Pid, address: empty.line, host: "app.localhost", path: verify, seen: "nobody true"},
-	}
-	if part == "versions" {
-		return measureVersions(ctx, sides, strings.Split(program, ","), svc.line, plan.rounds, requests)
 	}
 	var gateways []*running
 	for _, program := range strings.Split(program, ",") {
@@ -305,14 +305,12 @@ func measure(ctx context.Context, part, program string, plan signInPlan, request
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(g.address)
 	question, stop, err := startAsked(ctx, program, svc.line, "gatehouse: an answer to another proxy's question")
 	if err != nil {
 		return err
 	}
 	defer stop()
-	sides = append(sides, signedIn, logged,
-		side{name: "gatehouse: a service for anyone", pid: g.cmd.Process.Pid, address: g.address, host: "open.localhost:" + port, seen: "nobody false"}, question)
+	sides = append(sides, signedIn, logged, g.anyone("gatehouse: a service for anyone"), question)
 	if err := measureRequests(ctx, append(sides, others...), plan.rounds, requests); err != nil {
 		return err
 	}
@@ -339,28 +337,6 @@ func startAsked(ctx context.Context, program, upstream, name string) (s side, st
 		"Cookie": s.header["Cookie"], "X-Original-Method": {"GET"}, "X-Original-Url": {g.app + "/1k"}, "X-Forwarded-For": {"192.0.2.1"},
 	}
 	return s, g.stop, nil
-}
-
-// measureVersions prints what requests cost with several programs, beside sides.
-func measureVersions(ctx context.Context, sides []side, programs []string, upstream string, rounds, requests int) error {
-	for _, program := range programs {
-		g, err := startGateway(ctx, program, upstream, "", 10)
-		if err != nil {
-			return err
-		}
-		defer g.stop()
-		passed, err := g.side(ctx, program)
-		if err != nil {
-			return err
-		}
-		asked, stop, err := startAsked(ctx, program, upstream, program+": an answer to another proxy")
-		if err != nil {
-			return err
-		}
-		defer stop()
-		sides = append(sides, passed, asked)
-	}
-	return measureRequests(ctx, sides, rounds, requests)
 }
 
 // together is how many browsers sign in at the same time.
