@@ -31,9 +31,3 @@ func (c *Conn) Left() (left bool) {
 	})
 	return left || err != nil
 }
-
-func peek(fd uintptr) (n int, err error) {
-	var b [1]byte
-	n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return n, err
-}
