@@ -12,6 +12,8 @@
 // middle of a request, refuses nothing by itself and has no answers of its own:
 // malformed requests, large ones, slow ones, HTTP/1.0, HTTP/2, TLS, upgrades,
 // expectations, trailers and chunks are net/http's, with its limits and timeouts.
+// HTTP/2 without TLS, which browsers do not speak, is for those alone who are let
+// (InClear): with others net/http's half speaks HTTP/1 only.
 // What is usual means the same in both: a fuzz test compares each request that
 // is read here with what net/http reads, and the tests serve the same handlers by
 // both and compare what clients see.
@@ -24,6 +26,7 @@
 package loop
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -45,6 +48,9 @@ import (
 // here when a connection begins and ends.
 type Server struct {
 	http.Server
+	// InClear reports whether a connection may speak HTTP/2 without TLS, as callers of
+	// gRPC do. nil: none may. It is asked where one wants to.
+	InClear func(net.Conn) bool
 
 	closing atomic.Bool
 	tick    atomic.Int64 // of the clock
@@ -53,6 +59,8 @@ type Server struct {
 	conns   map[*conn]struct{}
 	stops   []func() error // close listeners
 	odd     *listener
+	clear   *http.Server // speaks HTTP/2 without TLS, and nothing else
+	inClear *listener    // where it gets its connections from
 	ticking bool
 	closed  bool
 }
@@ -106,8 +114,15 @@ func (s *Server) begin(stop func() error) bool {
 	}
 	if s.conns == nil {
 		s.conns = map[*conn]struct{}{}
-		s.odd = &listener{conns: make(chan net.Conn), done: make(chan struct{})}
+		s.odd = newListener()
 		go func() { _ = s.Server.Serve(s.odd) }() // ends with Shutdown or Close
+		s.inClear = newListener()
+		s.clear = &http.Server{
+			Handler: s.Handler, HTTP2: s.HTTP2, Protocols: new(http.Protocols), ErrorLog: s.ErrorLog, ConnState: s.ConnState,
+			MaxHeaderBytes: s.MaxHeaderBytes, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
+		}
+		s.clear.Protocols.SetUnencryptedHTTP2(true)
+		go func() { _ = s.clear.Serve(s.inClear) }() // as well
 	}
 	s.stops = append(s.stops, stop)
 	return true
@@ -130,6 +145,10 @@ type listener struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
+}
+
+func newListener() *listener {
+	return &listener{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
 // give gives a connection to net/http.
@@ -168,11 +187,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for poll := time.Millisecond; !s.quiet(); poll = min(2*poll, 100*time.Millisecond) {
 		select {
 		case <-ctx.Done():
-			return errors.Join(err, s.Server.Shutdown(ctx))
+			return errors.Join(err, s.shutdown(ctx))
 		case <-time.After(poll):
 		}
 	}
-	return errors.Join(err, s.Server.Shutdown(ctx))
+	return errors.Join(err, s.shutdown(ctx))
+}
+
+// shutdown is net/http's half of Shutdown.
+func (s *Server) shutdown(ctx context.Context) error {
+	if s.clear == nil { // nothing was served here
+		return s.Server.Shutdown(ctx)
+	}
+	both := make(chan error, 1)
+	go func() { both <- s.clear.Shutdown(ctx) }()
+	return errors.Join(s.Server.Shutdown(ctx), <-both)
 }
 
 // end lets nobody in any more.
@@ -206,6 +235,9 @@ func (s *Server) Close() error {
 	s.closed = true
 	for c := range s.conns {
 		_ = c.nc.Close()
+	}
+	if s.clear != nil {
+		err = errors.Join(err, s.clear.Close())
 	}
 	s.mu.Unlock()
 	return errors.Join(err, s.Server.Close())
@@ -401,8 +433,15 @@ func (c *conn) rest() (what verdict) {
 
 // giveAway leaves the connection to net/http, with what has been read of it.
 func (c *conn) giveAway() {
-	c.s.odd.give(&given{c.nc.Conn, c.buf[:c.n]})
+	to := c.s.odd
+	if bytes.HasPrefix(c.buf[:c.n], []byte(preface)) && c.s.InClear != nil && c.s.InClear(c.nc.Conn) {
+		to = c.s.inClear
+	}
+	to.give(&given{c.nc.Conn, c.buf[:c.n]})
 }
+
+// preface is how HTTP/2 begins without TLS (RFC 9113, section 3.4): its first line.
+const preface = "PRI * HTTP/2.0\r\n"
 
 // one serves a request, and reports whether the connection goes on.
 func (c *conn) one(x *exchange) (on bool) {

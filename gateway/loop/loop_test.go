@@ -816,3 +816,90 @@ func (s *scarce) Accept() (net.Conn, error) {
 	}
 	return s.Listener.Accept()
 }
+
+// inClear is a client that speaks HTTP/2 without TLS.
+func inClear(t *testing.T) *http.Client {
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patient}
+}
+
+func TestHTTP2WithoutTLSIsForThoseWhoAreLet(t *testing.T) {
+	t.Parallel()
+	says := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto, r.URL.Path) }
+	const begins = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	let := newSite(t, says, func(s *Server) { s.InClear = func(net.Conn) bool { return true } })
+	for range 2 { // one after the other on one connection
+		resp, err := inClear(t).Get("http://" + let.ours + "/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(resp.Body); string(body) != "HTTP/2.0/x" {
+			t.Errorf("who is let gets %q", body)
+		}
+		resp.Body.Close()
+	}
+	if a := talk(t, let.ours, "GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); len(a) != 1 || a[0].Body != "HTTP/1.1/y" {
+		t.Errorf("HTTP/1.1 beside it: %+v", a)
+	}
+	// In pieces it is the same beginning.
+	c := open(t, let.ours, "")
+	defer c.Close()
+	for _, piece := range []string{begins[:20], begins[20:], "\x00\x00\x00\x04\x00\x00\x00\x00\x00"} {
+		if _, err := io.WriteString(c, piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frame := make([]byte, 9)
+	if _, err := io.ReadFull(c, frame); err != nil || frame[3] != 4 {
+		t.Errorf("in pieces: %x %v", frame, err)
+	}
+	// Who is not let is told what net/http tells whom it does not speak it with.
+	for what, set := range map[string]func(*Server){
+		"nobody is let": func(*Server) {}, "somebody else is let": func(s *Server) { s.InClear = func(net.Conn) bool { return false } },
+	} {
+		s := newSite(t, says, set)
+		if d := differ(talk(t, s.standard, begins), talk(t, s.ours, begins)); d != "" {
+			t.Errorf("%s:\n%s", what, d)
+		}
+		if resp, err := inClear(t).Get("http://" + s.ours + "/x"); err == nil {
+			resp.Body.Close()
+			t.Errorf("%s, and it is spoken", what)
+		}
+	}
+}
+
+func TestAShutdownWaitsForHTTP2WithoutTLS(t *testing.T) {
+	t.Parallel()
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-goOn
+		fmt.Fprint(w, "done")
+	}, func(s *Server) { s.InClear = func(net.Conn) bool { return true } })
+	said := make(chan string, 1)
+	go func() {
+		resp, err := inClear(t).Get("http://" + s.ours + "/")
+		if err != nil {
+			said <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		said <- string(body)
+	}()
+	<-inside
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.server.Shutdown(over); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a request under way and no time left: %v", err)
+	}
+	close(goOn)
+	if got := <-said; got != "done" {
+		t.Error(got)
+	}
+	if err := s.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
