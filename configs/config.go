@@ -76,7 +76,7 @@ type Server struct {
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// ProxyProtocol lists the networks of load balancers that begin each connection with the PROXY protocol (version 1 or 2), which says who the person is. Connections from there must begin with it; from elsewhere they must not.
 	ProxyProtocol []netip.Prefix `yaml:"proxy_protocol"`
-	// ForwardAuth lists other proxies that serve services themselves, and ask the gateway at `/.gatehouse/verify` before each request. Empty: nobody may ask. Their `X-Forwarded-For` is believed.
+	// ForwardAuth lists other proxies that serve services themselves, and ask the gateway before each request, at `/.gatehouse/verify` or, Envoy, by gRPC. Empty: nobody may ask. Their `X-Forwarded-For` is believed.
 	ForwardAuth []ForwardAuth `yaml:"forward_auth"`
 	// AdminListen is where health checks and metrics are served, and nothing else.
 	AdminListen Listen `yaml:"admin_listen" jsonschema:"default=127.0.0.1:9090"`

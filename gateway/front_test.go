@@ -233,6 +233,7 @@ func newFront(t testing.TB, change ...func(*front, *Config)) *front {
 	wg.Go(func() { f.sessions.Run(ctx) })
 	wg.Go(func() { f.g.Run(ctx) })
 	f.server = Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.streams.judge.Load().ServeHTTP(w, r) }), 32<<10, f.c.Log)
+	f.server.InClear = func(nc net.Conn) bool { return f.streams.judge.Load().AsksInClear(nc.RemoteAddr()) }
 	if f.tls != nil {
 		f.server.TLSConfig = serverTLS(t, f.tls)
 	}

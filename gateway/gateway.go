@@ -194,6 +194,7 @@ type service struct {
 	callers   bool          // it takes programs
 	tokens    []string      // the headers that bear the token
 	names     []string      // of the headers that its rules give it
+	held      []string      // names of the wall that it gets nothing under, in lower case
 	allowed   sync.Map      // of *authz.Decision, by rule: see allowing
 	meter     Meter
 }
@@ -302,6 +303,9 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.wall = newWall(list)
+	for _, s := range list {
+		s.held = g.wall.without(s)
+	}
 	g.subjects, g.programs, g.anonymous = recent[*prepared, *authz.Subject](maxSubjects), recent[string, *prepared](maxPrograms), g.fix(&authz.Subject{})
 	g.recoverer = recoverer()
 	c.Streams.judge.Store(g)
@@ -337,6 +341,7 @@ type visit struct {
 	began   time.Time      // by the clock of the machine: it is only measured with
 	broke   bool           // off, because nobody waits for an answer any more, or half of one was sent
 	proxy   *Proxy         // that asks whether this request may pass
+	checks  *check         // by gRPC
 	trial   *Trial         // that this sign-in is
 	form    bool           // it is a form of a page of ours, whose answer leads on
 	page    bool           // and wants what the person is to see who may not
@@ -363,6 +368,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if g.c.Proxies != nil {
 		if err := v.question(); err != nil {
+			v.from = v.peer()
 			v.refuse(err)
 			return
 		}
@@ -371,7 +377,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.refuse(err)
 		return
 	}
-	g.wall.strip(r.Header)
+	g.wall.strip(v.r.Header)
 	if rest, ok := own(v.path); ok && v.proxy != nil {
 		v.refuse(refusal{code: ReasonPathUnknown, detail: "a proxy asks about " + v.path + ", which is ours"})
 		return
@@ -431,7 +437,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // what could be read in two ways.
 func (v *visit) read() error {
 	r := v.r
-	v.from = peer(r.RemoteAddr, r.Header["X-Forwarded-For"], v.g.c.TrustedProxies)
+	v.from = v.peer()
 	if !methods[r.Method] {
 		return refusal{code: ReasonMethod, detail: "method " + r.Method}
 	}

@@ -270,13 +270,30 @@ func fold(dst []byte, name string) []byte {
 
 // strip removes every header that the wall holds back.
 func (w *wall) strip(h http.Header) {
-	var buf [128]byte
 	for name := range h {
-		f := fold(buf[:0], name)
-		if w.names[string(f)] || slices.ContainsFunc(w.prefixes, func(p string) bool { return len(f) >= len(p) && string(f[:len(p)]) == p }) {
+		if w.holds(name) {
 			delete(h, name)
 		}
 	}
+}
+
+// holds reports whether the wall holds back what a client sends under a name.
+func (w *wall) holds(name string) bool {
+	var buf [128]byte
+	f := fold(buf[:0], name)
+	return w.names[string(f)] || slices.ContainsFunc(w.prefixes, func(p string) bool { return len(f) >= len(p) && string(f[:len(p)]) == p })
+}
+
+// without are the names of the wall, less those that a proxy is told of for a
+// service in any case.
+func (w *wall) without(s *service) (list []string) {
+	for name := range w.names {
+		if !slices.Contains(s.names, http.CanonicalHeaderKey(name)) && !slices.Contains(s.tokens, http.CanonicalHeaderKey(name)) {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // ValidHeaderName reports whether a service may get a header of this name: a

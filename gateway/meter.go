@@ -38,6 +38,9 @@ func (silent) Released(string)                    {}
 
 // end counts a request, and writes its line of the access log.
 func (v *visit) end() {
+	if v.checks != nil {
+		v.checks.end(v)
+	}
 	took, status := time.Since(v.began), v.w.status
 	if status == 0 {
 		status = http.StatusOK // as net/http says for who says nothing

@@ -99,6 +99,10 @@ func canonicalHost(h string) string {
 	return h
 }
 
+func (v *visit) peer() netip.Addr {
+	return peer(v.r.RemoteAddr, v.r.Header["X-Forwarded-For"], v.g.c.TrustedProxies)
+}
+
 // peer is the address of whoever sent the request: the right-most one in
 // X-Forwarded-For that is not a trusted proxy, and only as far as the chain of
 // trusted proxies reaches. Something unreadable in it ends the chain: the last

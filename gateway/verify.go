@@ -20,11 +20,11 @@ import (
 //	                 ▼                               │ with the headers of the answer
 //	              gateway: 200, or what the browser is to get instead
 //
-// A question describes the original request in headers. From a listed proxy, and
-// only from there, that request takes the question's place and then goes the way
-// of any other, from its method to its decision: what is refused there is refused
-// here. The one difference is the end: instead of being passed on, it is
-// approved, and what the service is to receive is in the answer.
+// A question describes the original request in headers, or in a message (check.go).
+// From a listed proxy, and only from there, that request takes the question's place
+// and then goes the way of any other, from its method to its decision: what is
+// refused there is refused here. The one difference is the end: instead of being
+// passed on, it is approved, and what the service is to receive is in the answer.
 //
 // Which headers describe the request is part of the configuration, never guessed
 // from what is there: a client could send the others. A client who sends the
@@ -46,6 +46,8 @@ type ProxyKind struct {
 	// Behind: the question is the original request itself, its path put behind
 	// that of the question.
 	Behind bool
+	// Checks: it may ask by gRPC instead.
+	Checks bool
 	// Bare: only the status of a refusal counts, 401 or 403. What the person is to
 	// see, the proxy asks for at verify/page.
 	Bare bool
@@ -59,7 +61,7 @@ var ProxyKinds = map[string]ProxyKind{
 	"traefik": byParts,
 	"caddy":   byParts,
 	"haproxy": byParts,
-	"envoy":   {Behind: true},
+	"envoy":   {Behind: true, Checks: true},
 }
 
 // Where questions are asked: ours, and what people have from elsewhere. Proxies
@@ -93,7 +95,12 @@ func (g *Gateway) asker(remote string) *Proxy {
 // question. What is no question stays what it is.
 func (v *visit) question() error {
 	p := v.g.asker(v.r.RemoteAddr)
-	if p == nil {
+	switch checks := v.isCheck(); {
+	case checks && p != nil && ProxyKinds[p.Kind].Checks:
+		return v.check(p)
+	case checks:
+		return refusal{code: ReasonProxy, detail: "asked by gRPC from " + v.r.RemoteAddr}
+	case p == nil:
 		return nil
 	}
 	kind, path := ProxyKinds[p.Kind], v.r.URL.Path
@@ -124,18 +131,27 @@ func (v *visit) question() error {
 		// The person would be taken for the proxy, which some rule may favour.
 		err = errors.Join(err, errors.New("X-Forwarded-For is not there"))
 	}
+	if err := v.instead(method, scheme, host, uri, err); err != nil {
+		return err
+	}
+	v.r.TLS, v.r.Body, v.r.ContentLength = nil, http.NoBody, 0 // those were of the question
+	return nil
+}
+
+// instead puts a request of these parts in the place of the question that described
+// it, unless the question is not as it should be.
+func (v *visit) instead(method, scheme, host, uri string, err error) error {
 	if err != nil {
-		return refusal{code: ReasonQuestion, detail: "proxy " + p.ID + ": " + err.Error()}
+		return refusal{code: ReasonQuestion, detail: "proxy " + v.proxy.ID + ": " + err.Error()}
 	}
 	if scheme != v.g.scheme() {
-		return refusal{code: ReasonQuestion, detail: fmt.Sprintf("proxy %s asks about an address with %s", p.ID, scheme)}
+		return refusal{code: ReasonQuestion, detail: fmt.Sprintf("proxy %s asks about an address with %s", v.proxy.ID, scheme)}
 	}
 	u, err := url.ParseRequestURI(uri)
 	if err != nil || uri[0] != '/' || strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return refusal{code: ReasonQuestion, detail: fmt.Sprintf("proxy %s asks about %q, which is no path", p.ID, uri)}
+		return refusal{code: ReasonQuestion, detail: fmt.Sprintf("proxy %s asks about %q, which is no path", v.proxy.ID, uri)}
 	}
 	v.r.Method, v.r.Host, v.r.URL, v.r.RequestURI = method, host, u, uri
-	v.r.TLS, v.r.Body, v.r.ContentLength = nil, http.NoBody, 0 // those were of the question
 	return nil
 }
 
@@ -190,6 +206,9 @@ func (v *visit) approve() {
 		return
 	}
 	h := v.w.Header()
+	if v.checks != nil {
+		h = v.checks.give(v)
+	}
 	// What is not said is said to be empty: a proxy that copies only what is there
 	// would leave what the client sent, or write a word of its own.
 	for _, name := range []string{"Cookie", "Authorization", "X-Gatehouse-Provisioned"} {
@@ -216,7 +235,8 @@ func (v *visit) approve() {
 	if auth := r.Header["Authorization"]; auth != nil && s.KeepAuthorization {
 		h["Authorization"] = auth
 	}
-	h["Cache-Control"], h["Content-Length"] = noStore, zero
+	answer := v.w.Header()
+	answer["Cache-Control"], answer["Content-Length"] = noStore, zero
 	v.w.ResponseWriter.(*verdict).yes = true // question put it there
 	v.w.WriteHeader(http.StatusOK)
 }

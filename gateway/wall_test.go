@@ -114,20 +114,27 @@ func TestP01_TheHeaderWallHoldsWhicheverWayARequestComes(t *testing.T) {
 		name   string
 		change func(*front, *Config)
 		make   func(f *front, r *http.Request)
-		asked  bool // by another proxy
+		asked  bool                             // by another proxy
+		by     func(f *front) http.RoundTripper // that asks; nil: the client comes to the gateway
 	}{
-		{"HTTP/1", func(*front, *Config) {}, func(*front, *http.Request) {}, false},
-		{"HTTP/2", overTLS, func(*front, *http.Request) {}, false},
+		{"HTTP/1", func(*front, *Config) {}, func(*front, *http.Request) {}, false, nil},
+		{"HTTP/2", overTLS, func(*front, *http.Request) {}, false, nil},
 		{"WebSocket", func(*front, *Config) {}, func(_ *front, r *http.Request) {
 			maps.Copy(r.Header, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}})
 			delete(r.Header, "Origin")
-		}, false},
+		}, false, nil},
 		{"forward-auth", func(_ *front, c *Config) {
 			c.Proxies = []Proxy{{ID: "edge", Kind: "nginx", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
 		}, func(f *front, r *http.Request) {
 			maps.Copy(r.Header, http.Header{"X-Original-Method": {r.Method}, "X-Original-Url": {r.URL.String()}, "X-Forwarded-For": {"192.0.2.7"}})
 			r.Method, r.Body, r.ContentLength, r.URL = http.MethodGet, nil, 0, r.URL.ResolveReference(&url.URL{Path: verifyPath})
-		}, true},
+		}, true, nil},
+		{"gRPC", behind("envoy"), func(*front, *http.Request) {}, false, func(f *front) http.RoundTripper { return f.envoy() }},
+		{"gRPC with raw headers", behind("envoy"), func(*front, *http.Request) {}, false, func(f *front) http.RoundTripper {
+			e := f.envoy()
+			e.raw = true
+			return e
+		}},
 	}
 	long := whole(0, 1) == 1
 	for _, way := range ways {
@@ -138,6 +145,9 @@ func TestP01_TheHeaderWallHoldsWhicheverWayARequestComes(t *testing.T) {
 			alice, c := f.guest("alice", "fin"), f.client()
 			defer c.CloseIdleConnections()
 			c.Timeout = 0
+			if way.by != nil {
+				c.Transport = way.by(f)
+			}
 			var names [][]string
 			for _, name := range managed(f) {
 				if _, own := asks[http.CanonicalHeaderKey(name)]; own && way.asked {

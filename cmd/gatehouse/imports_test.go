@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"provisioning": 2, "provisioning/client": 2, "provisioning/guard": 2, "provisioning/connector/scim2": 2,
 	"provisioning/connector/external": 2, "provisioning/connector/webhook": 2, "provisioning/connector/oauth": 2, "provisioning/connector/ldap": 2, "provisioning/connector/csv": 2,
 	"provisioning/outbox": 3, "provisioning/intake/scim": 3, "provisioning/intake/ldap": 3, "provisioning/intake/files": 3,
-	"gateway/field": 0, "gateway/socket": 0, "gateway/lean": 1, "gateway/loop": 1, "gateway/authzen": 2, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
+	"gateway/field": 0, "gateway/extauthz": 0, "gateway/socket": 0, "gateway/lean": 1, "gateway/loop": 1, "gateway/authzen": 2, "gateway": 4, "web/portal": 4, "web/api": 4, "web/admin": 4, "web/desk": 4,
 	"provisioning/lifecycle": 3, "provisioning/access": 3, "provisioning/reconcile": 4, "provisioning/notice": 4,
 	"cmd/gatehouse": 5, "cmd/gatehouse/bench": 5, "cmd/gatehouse/e2e": 5,
 }
@@ -86,7 +86,8 @@ var outside = []struct {
 	{"golang.org/x/time", []string{"provisioning/connector", "gateway", "gateway/bearer", "cmd/gatehouse"}, "calls to targets, strangers and records of refusals are paced, nothing else"},
 	{"github.com/pkg/sftp", []string{"provisioning/folder", "provisioning/folder/foldertest"}, "it speaks SFTP, behind the contract of folder"},
 	{"golang.org/x/crypto", []string{"provisioning/folder", "provisioning/folder/foldertest", "cmd/gatehouse"}, "it speaks SSH, which SFTP is carried by, and ACME"},
-	{"golang.org/x/net", []string{"gateway", "gateway/field", "gateway/lean", "gateway/loop"}, "tokens in headers are parsed as net/http does"},
+	{"google.golang.org/protobuf", []string{"gateway/extauthz"}, "messages of Envoy are read and written in one place"},
+	{"golang.org/x/net", []string{"gateway", "gateway/extauthz", "gateway/field", "gateway/lean", "gateway/loop"}, "tokens in headers are parsed as net/http does"},
 	{"github.com/pires/go-proxyproto", []string{"cmd/gatehouse"}, "only the front's listener is told who comes"},
 	{"github.com/prometheus", []string{"gateway/metrics"}, "names of metrics have one owner"},
 	{"go.opentelemetry.io", []string{"gateway/tracing"}, "what a trace may say about a request is decided in one place"},

@@ -283,6 +283,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	}
 
 	front := gateway.Server(parting(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.site.Load().gateway.ServeHTTP(w, r) }), &s.leaving), int(cfg.Limits.HeaderSize), log)
+	front.InClear = func(nc net.Conn) bool { return p.site.Load().gateway.AsksInClear(nc.RemoteAddr()) }
 	var open connections
 	front.ConnState = open.state
 	admin := &http.Server{Handler: operations(p), ReadHeaderTimeout: 5 * time.Second, ErrorLog: front.ErrorLog}
