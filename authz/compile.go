@@ -336,13 +336,19 @@ func (c *compiler) names(pos Pos, where, what string, names, there []string, of 
 			continue
 		}
 		cure := "there is none"
-		if near := expr.Nearest(n, there); near != "" {
-			cure = fmt.Sprintf("did you mean %q?", near)
-		} else if len(there) > 0 {
+		if len(there) > 0 {
 			cure = "there are " + strings.Join(there, ", ")
 		}
-		c.wrong(pos, cure, "%s: there is no %s %q%s", where, what, n, of)
+		c.wrong(pos, meant(n, there, cure), "%s: there is no %s %q%s", where, what, n, of)
 	}
+}
+
+// meant asks whether another name was meant; if none is near, it is otherwise.
+func meant(name string, there []string, otherwise string) string {
+	if near := expr.Nearest(name, there); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return otherwise
 }
 
 func (c *compiler) networks(pos Pos, where string, nets []netip.Prefix, add func(kind, aspect, string, []string) *clause) {
@@ -386,13 +392,26 @@ func (c *compiler) condition(src string) (*expr.Program, *Mistake) {
 func (c *compiler) program(k expr.Kind, src string) (*expr.Program, *Mistake) {
 	p, err := c.known.Programs.Compile(k, src)
 	if err == nil {
-		return p, nil
+		return p, c.unknownAttribute(p)
 	}
 	var e *expr.Error
 	if errors.As(err, &e) {
 		return nil, &Mistake{Text: fmt.Sprintf("line %d, column %d: %s", e.Line, e.Col, e.Text), Cure: e.Cure}
 	}
 	return nil, &Mistake{Text: err.Error()}
+}
+
+// unknownAttribute tells of an attribute that an expression reads and nobody can
+// have. It would be an error of each evaluation: the expression could never hold.
+func (c *compiler) unknownAttribute(p *expr.Program) *Mistake {
+	for _, path := range p.Reads() {
+		name, ok := strings.CutPrefix(path, "user.attributes.")
+		if !ok || c.known.Attributes == nil || slices.Contains(c.known.Attributes, name) {
+			continue
+		}
+		return &Mistake{Text: fmt.Sprintf("there is no attribute %q", name), Cure: meant(name, c.known.Attributes, "add it under attributes, or map it at an identity provider")}
+	}
+	return nil
 }
 
 // A pattern of paths: base alone, or, if below, base and everything below it.

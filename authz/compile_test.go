@@ -48,10 +48,14 @@ func TestZ02_EveryMistakeIsToldAtOnce(t *testing.T) {
 		at("41", authz.Rule{Allow: &authz.Match{UserStores: []string{"partner"}}}),
 		at("42", authz.Rule{Allow: &authz.Match{Users: []string{"nowhere/kim"}}}),
 		at("43", authz.Rule{Allow: &authz.Match{UserStores: []string{"partners"}, Users: []string{"kim"}}}),
+		at("46", authz.Rule{Deny: &authz.Match{When: `"gone" in user.attributes.afiliation`}}),
+		at("47", authz.Rule{Allow: &authz.Match{When: `"red" in user.attributes["colour"] && has(user.attributes.affiliation)`}}),
 		{ID: "r21", Pos: "c.yaml:44:1", Allow: ok},
 		{Pos: "c.yaml:45:1", Allow: ok},
 	}}, {ID: "app", Pos: "c.yaml:50:1"}}
-	p, mistakes := authz.Compile(roles, services, authz.Known{IdentityProviders: []string{"campus"}, UserStores: []string{"primary", "partners"}})
+	p, mistakes := authz.Compile(roles, services, authz.Known{
+		IdentityProviders: []string{"campus"}, UserStores: []string{"primary", "partners"}, Attributes: []string{"affiliation", "mail"},
+	})
 	if p != nil {
 		t.Error("a policy with mistakes can be used")
 	}
@@ -95,6 +99,8 @@ func TestZ02_EveryMistakeIsToldAtOnce(t *testing.T) {
 		`c.yaml:41: rule "r41" of app: there is no user store "partner" — did you mean "partners"?`,
 		`c.yaml:42: rule "r42" of app: there is no user store "nowhere" of a user`,
 		`c.yaml:43: rule "r43" of app can never match: none of the users is of these user stores`,
+		`c.yaml:46: rule "r46" of app: when: there is no attribute "afiliation" — did you mean "affiliation"?`,
+		`c.yaml:47: rule "r47" of app: when: there is no attribute "colour" — add it under attributes, or map it at an identity provider`,
 		`c.yaml:44:1: there is another rule of app with the id "r21"`,
 		`c.yaml:45:1: the rule of app has no id`,
 		`c.yaml:50:1: there is another service with the id "app"`,

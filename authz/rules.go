@@ -71,6 +71,8 @@ type Known struct {
 	IdentityProviders []string
 	// UserStores; user names of the first have no prefix. If there is none, that is "primary".
 	UserStores []string
+	// Attributes that users can have, which expressions may read.
+	Attributes []string
 	// Programs, if not nil, remember expressions from one policy to the next.
 	Programs *Programs
 }

@@ -38,6 +38,11 @@ var given = []string{"acr", "active", "external_id", "id", "identity_provider", 
 // releasable are those among them that a release can name.
 var releasable = []string{"acr", "id", "identity_provider", "pairwise_id", "roles", "user_name", "user_store"}
 
+// Readable are the names that an expression can read of a user.
+func (c *Config) Readable() []string {
+	return slices.Concat(ids(c.AttributeTypes(), func(a AttributeType) string { return a.ID }), given)
+}
+
 // AttributeTypes are all attributes that users can have here, by ID: the
 // built-in ones, those that the file lists, and those that it only maps.
 func (c *Config) AttributeTypes() []AttributeType {

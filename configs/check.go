@@ -872,7 +872,7 @@ func (k *checker) basic(at where, b *Basic) {
 // linkedTo checks an identity provider whose people somebody else knows.
 func (k *checker) linkedTo(at where, provider string) {
 	k.refer(at, "identity provider", provider, k.providers, "identity_providers")
-	if i := slices.IndexFunc(k.IdentityProviders, func(p IdentityProvider) bool { return p.ID == provider }); i >= 0 && k.IdentityProviders[i].OIDC == nil {
+	if i := slices.IndexFunc(k.IdentityProviders, func(p IdentityProvider) bool { return p.ID == provider }); i >= 0 && k.IdentityProviders[i].SAML != nil {
 		k.say(at, "links to people of a SAML identity provider are not built yet", "remove links, or name one that speaks OpenID Connect")
 	}
 }

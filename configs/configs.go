@@ -189,7 +189,7 @@ func Parse(path string, src []byte, opts ...Option) (*Config, []Mistake) {
 	if c == nil {
 		return nil, d.mistakes
 	}
-	d.mistakes = append(d.mistakes, c.check()...)
+	d.mistakes = c.Merge(d.mistakes, c.check())
 	return c, d.all()
 }
 

@@ -73,6 +73,10 @@ func (d *decoder) config(src []byte) *Config {
 				pos = Pos{d.file, max(1, t.Position.Line), max(1, t.Position.Column)}
 			}
 		}
+		if strings.Contains(what, "'\t'") {
+			d.mistake(pos, "not YAML: a tab, where only spaces can be", "indent with spaces")
+			return nil
+		}
 		d.mistake(pos, "not YAML: "+what, "mend the line, or the one before it; text with : # { [ * & in it goes in quotes")
 		return nil
 	}

@@ -113,6 +113,16 @@ func New(b Brand) (*Pages, error) {
 	return p, nil
 }
 
+// UnknownLanguage is the error of New about a language that there are no texts in.
+type UnknownLanguage struct {
+	Name  string
+	There []string
+}
+
+func (u UnknownLanguage) Error() string {
+	return fmt.Sprintf("there are no texts in the language %q", u.Name)
+}
+
 // choose picks languages in the order wanted.
 func choose(all []*catalogue, want []string) ([]*catalogue, error) {
 	var have []string
@@ -123,7 +133,7 @@ func choose(all []*catalogue, want []string) ([]*catalogue, error) {
 	for _, name := range want {
 		i := slices.Index(have, name)
 		if i < 0 {
-			return nil, fmt.Errorf("there is no translation %q; there are %s", name, strings.Join(have, ", "))
+			return nil, UnknownLanguage{Name: name, There: have}
 		}
 		chosen = append(chosen, all[i])
 	}

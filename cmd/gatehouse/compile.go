@@ -48,7 +48,7 @@ func compile(cfg *configs.Config, programs *authz.Programs) (rules, []configs.Mi
 		}
 	}
 	out = append(out, mayMistakes(cfg)...)
-	known := authz.Known{UserStores: storeIDs(cfg), Programs: programs}
+	known := authz.Known{UserStores: storeIDs(cfg), Attributes: cfg.Readable(), Programs: programs}
 	for _, p := range cfg.IdentityProviders {
 		known.IdentityProviders = append(known.IdentityProviders, p.ID)
 	}

@@ -166,6 +166,42 @@ func frontTLS(p *process, cfg *configs.Config) (*tls.Config, error) {
 	return nil, nil
 }
 
+// certificate reads the certificate of a configuration as the front will: what keeps
+// it from being used, and what keeps browsers from believing it. Of a file that can
+// not be read, configs has told already.
+func certificate(cfg *configs.Config, now time.Time) (mistakes, surprises []configs.Mistake) {
+	tc := cfg.Server.TLS
+	if tc.Cert == "" || cfg.Server.PublicURL == nil {
+		return nil, nil
+	}
+	at := cfg.Pos("server", "tls", "cert")
+	pair, err := tls.LoadX509KeyPair(string(tc.Cert), string(tc.Key))
+	if unread := (*os.PathError)(nil); errors.As(err, &unread) {
+		return nil, nil
+	}
+	if err != nil {
+		return []configs.Mistake{configs.At(at, "the certificate can not be used with its key: "+strings.TrimPrefix(err.Error(), "tls: "),
+			"cert is a PEM file with the certificate and its chain, key one with the private key of that certificate")}, nil
+	}
+	say := func(what, cure string) { surprises = append(surprises, configs.At(at, what, cure)) }
+	switch leaf := pair.Leaf; {
+	case now.After(leaf.NotAfter):
+		say("the certificate ended on "+leaf.NotAfter.UTC().Format(time.DateOnly)+", so browsers refuse it", "put a new one in its place; it is read while the gateway runs")
+	case now.Before(leaf.NotBefore):
+		say("the certificate begins on "+leaf.NotBefore.UTC().Format(time.DateOnly)+", so browsers refuse it until then", "look at the clock of this machine, or at the certificate")
+	}
+	var others []string
+	for _, host := range hosts(cfg) {
+		if host != "" && pair.Leaf.VerifyHostname(host) != nil {
+			others = append(others, host)
+		}
+	}
+	if len(others) > 0 {
+		say("the certificate is not for "+strings.Join(others, ", ")+", so browsers refuse it there", "get one that names every host of this file")
+	}
+	return nil, surprises
+}
+
 // keyPair is a certificate that is read again when its file changes. A file
 // that can not be read leaves the last good one in use.
 type keyPair struct {

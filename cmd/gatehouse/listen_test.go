@@ -6,10 +6,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/acme/autocert"
 
@@ -273,5 +277,63 @@ func TestCertificatesAreKeptSealedAndForOurHostsAlone(t *testing.T) {
 	m.Client.DirectoryURL = "https://127.0.0.1:1/dir"
 	if _, err := m.Client.Discover(t.Context()); !errors.Is(err, errPrivate) {
 		t.Errorf("an authority at a private address was called: %v", err)
+	}
+}
+
+// What keeps browsers from believing a certificate, or the gateway from using it, is
+// told before anybody meets it.
+func TestACertificateThatBrowsersWouldRefuseIsTold(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)
+	dir := t.TempDir()
+	write := func(name string, from, to time.Time, hosts ...string) {
+		t.Helper()
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: to, DNSNames: hosts}
+		der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ext, block := range map[string]*pem.Block{".crt": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: private}} {
+			if err := os.WriteFile(filepath.Join(dir, name+ext), pem.EncodeToMemory(block), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before, after := now.AddDate(0, -1, 0), now.AddDate(0, 1, 0)
+	write("good", before, after, "gate.test", "*.gate.test")
+	write("ended", now.AddDate(0, -2, 0), before, "gate.test", "*.gate.test")
+	write("early", after, now.AddDate(0, 2, 0), "gate.test", "*.gate.test")
+	write("else", before, after, "gate.test")
+	for tls, want := range map[string]string{
+		"{ cert: good.crt, key: good.key }":   "",
+		"{ cert: ended.crt, key: ended.key }": "note g.yaml:2:55: the certificate ended on 2027-02-01, so browsers refuse it — put a new one in its place; it is read while the gateway runs",
+		"{ cert: early.crt, key: early.key }": "note g.yaml:2:55: the certificate begins on 2027-04-01, so browsers refuse it until then — look at the clock of this machine, or at the certificate",
+		"{ cert: else.crt, key: else.key }":   "note g.yaml:2:55: the certificate is not for wiki.gate.test, so browsers refuse it there — get one that names every host of this file",
+		"{ cert: good.crt, key: else.key }":   "g.yaml:2:55: the certificate can not be used with its key: private key does not match public key — cert is a PEM file with the certificate and its chain, key one with the private key of that certificate",
+		"{ cert: good.key, key: good.crt }":   "g.yaml:2:55: the certificate can not be used with its key: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched — cert is a PEM file with the certificate and its chain, key one with the private key of that certificate",
+		"{ cert: none.crt, key: none.key }":   "", // configs tells of it
+		"proxy":                               "",
+	} {
+		cfg, _ := configs.Parse(filepath.Join(dir, "g.yaml"), []byte("version: 1\nserver: { public_url: https://gate.test, tls: "+tls+" }\nstore: bolt:x\n"+
+			"services: [ { id: wiki, host: wiki.gate.test, upstream: http://10.0.0.1 } ]\n"))
+		mistakes, surprises := certificate(cfg, now)
+		var got []string
+		for _, m := range mistakes {
+			got = append(got, m.String())
+		}
+		for _, s := range surprises {
+			got = append(got, "note "+s.String())
+		}
+		if told := strings.ReplaceAll(strings.Join(got, "\n"), dir+string(filepath.Separator), ""); told != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tls, told, want)
+		}
 	}
 }

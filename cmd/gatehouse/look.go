@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/web"
@@ -69,7 +72,11 @@ func compileLook(cfg *configs.Config) (look, []configs.Mistake) {
 	}
 	if len(out) == 0 {
 		var err error
-		if l.pages, err = web.New(brand); err != nil {
+		l.pages, err = web.New(brand)
+		if u := (web.UnknownLanguage{}); errors.As(err, &u) {
+			out = append(out, configs.At(cfg.Pos("languages", slices.Index(cfg.Languages, u.Name)), err.Error(),
+				"choose among "+strings.Join(u.There, ", ")+", or bring all its texts with branding.texts"))
+		} else if err != nil {
 			for _, e := range joined(err) {
 				out = append(out, configs.At(cfg.Pos("branding"), e.Error(), "mend the texts of one's own"))
 			}

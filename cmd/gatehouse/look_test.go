@@ -46,20 +46,21 @@ func TestPicturesColoursAndTextsThatWillNotDoAreRefusedWithTheirPlace(t *testing
 	if err := os.WriteFile(filepath.Join(dir, "page.html"), []byte("<html></html>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for branding, want := range map[string]string{
-		"{ logo: page.html }":                "is no SVG, PNG, JPEG or WebP image",
-		"{ logo: none.svg }":                 "can not be used",
-		"{ colors: { light: \"#ffcc00\" } }": "contrast",
-		"{ colors: { dark: teal } }":         "is no colour",
-		"{ texts: nowhere }":                 "can not be read",
+	for line, want := range map[string]string{
+		"branding: { logo: page.html }":                "is no SVG, PNG, JPEG or WebP image",
+		"branding: { logo: none.svg }":                 "can not be used",
+		"branding: { colors: { light: \"#ffcc00\" } }": "contrast",
+		"branding: { colors: { dark: teal } }":         "is no colour",
+		"branding: { texts: nowhere }":                 "can not be read",
+		"languages: [en, xx]":                          `there are no texts in the language "xx" — choose among en, cs, de, fr, or bring all its texts with branding.texts`,
 	} {
 		file := filepath.Join(dir, "broken.yaml")
-		if err := os.WriteFile(file, []byte(strings.Replace(string(raw), "roles:\n", "branding: "+branding+"\nroles:\n", 1)), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(strings.Replace(string(raw), "roles:\n", line+"\nroles:\n", 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, mistakes := loadAll(file, configs.AllowInlineSecrets)
 		if len(mistakes) != 1 || !strings.Contains(mistakes[0].String(), want) || mistakes[0].Line < 2 {
-			t.Errorf("%s: %v", branding, mistakes)
+			t.Errorf("%s: %v", line, mistakes)
 		}
 	}
 }

@@ -149,7 +149,7 @@ type releaseChecker struct {
 }
 
 func newReleaseChecker(cfg *configs.Config, programs *authz.Programs) releaseChecker {
-	c := releaseChecker{known: authz.Builtin(), names: authz.Known{UserStores: storeIDs(cfg), Programs: programs}}
+	c := releaseChecker{known: authz.Builtin(), names: authz.Known{UserStores: storeIDs(cfg), Attributes: cfg.Readable(), Programs: programs}}
 	for _, a := range cfg.AttributeTypes() {
 		c.known = append(c.known, a.ID)
 	}

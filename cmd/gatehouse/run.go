@@ -135,7 +135,7 @@ type site struct {
 func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now func() time.Time) (*process, error) {
 	path := cfg.Store.Bolt()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the folder of the store can not be made: %w — make it, as the gateway's own user, or change store", err)
 	}
 	_, err := os.Stat(path)
 	sealer, err := openSealer(cfg, errors.Is(err, os.ErrNotExist))

@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gatehouse-sso/gatehouse/configs"
 )
 
 func checkCommand() *cobra.Command {
@@ -15,11 +18,14 @@ func checkCommand() *cobra.Command {
 	file := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, mistakes := loadAll(*file)
-		printMistakes(mistakes)
+		var surprises []configs.Mistake
 		if cfg != nil {
-			for _, s := range cfg.Surprises() {
-				fmt.Fprintln(cmd.OutOrStdout(), "note:", s)
-			}
+			unusable, unbelieved := certificate(cfg, time.Now())
+			mistakes, surprises = configs.Sort(append(mistakes, unusable...)), configs.Sort(append(cfg.Surprises(), unbelieved...))
+		}
+		printMistakes(mistakes)
+		for _, s := range surprises {
+			fmt.Fprintln(cmd.OutOrStdout(), "note:", s)
 		}
 		if n := len(mistakes); n > 0 {
 			fmt.Fprintf(os.Stderr, "%d %s\n", n, plural(n, "mistake", "mistakes"))

@@ -54,13 +54,17 @@ func runCommand() *cobra.Command {
 			return cfg, mistakes
 		}
 		cfg, mistakes := load()
+		var surprises []configs.Mistake
+		if len(mistakes) == 0 {
+			mistakes, surprises = certificate(cfg, time.Now())
+		}
 		if len(mistakes) > 0 {
 			printMistakes(mistakes)
 			return errSaid
 		}
 		log, out := logger(level)
 		defer out.close()
-		for _, s := range cfg.Surprises() {
+		for _, s := range append(cfg.Surprises(), surprises...) {
 			log.Warn("configuration", "surprise", s.String())
 		}
 		hup := make(chan os.Signal, 1)
