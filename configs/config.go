@@ -313,7 +313,8 @@ type OIDC struct {
 	Scopes []string `yaml:"scopes"`
 	// Algorithms that may sign ID tokens. Left out: RS256, PS256, ES256, EdDSA.
 	Algorithms []string `yaml:"algorithms" jsonschema:"enum=RS256,enum=RS384,enum=RS512,enum=PS256,enum=PS384,enum=PS512,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA"`
-	// Userinfo also asks the userinfo endpoint for claims.
+	// Userinfo asks the userinfo endpoint at each sign-in; otherwise it is asked where the
+	// ID token lacks something that is read here.
 	Userinfo bool `yaml:"userinfo"`
 	// GroupsClaim is the claim that lists groups, watched for an overage (more groups than fit into a token).
 	GroupsClaim string `yaml:"groups_claim" jsonschema:"default=groups"`

@@ -91,6 +91,7 @@ type Login struct {
 	Fresh  bool          // ask the person again, even if the provider knows them
 	MaxAge time.Duration // at most this long ago; zero: no limit
 	Hint   string        // who it probably is
+	All    bool          // say all there is to say about the person, also what nobody reads
 }
 
 // Pending is what a Provider must remember between Begin and Finish.

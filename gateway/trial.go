@@ -57,7 +57,7 @@ func (v *visit) try(ticket string) {
 		return
 	}
 	v.trial = &t
-	v.begin(p, v.g.destination(t.Return), "", federation.Login{Fresh: true})
+	v.begin(p, v.g.destination(t.Return), "", federation.Login{Fresh: true, All: true})
 }
 
 // tried tells what came of a trial, and leads to the page that shows it.

@@ -44,6 +44,23 @@ type JIT struct {
 	Answers *Answers
 }
 
+// Reads are the provider's names that it reads, sorted; nil if it may read any.
+func (j JIT) Reads() []string {
+	froms := []From{j.UserName}
+	for _, m := range j.Mapping.Froms() {
+		froms = append(froms, m.From)
+	}
+	names := []string{}
+	for _, f := range froms {
+		if f.prog != nil && slices.Contains(f.prog.Reads(), "claims") {
+			return nil
+		}
+		names = append(names, f.Theirs()...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // maxOnce is how many things one sign-in may use up.
 const maxOnce = 8
 

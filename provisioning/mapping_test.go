@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +91,33 @@ func describe(rules []MapRule, u User, id federation.Identity) string {
 		fmt.Fprintf(&b, "not the same when applied again: %v %s", err, diff)
 	}
 	return b.String()
+}
+
+func TestReadsAreAllThatASignInLooksAt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		userName string
+		from     []string
+		want     []string
+	}{
+		"names":       {"preferred_username", []string{"email", "name", "email"}, []string{"email", "name", "preferred_username"}},
+		"expressions": {`claims.upn[0].split("@")[0]`, []string{`has(claims.email_verified) && claims.email_verified == ["true"] ? claims.email : []`}, []string{"email", "email_verified", "upn"}},
+		"any":         {"preferred_username", []string{"claims[claims.which[0]]"}, nil},
+	} {
+		j := JIT{}
+		var err error
+		if j.UserName, err = CompileFrom(c.userName); err != nil {
+			t.Fatal(err)
+		}
+		var rules []MapRule
+		for i, from := range c.from {
+			rules = append(rules, MapRule{Attribute: fmt.Sprintf("x%d", i), From: from})
+		}
+		if j.Mapping, err = CompileMapping(rules); err != nil {
+			t.Fatal(err)
+		}
+		if got := j.Reads(); (got == nil) != (c.want == nil) || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -203,6 +204,27 @@ func TestA10_ATestSignInLetsNobodyIn(t *testing.T) {
 			t.Errorf("alice begins %s: %d %s", to, alice.status, alice.body)
 		}
 	}
+}
+
+// A sign-in asks userinfo for what the configuration reads and the ID token does not
+// say; a test sign-in asks in any case, since it is a look at all that could be read.
+func TestATestSignInShowsWhatNobodyReadsToo(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.campus.Misbehave(idptest.OPFault{
+		Claims: func(c map[string]any) {
+			c["email"], c["name"], c["groups"], c["preferred_username"] = "c@campus.example", "Carol", []string{"gatehouse-admin"}, "carol"
+		},
+		UserInfo: func(c map[string]any) { c["locker"] = "number-47" },
+	})
+	carol := l.person()
+	carol.open(l.at("", deskPath)).signIn("campus", "carol").wants(http.StatusOK)
+	if n := l.campus.Count("userinfo"); n != 0 {
+		t.Errorf("userinfo was asked %d times for what the ID token says", n)
+	}
+	page := l.at("", deskPath+"/provider?id=campus")
+	carol.open(page).do(http.MethodPost, page, url.Values{"do": {"try"}, "id": {"campus"}}).settle()
+	carol.submit(url.Values{"user": {"carol"}}).wants(http.StatusOK, "Nobody was let in", "number-47")
 }
 
 // A support code opens the whole flow, by names and without values.

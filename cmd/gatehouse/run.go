@@ -426,14 +426,14 @@ func (s *site) provide(ctx context.Context, p *process, before *site) error {
 		return nil
 	}
 	for i, idp := range s.cfg.IdentityProviders {
-		made, err := p.provider(ctx, s.cfg, i)
+		made, err := p.provider(ctx, s.cfg, i, s.rules.jit[idp.ID])
 		if asked, ok := made.Provider.(*oidc.Provider); ok && err == nil {
 			s.asked[idp.ID] = asked
 		}
 		if err != nil {
 			return fmt.Errorf("identity provider %s: %w", idp.ID, err)
 		}
-		made.JIT, made.LogoURL = s.rules.jit[idp.ID], s.rules.look.providers[idp.ID]
+		made.LogoURL = s.rules.look.providers[idp.ID]
 		s.providers = append(s.providers, made)
 	}
 	return nil
@@ -509,12 +509,12 @@ func providerTitle(cfg *configs.Config, id string) string {
 }
 
 // provider makes one identity provider.
-func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gateway.Provider, error) {
+func (p *process) provider(ctx context.Context, cfg *configs.Config, i int, jit provisioning.JIT) (gateway.Provider, error) {
 	c := cfg.IdentityProviders[i]
 	own := cfg.Server.PublicURL.String() + "/.gatehouse/"
 	g := gateway.Provider{
 		ID: c.ID, Title: c.Title, Blocking: c.Provisioning.Mode == "blocking", Timeout: c.Provisioning.Timeout,
-		Continue: c.Provisioning.OnFailure == "continue",
+		Continue: c.Provisioning.OnFailure == "continue", JIT: jit,
 	}
 	g.Hint = strings.Join(c.Domains, ", ")
 	if g.Title == "" {
@@ -540,7 +540,7 @@ func (p *process) provider(ctx context.Context, cfg *configs.Config, i int) (gat
 				return g, err
 			}
 		}
-		oc.Renew = c.Probe != nil
+		oc.Renew, oc.Reads = c.Probe != nil, jit.Reads()
 		made, err := oidc.New(oc)
 		g.Provider = made
 		return g, err

@@ -71,8 +71,10 @@ const (
 // UserInfo is when the userinfo endpoint is asked.
 type UserInfo string
 
-// The zero UserInfo asks where the provider publishes the endpoint: by
-// OpenID Connect Core 5.4 that is where the claims of scopes are.
+// The zero UserInfo asks where the provider publishes the endpoint, since by
+// OpenID Connect Core 5.4 that is where the claims of scopes are; but not if the ID
+// token has all that Config.Reads names: of a claim that both have, the ID token's
+// counts, so there is nothing to learn. Always also wants the endpoint published.
 const (
 	Auto   UserInfo = ""
 	Always UserInfo = "always"
@@ -105,6 +107,8 @@ type Config struct {
 	// in the query. One that comes the other way is refused.
 	FormPost bool
 	UserInfo UserInfo
+	// Reads are the attributes that anybody reads; nil: any.
+	Reads []string
 	// Renew asks for a refresh token, with the scope offline_access.
 	Renew bool
 	// GroupsClaim is the claim that groups are taken from; groups if empty.
@@ -393,7 +397,7 @@ func (p *Provider) finish(r *http.Request, pending federation.Pending) (federati
 	if err != nil {
 		return none, err
 	}
-	attrs, err := p.attributes(ctx, m, claims, tokens.access)
+	attrs, err := p.attributes(ctx, m, claims, tokens.access, pending.Login.All)
 	if err != nil {
 		return none, err
 	}

@@ -137,6 +137,42 @@ func TestO01_HonestProvidersAreUnderstood(t *testing.T) {
 			t.Errorf("userinfo was asked %d times", n)
 		}
 	})
+	t.Run("userinfo not needed", func(t *testing.T) {
+		t.Parallel()
+		for name, c := range map[string]struct {
+			reads []string
+			when  oidc.UserInfo
+			token func(map[string]any)
+			login federation.Login
+			asked bool
+		}{
+			"all that is read is said":  {reads: []string{"email", "groups"}},
+			"all, even if it is empty":  {reads: []string{"nickname"}, token: func(c map[string]any) { c["nickname"] = "" }},
+			"nobody says what is read":  {asked: true},
+			"a part of what is read":    {reads: []string{"email", "groups"}, token: func(c map[string]any) { delete(c, "groups") }, asked: true},
+			"null is not said":          {reads: []string{"email"}, token: func(c map[string]any) { c["email"] = nil }, asked: true},
+			"what nobody has":           {reads: []string{"email", "locker"}, asked: true},
+			"all is wanted for a look":  {reads: []string{"email"}, login: federation.Login{All: true}, asked: true},
+			"the configuration says so": {reads: []string{"email"}, when: oidc.Always, asked: true},
+		} {
+			w := newWorld(t, setup{op: func(c *idptest.OPConfig) { c.ClaimsInIDToken = true }, rp: func(rp *oidc.Config) { rp.Reads, rp.UserInfo = c.reads, c.when }})
+			w.op.Misbehave(idptest.OPFault{Claims: c.token})
+			challenge, pending, err := w.Begin(t.Context(), c.login)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := w.Finish(w.browse(t, challenge, federationtest.Act{User: "alice"}), pending)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got := w.op.Count("userinfo") > 0; got != c.asked {
+				t.Errorf("%s: userinfo was asked: %v", name, got)
+			}
+			if _, said := id.Attributes["email"]; !said {
+				t.Errorf("%s: nobody said email", name)
+			}
+		}
+	})
 	t.Run("userinfo signed", func(t *testing.T) { // oidcc-client-test-userinfo-signed
 		t.Parallel()
 		w := newWorld(t, setup{})

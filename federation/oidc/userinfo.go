@@ -5,19 +5,20 @@ import (
 	"errors"
 	"mime"
 	"net/url"
+	"slices"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
 )
 
 // attributes is everything said about the person, in the ID token, at the
 // userinfo endpoint, and, if there are too many groups for those, at GroupsURL.
-func (p *Provider) attributes(ctx context.Context, m published, claims object, access string) (map[string][]string, error) {
+func (p *Provider) attributes(ctx context.Context, m published, claims object, access string, all bool) (map[string][]string, error) {
 	attrs, err := claims.attributes(p.cfg.GroupsClaim)
 	if err != nil {
 		return nil, err
 	}
 	over := claims.overage(p.cfg.GroupsClaim)
-	if m.userinfo != "" && p.cfg.UserInfo != Never {
+	if m.userinfo != "" && (p.cfg.UserInfo == Always || p.cfg.UserInfo == Auto && (all || p.lacks(attrs))) {
 		info, err := p.userinfo(ctx, m, claims, access)
 		if err != nil {
 			return nil, err
@@ -38,6 +39,12 @@ func (p *Provider) attributes(ctx context.Context, m published, claims object, a
 		}
 	}
 	return attrs, within(attrs)
+}
+
+// lacks reports whether userinfo may know something that the ID token does not say and
+// somebody reads.
+func (p *Provider) lacks(said map[string][]string) bool {
+	return p.cfg.Reads == nil || slices.ContainsFunc(p.cfg.Reads, func(name string) bool { _, ok := said[name]; return !ok })
 }
 
 // userinfo asks the userinfo endpoint (OpenID Connect Core 5.3). Its answer counts
