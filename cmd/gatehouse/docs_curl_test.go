@@ -9,7 +9,8 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
 
-// The curl lines of the README do what it says of them.
+// The curl lines of the README do what it says of them, to whom has done first what
+// it says first.
 func TestDocsCurlLinesOfTheReadmeMakeAndDisableSomebody(t *testing.T) {
 	t.Parallel()
 	var lines []string
@@ -31,20 +32,22 @@ func TestDocsCurlLinesOfTheReadmeMakeAndDisableSomebody(t *testing.T) {
 		}
 		return body
 	}
+	w.person().open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK, "Wiki")
+	w.person().open(w.at("payroll", "/")).signIn("campus", "bob").wants(http.StatusForbidden, "Ask for access")
 	id := curl(lines[0], http.StatusCreated).String("id")
-	if page := w.accounts(id); !strings.Contains(page, "Bob of HR") {
+	if page := w.accounts(id); !strings.Contains(page, "Frida of HR") {
 		t.Errorf("the target has no account:\n%s", page)
 	}
-	bob := w.person()
-	bob.open(w.at("wiki", "/")).signIn("campus", "bob").wants(http.StatusOK, "Wiki")
-	bob.open(w.at("wiki", "/headers")).wants(http.StatusOK, "bob")
-	if n, err := w.p.site.Load().directory.Count(t.Context(), "primary"); n != 1 || err != nil {
-		t.Errorf("there are %d users, %v: bob was not known", n, err)
+	frida := w.person()
+	frida.open(w.at("wiki", "/")).signIn("campus", "frida").wants(http.StatusOK, "Wiki")
+	frida.open(w.at("wiki", "/headers")).wants(http.StatusOK, "frida")
+	if n, err := w.p.site.Load().directory.Count(t.Context(), "primary"); n != 3 || err != nil {
+		t.Errorf("there are %d users, %v: frida was not known", n, err)
 	}
 	curl(lines[1], http.StatusOK, "Users/ID", "Users/"+id)
-	bob.open(w.at("wiki", "/headers"))
-	if bob.url.Host == fmt.Sprintf("wiki.localhost:%d", w.port) {
-		t.Errorf("bob is still at the wiki:\n%s", bob.body)
+	frida.open(w.at("wiki", "/headers"))
+	if frida.url.Host == fmt.Sprintf("wiki.localhost:%d", w.port) {
+		t.Errorf("frida is still at the wiki:\n%s", frida.body)
 	}
-	bob.open(w.at("wiki", "/")).signIn("campus", "bob").wants(http.StatusForbidden, "user.inactive")
+	frida.open(w.at("wiki", "/")).signIn("campus", "frida").wants(http.StatusForbidden, "user.inactive")
 }

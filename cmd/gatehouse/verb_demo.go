@@ -150,7 +150,7 @@ Gatehouse runs, on this machine alone. Ctrl-C ends it.
   http://localhost:%d             portal: what you may use
   http://wiki.localhost:%d        a service for everyone who is signed in
   http://payroll.localhost:%d     a service for the finance office, with a second factor
-  http://localhost:%d             Campus, an OpenID Connect provider: alice, bob, carol
+  http://localhost:%d             Campus, an OpenID Connect provider: alice, bob, carol, frida
   http://localhost:%d             Partner University, a SAML 2.0 identity provider: dana, erik
   http://localhost:%d             the target: the accounts that Gatehouse made
   http://localhost:%d/.gatehouse/scim/v2   SCIM 2.0 for clients: hr with the token
@@ -163,10 +163,10 @@ What to try:
   3. In a private window, open payroll as bob: a denial that says what is missing.
   4. Open payroll as alice: she is asked for her second factor, and passes.
   5. Sign in as dana at Partner University; then as erik, who releases no mail address.
-  6. Create bob before he ever signs in, and see his account at the target; then sign in as bob:
+  6. Create frida before she ever signs in, and see her account at the target; then sign in as frida:
      curl http://localhost:%d/.gatehouse/scim/v2/Users -H 'Content-Type: application/scim+json' \
        -H 'Authorization: Bearer %s' \
-       -d '{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"bob","externalId":"J3nYt8RwE6uHbD05","displayName":"Bob of HR"}'
+       -d '{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"frida","externalId":"B6wQe3ZoR1tNyK58","displayName":"Frida of HR"}'
 
 Configuration and data: %s
 `

@@ -47,6 +47,12 @@ func Campus() []Person {
 			Affiliation:  []string{"staff@campus.example", "member@campus.example"},
 			SecondFactor: true, About: "Staff, administrator of Gatehouse",
 		},
+		{
+			User: "frida", ID: "B6wQe3ZoR1tNyK58", Name: "Frida Lindqvist", Given: "Frida", Family: "Lindqvist",
+			Mail: "frida@campus.example", Groups: []string{"staff"},
+			Affiliation: []string{"staff@campus.example", "member@campus.example"},
+			About:       "Staff, begins today",
+		},
 	}
 }
 
