@@ -525,3 +525,31 @@ func TestADeadlineOfGRPCIsThatOfTheQuestion(t *testing.T) {
 		t.Error("the question goes on after its end")
 	}
 }
+
+// Who is not signed in is led through the sign-in and comes back, by answers that
+// Envoy gives on.
+func TestASignInBehindAnEnvoyThatAsksByGRPCLeadsBack(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, behind("envoy"))
+	e, alice := f.envoy(), f.guest("alice")
+	cookies := func(a answer) (line string) {
+		for _, ck := range a.Cookies() {
+			line += "; " + ck.Name + "=" + ck.Value
+		}
+		return "Cookie: " + strings.TrimPrefix(line, "; ")
+	}
+	target := func(a answer) string {
+		to, err := url.Parse(a.Header.Get("Location"))
+		if err != nil || a.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%d to %q: %.200s", a.StatusCode, a.Header.Get("Location"), a.body)
+		}
+		return to.RequestURI()
+	}
+	away := e.through(nil, "GET", "wiki", "/report?x=1", browse)
+	handed := f.ask(alice, "GET", "gate", target(away), browse) // who has signed in there
+	arrived := f.ask(nil, "GET", "wiki", target(handed), browse, cookies(away))
+	back := e.through(nil, "GET", "wiki", target(arrived), browse, cookies(arrived))
+	if s := f.passed(back); target(arrived) != "/report?x=1" || s.Header.Get("X-Forwarded-User") != "alice" || s.Header.Get("X-Gatehouse-Jwt") == "" {
+		t.Errorf("back at %s as %v", target(arrived), s.Header)
+	}
+}
