@@ -407,8 +407,8 @@ func (t *token) text() []string {
 	if t == nil {
 		return nothing
 	}
-	size := len(t.head.Value()) + 2 + base64.RawURLEncoding.EncodedLen(t.claims) + base64.RawURLEncoding.EncodedLen(len(t.rest)-t.claims)
-	return []string{string(t.AppendTo(make([]byte, 0, size)))}
+	var room [1 << 10]byte // of most; it is not kept
+	return []string{string(t.AppendTo(room[:0]))}
 }
 
 // Times of the token that services get. It is never served with less than

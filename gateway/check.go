@@ -61,7 +61,11 @@ func (v *visit) check(p *Proxy) error {
 	}
 	c := &check{ResponseWriter: v.w.ResponseWriter, header: maps.Clone(v.w.Header()), cancel: cancel}
 	v.proxy, v.checks, v.w.ResponseWriter = p, c, &verdict{ResponseWriter: c}
-	_ = http.NewResponseController(c.ResponseWriter).SetReadDeadline(time.Now().Add(bodyTime)) // not every writer has one
+	by := time.Now().Add(bodyTime)
+	if end, ok := ctx.Deadline(); ok && end.Before(by) {
+		by = end
+	}
+	_ = http.NewResponseController(c.ResponseWriter).SetReadDeadline(by) // not every writer has one
 	msg, err := extauthz.Message(v.r.Body, maxCheck)
 	var q extauthz.Request
 	if err == nil {
@@ -149,6 +153,6 @@ func (c *check) end(v *visit) {
 	}
 	h := c.ResponseWriter.Header()
 	h["Content-Type"] = []string{"application/grpc"}
-	h[http.TrailerPrefix+"Grpc-Status"] = zero
+	h[http.TrailerPrefix+"Grpc-Status"] = []string{"0"}
 	_, _ = c.ResponseWriter.Write(body) // a proxy that went away lets nobody in
 }

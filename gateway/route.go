@@ -116,14 +116,19 @@ func peer(remote string, forwarded []string, trusted []netip.Prefix) netip.Addr 
 	if len(forwarded) == 0 || !within(at, trusted) {
 		return at
 	}
-	hops := strings.Split(strings.Join(forwarded, ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			return at
-		}
-		if at = hop.Unmap().WithZone(""); !within(at, trusted) {
-			return at
+	for i := len(forwarded) - 1; i >= 0; i-- {
+		for line, more := forwarded[i], true; more; {
+			comma := strings.LastIndexByte(line, ',')
+			hop, err := netip.ParseAddr(strings.TrimSpace(line[comma+1:]))
+			if err != nil {
+				return at
+			}
+			if at = hop.Unmap().WithZone(""); !within(at, trusted) {
+				return at
+			}
+			if more = comma >= 0; more {
+				line = line[:comma]
+			}
 		}
 	}
 	return at

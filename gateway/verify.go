@@ -235,13 +235,12 @@ func (v *visit) approve() {
 	if auth := r.Header["Authorization"]; auth != nil && s.KeepAuthorization {
 		h["Authorization"] = auth
 	}
-	answer := v.w.Header()
-	answer["Cache-Control"], answer["Content-Length"] = noStore, zero
+	v.w.Header()["Cache-Control"] = noStore
 	v.w.ResponseWriter.(*verdict).yes = true // question put it there
 	v.w.WriteHeader(http.StatusOK)
 }
 
-var noStore, nothing, zero = []string{"no-store"}, []string{""}, []string{"0"}
+var noStore, nothing = []string{"no-store"}, []string{""}
 
 // A verdict is an answer to a proxy that lets pass what gets a 2xx. Only what was
 // meant to say yes is one, so that no page by mistake opens a door.
