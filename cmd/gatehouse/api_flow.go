@@ -32,7 +32,7 @@ func (a *api) signInBefore(ctx context.Context, list []audit.Event) (before []au
 		if e.Kind != "login" || list[i].Provider != "" && e.Provider != list[i].Provider {
 			continue
 		}
-		for same, err := range audit.Events(ctx, a.p.store, audit.Query{Flow: e.Flow, Limit: mostOfFlow}) {
+		for same, err := range audit.Events(ctx, a.p.store, audit.Query{Flow: e.Flow, Before: list[i].Seq, Limit: mostOfFlow}) {
 			if err != nil {
 				return nil, err
 			}

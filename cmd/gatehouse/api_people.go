@@ -106,7 +106,7 @@ func (a *api) user(r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := a.view(u)
-	v.Claims, v.Grants = u.Attributes, u.Grants
+	v.Claims, v.Grants = u.Attributes, a.grantsOf(r.Context(), u, "")
 	sub, err := a.subject(r.Context(), u.ID)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -244,6 +245,12 @@ func TestASupportCodeOpensTheWholeFlow(t *testing.T) {
 			t.Errorf("%s is on the page", value)
 		}
 	}
+	// What became of the session after the page was met is no part of how it was met.
+	newAPI(w.p, w.p.site.Load()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "http://admin.sock/v1/user/active?name=bob&active=false", nil))
+	carol.open(w.at("", deskPath+"/flow?code="+code)).wants(http.StatusOK, "the oldest first", "Switched off", "access.no_rule")
+	if strings.Contains(carol.body, "session.user_changed") {
+		t.Error("the end of the session stands before the page that was met in it")
+	}
 	carol.open(w.at("", deskPath+"/flow?code=ZZZZ-ZZZZ")).wants(http.StatusOK, reasonNotFound, "nothing is known")
 	// What the identity provider said of him at his sign-in, by name.
 	signIn := ""
@@ -256,6 +263,24 @@ func TestASupportCodeOpensTheWholeFlow(t *testing.T) {
 		}
 	}
 	carol.open(w.at("", deskPath+"/flow?code="+signIn)).wants(http.StatusOK, "email", "preferred_username", "What is made of what it says")
+}
+
+// Each kind of task has a name that people can read; what the languages have is the same.
+func TestEachKindOfTaskHasAName(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../web/translations/admin.en.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct{ Texts map[string]json.RawMessage }
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	for kind := range (&process{}).handlers() {
+		if _, ok := all.Texts["admin.task."+kind]; !ok {
+			t.Errorf("the page of tasks has no name for %s", kind)
+		}
+	}
 }
 
 // What is exported opens in a spreadsheet as text: no cell is a formula, whatever

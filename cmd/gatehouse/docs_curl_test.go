@@ -41,6 +41,7 @@ func TestDocsCurlLinesOfTheReadmeMakeAndDisableSomebody(t *testing.T) {
 	frida := w.person()
 	frida.open(w.at("wiki", "/")).signIn("campus", "frida").wants(http.StatusOK, "Wiki")
 	frida.open(w.at("wiki", "/headers")).wants(http.StatusOK, "frida")
+	frida.open(w.at("", "/.gatehouse/me")).wants(http.StatusOK, "Frida of HR", "HR system")
 	if n, err := w.p.site.Load().directory.Count(t.Context(), "primary"); n != 3 || err != nil {
 		t.Errorf("there are %d users, %v: frida was not known", n, err)
 	}

@@ -58,6 +58,11 @@ func TestADenialEndsInAccess(t *testing.T) {
 	shorter := l.clock.now().UTC().Add(5 * 24 * time.Hour).Format(time.DateOnly)
 	alice.submit(url.Values{"answer": {"approve"}, "until": {shorter}, "text": {"five days will do"}}).wants(http.StatusOK, "The request is approved", "Nothing waits for you")
 
+	var u webapi.User
+	l.admin(http.MethodGet, "user", url.Values{"name": {"bob"}}, &u)
+	if len(u.Grants) != 1 || u.Grants[0].Granter != "alice" || u.Grants[0].RoleTitle != "Bookkeeping" {
+		t.Errorf("administrators see %+v", u.Grants)
+	}
 	before := l.posts.Load()
 	eventually(t, "bob's page opens", func() bool { return bob.do(http.MethodGet, page, nil).status == http.StatusOK })
 	bob.wants(http.StatusOK, `"X-Forwarded-User":["bob"]`, "/2026?month=11")

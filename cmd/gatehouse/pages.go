@@ -54,6 +54,7 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 	common := desk.Desk{
 		API: webapi.Client{Handler: table}, Pages: pages, HomeURL: "/",
 		Provider: func(id string) string { return providerTitle(s.cfg, id) },
+		Client:   func(id string) string { return clientTitle(s.cfg, id) },
 		FreshURL: func(back string) string { return freshPath + "?" + url.Values{"return": {back}}.Encode() },
 	}
 	mine := portal.New(portal.Config{

@@ -178,7 +178,12 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 func (p *process) newRunner(alone bool) *task.Runner {
 	return task.NewRunner(task.Config{Store: p.store, Workers: 64, PerLane: 8, Alone: alone, Now: p.now, Closed: p.closed, Damaged: p.damaged, Prepare: map[string]func(store.Tx, string) any{
 		outbox.Kind: func(tx store.Tx, key string) any { return p.site.Load().outbox.Prepare(tx, key) },
-	}, Handlers: p.accessTasks(map[string]task.Handler{
+	}, Handlers: p.handlers()})
+}
+
+// handlers are what works tasks off, by their kinds.
+func (p *process) handlers() map[string]task.Handler {
+	return p.accessTasks(map[string]task.Handler{
 		outbox.Kind:            p.traced("sync", func(ctx context.Context, key string) error { return p.site.Load().outbox.Handle(ctx, key) }),
 		outbox.KindEverybody:   func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleEverybody(ctx, key) },
 		outbox.KindRefs:        func(ctx context.Context, key string) error { return p.site.Load().outbox.HandleRefs(ctx, key) },
@@ -199,7 +204,7 @@ func (p *process) newRunner(alone bool) *task.Runner {
 		taskForget:             func(ctx context.Context, key string) error { return p.site.Load().sessions.Forget(ctx, key) },
 		taskImpact:             func(ctx context.Context, key string) error { return p.site.Load().handleImpact(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
-	})})
+	})
 }
 
 // taskForget takes away, of a user who was deleted by anybody, where they were signed
@@ -503,6 +508,15 @@ func providerTitle(cfg *configs.Config, id string) string {
 	for _, p := range cfg.IdentityProviders {
 		if p.ID == id && p.Title != "" {
 			return p.Title
+		}
+	}
+	return id
+}
+
+func clientTitle(cfg *configs.Config, id string) string {
+	for _, c := range cfg.Clients {
+		if c.ID == id && c.Title != "" {
+			return c.Title
 		}
 	}
 	return id

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -130,12 +131,21 @@ func adminVerb[T any](use, short string, check cobra.PositionalArgs, ask func(cm
 			show(w, v)
 			err = w.Flush()
 		}
+		if most, at := cmd.Flags().GetInt("limit"); at == nil && err == nil && full(v, most) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "these are the first %d; if there are more, --limit and --after show them\n", most)
+		}
 		if no, ok := any(v).(interface{ No() bool }); ok && no.No() && err == nil {
 			return errSaid
 		}
 		return err
 	}
 	return cmd
+}
+
+// full reports whether a list has as many as it may have, so that there may be more.
+func full(list any, most int) bool {
+	v := reflect.ValueOf(list)
+	return v.Kind() == reflect.Slice && v.Len() == most
 }
 
 func group(use, short string, verbs ...*cobra.Command) *cobra.Command {

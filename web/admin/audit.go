@@ -33,7 +33,7 @@ func (d *desk) audit(r *http.Request) (web.Board, error) {
 	if err := d.ask(r, "GET /v1/audit", &found, form...); err != nil {
 		return b, err
 	}
-	table := eventsTable(found.Events, found.Names)
+	table := eventsTable(say("audit.events"), found.Events, found.Names)
 	if found.Next > 0 {
 		next := url.Values{"before": {strconv.FormatUint(found.Next, 10)}}
 		for name, v := range export {
@@ -72,8 +72,8 @@ func (d *desk) audit(r *http.Request) (web.Board, error) {
 }
 
 // eventsTable shows events, with people by their names where those are known.
-func eventsTable(list []audit.Event, names map[string]string) *web.Table {
-	table := &web.Table{Caption: say("audit.events"), Head: heads("audit.at", "audit.kind", "reason", "audit.flow", "audit.who", "audit.where", "audit.text"), None: say("audit.none")}
+func eventsTable(caption web.Text, list []audit.Event, names map[string]string) *web.Table {
+	table := &web.Table{Caption: caption, Head: heads("audit.at", "audit.kind", "reason", "audit.flow", "audit.who", "audit.where", "audit.text"), None: say("audit.none")}
 	for _, e := range list {
 		who := text(titled(names[e.UserID], e.UserID))
 		if e.UserID != "" {
@@ -123,7 +123,7 @@ func (d *desk) flow(r *http.Request) (web.Board, error) {
 	if f.Service != "" {
 		facts.Facts = append(facts.Facts, web.Fact{Label: say("person.service"), Cell: web.Cell{Value: f.Service, URL: at("/service", "id", f.Service)}})
 	}
-	b.Blocks = append(b.Blocks, facts, web.Block{Heading: say("flow.events"), Table: eventsTable(f.Events, f.Names)})
+	b.Blocks = append(b.Blocks, facts, web.Block{Heading: say("flow.events"), Table: eventsTable(say("flow.events_order"), f.Events, f.Names)})
 	if len(f.Said) > 0 {
 		b.Blocks = append(b.Blocks, web.Block{Heading: say("provider.mapping"), Table: mappingTable(f.Mapped, nil)})
 	}

@@ -214,7 +214,7 @@ func (d *desk) personMay(r *http.Request, u api.User, _ string, _ bool) ([]web.B
 func (d *desk) personRoles(r *http.Request, u api.User, here string, admin bool) ([]web.Block, error) {
 	table := &web.Table{Caption: say("person.grants"), Head: heads("person.role", "person.since", "person.until", "person.giver"), None: say("person.grants_none")}
 	for _, g := range u.Grants {
-		cells := []web.Cell{text(g.Role), {At: g.Since}, {Until: g.Until}, text(g.By)}
+		cells := []web.Cell{text(titled(g.RoleTitle, g.Role)), {At: g.Since}, {Until: g.Until}, text(g.Granter)}
 		if admin {
 			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "person.revoke", g.Role, does("revoke", "name", u.ID, "role", g.Role))}})
 		}

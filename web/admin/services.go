@@ -65,7 +65,7 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 		if err := d.ask(r, "GET /v1/audit", &found, "service", s.ID, "limit", "20"); err != nil {
 			return b, err
 		}
-		b.Blocks = append(b.Blocks, web.Block{Heading: say("service.activity"), Table: eventsTable(found.Events, found.Names), Ways: []web.Way{{Text: say("service.all_events"), URL: at("/audit", "service", s.ID)}}})
+		b.Blocks = append(b.Blocks, web.Block{Heading: say("service.activity"), Table: eventsTable(say("audit.events"), found.Events, found.Names), Ways: []web.Way{{Text: say("service.all_events"), URL: at("/audit", "service", s.ID)}}})
 	}
 	return b, nil
 }

@@ -23,7 +23,7 @@ type User struct {
 	Claims     map[string][]provisioning.Claim `json:"claims,omitempty"`
 	Roles      []string                        `json:"roles"`
 	Groups     []string                        `json:"groups"`
-	Grants     []provisioning.Grant            `json:"grants,omitempty"`
+	Grants     []Grant                         `json:"grants,omitempty"`
 	Links      []provisioning.Link             `json:"links,omitempty"`
 	Accounts   []outbox.State                  `json:"accounts,omitempty"`
 	Evidence   []lifecycle.Evidence            `json:"evidence,omitempty"` // that they have left, or are about to

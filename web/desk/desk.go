@@ -23,6 +23,8 @@ type Desk struct {
 	Pages *web.Pages
 	// Provider is the title of an identity provider.
 	Provider func(id string) string
+	// Client is the title of a client.
+	Client func(id string) string
 	// FreshURL is where one signs in again to come back to an address.
 	FreshURL func(back string) string
 	HomeURL  string // where a page leads that can not go on

@@ -69,6 +69,8 @@ func (c Config) claims(me api.Me) (rows []web.ClaimRow) {
 			switch {
 			case kind == "idp":
 				row.Source = c.Provider(id)
+			case kind == "scim":
+				row.Source = c.Client(id)
 			case id != "":
 				row.Source = id
 			}
