@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -138,13 +137,13 @@ func (c *check) end(v *visit) {
 	}
 	var body []byte
 	if c.given != nil && c.status == http.StatusOK {
-		remove := v.service.held
+		rest := c.forged[:0]
 		for _, name := range c.forged {
 			if _, ours := c.given[name]; !ours {
-				remove = append(slices.Clip(remove), strings.ToLower(name))
+				rest = append(rest, strings.ToLower(name))
 			}
 		}
-		body = extauthz.Yes(c.given, remove)
+		body = extauthz.Yes(c.given, v.service.held, rest)
 	} else {
 		for _, name := range []string{"Connection", "Content-Length"} { // of a message that is not sent
 			delete(c.header, name)

@@ -497,20 +497,25 @@ func TestAThousandCallsAtOnceAreAnsweredEachForItself(t *testing.T) {
 	wg.Wait()
 }
 
+// call is a call as it comes to the gateway.
+func (e *envoy) call(p *guest, timeout string) *http.Request {
+	e.f.t.Helper()
+	msg, err := proto.Marshal(&auth.CheckRequest{Attributes: e.attributes(e.f.request(p, "GET", "wiki", "/report/7", nil))})
+	if err != nil {
+		e.f.t.Fatal(err)
+	}
+	return &http.Request{
+		Method: "POST", ProtoMajor: 2, URL: &url.URL{Path: extauthz.Path}, RequestURI: extauthz.Path, Host: "gatehouse", RemoteAddr: "127.0.0.1:1",
+		Header: http.Header{"Content-Type": {"application/grpc"}, "Grpc-Timeout": {timeout}},
+		Body:   io.NopCloser(bytes.NewReader(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(msg))), msg...))),
+	}
+}
+
 // A caller that waits no longer is not worked for.
 func TestADeadlineOfGRPCIsThatOfTheQuestion(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, behind("envoy"))
-	body, err := proto.Marshal(&auth.CheckRequest{Attributes: f.envoy().attributes(f.request(nil, "GET", "open", "/", nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	body = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...)
-	r := &http.Request{
-		Method: "POST", ProtoMajor: 2, URL: &url.URL{Path: extauthz.Path}, RequestURI: extauthz.Path, Host: "gatehouse", RemoteAddr: "127.0.0.1:1",
-		Header: http.Header{"Content-Type": {"application/grpc"}, "Grpc-Timeout": {"3S"}}, Body: io.NopCloser(bytes.NewReader(body)),
-	}
-	v := &visit{g: f.g, r: r.WithContext(t.Context())}
+	v := &visit{g: f.g, r: f.envoy().call(nil, "3S")}
 	v.reply = reply{ResponseWriter: newRecorder()}
 	v.w = &v.reply
 	if err := v.question(); err != nil {
@@ -523,6 +528,27 @@ func TestADeadlineOfGRPCIsThatOfTheQuestion(t *testing.T) {
 	v.checks.end(v)
 	if v.r.Context().Err() == nil {
 		t.Error("the question goes on after its end")
+	}
+}
+
+// BenchmarkForwardAuthByGRPC is BenchmarkForwardAuth by the other way.
+func BenchmarkForwardAuthByGRPC(b *testing.B) {
+	f := newFront(b, behind("envoy"))
+	e, alice := f.envoy(), f.guest("alice")
+	call := e.call(alice, "1S")
+	msg, err := io.ReadAll(call.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r := *call
+		r.Body = io.NopCloser(bytes.NewReader(msg))
+		w := newRecorder()
+		f.g.ServeHTTP(w, &r)
+		if w.Code != 200 || !bytes.Contains(w.Body.Bytes(), []byte("x-gatehouse-jwt")) {
+			b.Fatal(w.Code, w.Body)
+		}
 	}
 }
 

@@ -38,8 +38,8 @@ const (
 // that every Envoy does alike. A header stays away if a comma in one of the lines
 // would then part what belongs together, or if it is no UTF-8, which a message can
 // not carry.
-func Yes(set http.Header, remove []string) []byte {
-	var ok []byte
+func Yes(set http.Header, remove ...[]string) []byte {
+	ok := make([]byte, 0, 4<<10) // enough for most
 	for name, lines := range set {
 		value := strings.Join(lines, ",")
 		if len(lines) > 1 && slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, ",") }) || !utf8.ValidString(value) {
@@ -51,8 +51,10 @@ func Yes(set http.Header, remove []string) []byte {
 			ok = option(ok, okHeaders, name, value, true)
 		}
 	}
-	for _, name := range remove {
-		ok = protowire.AppendString(protowire.AppendTag(ok, okRemove, protowire.BytesType), name)
+	for _, names := range remove {
+		for _, name := range names {
+			ok = protowire.AppendString(protowire.AppendTag(ok, okRemove, protowire.BytesType), name)
+		}
 	}
 	return answer(0, responseOK, ok)
 }
