@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,6 +17,26 @@ func TestAnEndIsPrintedAsItCanBeTyped(t *testing.T) {
 	} {
 		if end, err := endOf(typed, now); err != nil || endText(end) != want {
 			t.Errorf("%q is printed as %q, %v; want %q", typed, endText(end), err, want)
+		}
+	}
+}
+
+// Who takes a list for the whole of it decides wrongly.
+func TestAListThatMayGoOnSaysSo(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.admin(http.MethodPost, "users", url.Values{"name": {"ada"}}, nil)
+	l.admin(http.MethodPost, "users", url.Values{"name": {"ben"}}, nil)
+	for limit, want := range map[string]string{"2": "these are the first 2;", "3": ""} {
+		cmd, out, said := usersCommand(), new(bytes.Buffer), new(bytes.Buffer)
+		cmd.SetOut(out)
+		cmd.SetErr(said)
+		cmd.SetArgs([]string{"list", "-c", l.config, "--limit", limit})
+		if err := cmd.ExecuteContext(t.Context()); err != nil || !strings.Contains(out.String(), "ben") {
+			t.Fatalf("%v: %s%s", err, out, said)
+		}
+		if got := said.String(); (want == "") != (got == "") || !strings.HasPrefix(got, want) {
+			t.Errorf("of two, at most %s: %q", limit, got)
 		}
 	}
 }
