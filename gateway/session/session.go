@@ -22,6 +22,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"iter"
 	"maps"
@@ -164,7 +165,7 @@ type Store struct {
 	told bool   // whether the store tells of changes, so that rows may be remembered
 	gen  uint64 // counts removals, so that a read that began before one is not remembered after it
 	byID map[string]*live
-	byK  map[[32]byte]*live // by hash
+	byK  map[uint64]*door // by what its hash begins with; of two that begin alike, one is read again each time
 	// uses are those of sessions that are not remembered: forgetting a row must not
 	// make its session look idle.
 	uses map[string]*use
@@ -194,8 +195,12 @@ type live struct {
 type door struct {
 	sum  [32]byte
 	host string
-	next *door
+	of   *live
+	next *door // of the same session
 }
+
+// short is what the hash of a key begins with.
+func short(sum [32]byte) uint64 { return binary.BigEndian.Uint64(sum[:]) }
 
 // use is when a session was last used, and what of that is stored, in
 // nanoseconds since 1970.
@@ -221,7 +226,7 @@ func New(c Config) *Store {
 	if c.Handover == nil {
 		c.Handover = NewHandover()
 	}
-	return &Store{c: c, cookie: c.Cookie.Name(""), byID: map[string]*live{}, byK: map[[32]byte]*live{}, uses: map[string]*use{}, words: map[string]string{}}
+	return &Store{c: c, cookie: c.Cookie.Name(""), byID: map[string]*live{}, byK: map[uint64]*door{}, uses: map[string]*use{}, words: map[string]string{}}
 }
 
 // Run keeps what is remembered true, writes last uses and keys behind and sweeps
@@ -273,22 +278,26 @@ func (s *Store) Lookup(r *http.Request, host string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
-	l, gen := s.byK[sum], s.gen
-	at := ""
-	if l != nil {
-		at = l.hostOf(sum)
-	}
-	s.mu.RUnlock()
-	if l == nil {
-		if l, at, err = s.load(r.Context(), sum, gen); err != nil {
+	d, gen := s.door(sum)
+	if d == nil {
+		if d, err = s.load(r.Context(), sum, gen); err != nil {
 			return nil, err
 		}
 	}
-	if at != host || s.over(l, true) {
+	if d.host != host || s.over(d.of, true) {
 		return nil, ErrNone
 	}
-	return &l.Session, nil
+	return &d.of.Session, nil
+}
+
+// door is the key with this hash, if it is in memory; gen is for load.
+func (s *Store) door(sum [32]byte) (d *door, gen uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if d = s.byK[short(sum)]; d != nil && d.sum != sum {
+		d = nil // another that begins alike
+	}
+	return d, s.gen
 }
 
 // Peek returns a session by its ID, if it is not over; it does not count as a
@@ -351,11 +360,11 @@ func (s *Store) row(ctx context.Context, id string) (row Row, err error) {
 }
 
 // load reads a key and its session, and remembers them unless something was
-// removed meanwhile. at is the host that the key is for.
-func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (l *live, at string, err error) {
+// removed meanwhile.
+func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (*door, error) {
 	k, held := s.c.Handover.held(sum)
 	var row Row
-	err = s.c.Store.View(ctx, func(tx store.Tx) error {
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
 		ok := held
 		var err error
 		if !ok {
@@ -370,20 +379,20 @@ func (s *Store) load(ctx context.Context, sum [32]byte, gen uint64) (l *live, at
 		return nil
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l = s.byID[row.ID]; l == nil {
+	l := s.byID[row.ID]
+	if l == nil {
 		l = s.liven(row)
 	}
 	if s.told && s.gen == gen {
 		s.remember(l)
-		s.open(l, sum, k.Host)
-	} else {
-		s.uses[l.ID] = l.use
+		return s.open(l, sum, k.Host), nil
 	}
-	return l, k.Host, nil
+	s.uses[l.ID] = l.use
+	return &door{sum: sum, host: k.Host, of: l}, nil
 }
 
 // remember keeps a session in memory. The caller has s.mu.
@@ -399,21 +408,17 @@ func (s *Store) remember(l *live) {
 }
 
 // open lets a key lead to a session in memory. The caller has s.mu.
-func (s *Store) open(l *live, sum [32]byte, host string) {
-	if s.byK[sum] == nil {
-		l.keys = &door{sum, s.word(host), l.keys}
+func (s *Store) open(l *live, sum [32]byte, host string) *door {
+	d := l.keys
+	for d != nil && d.sum != sum {
+		d = d.next
 	}
-	s.byK[sum] = l
-}
-
-// hostOf is the host that a key is for. The caller has s.mu.
-func (l *live) hostOf(sum [32]byte) string {
-	for k := l.keys; k != nil; k = k.next {
-		if k.sum == sum {
-			return k.host
-		}
+	if d == nil {
+		d = &door{sum, s.word(host), l, l.keys}
+		l.keys = d
 	}
-	return ""
+	s.byK[short(sum)] = d
+	return d
 }
 
 // liven makes of a row what is kept in memory. What another replica stored of its
@@ -513,8 +518,10 @@ func (s *Store) drop(id string) {
 	if l == nil {
 		return
 	}
-	for k := l.keys; k != nil; k = k.next {
-		delete(s.byK, k.sum)
+	for d := l.keys; d != nil; d = d.next {
+		if s.byK[short(d.sum)] == d {
+			delete(s.byK, short(d.sum))
+		}
 	}
 	delete(s.byID, id)
 	s.uses[id] = l.use // writeSeen lets go of it
@@ -875,16 +882,31 @@ func (s *Store) seen(row Row) time.Time {
 	return row.Seen
 }
 
+// lives: a session is in memory and not over.
+func (s *Store) lives(id string) bool {
+	s.mu.RLock()
+	l := s.byID[id]
+	s.mu.RUnlock()
+	return l != nil && !s.over(l, false)
+}
+
 // sweep removes sessions that are over.
 func (s *Store) sweep(ctx context.Context) {
 	now := s.c.Now()
 	var over []string
 	_ = s.c.Store.View(ctx, func(tx store.Tx) error {
-		for row, err := range sessionRows.All(tx, "", 0) {
+		for e, err := range sessionRows.Entries(tx, "until", "", "", store.Entry{}, 0) {
 			if err != nil {
 				return err
 			}
-			if !now.Before(row.Until) || now.Sub(s.seen(row)) >= s.c.Idle+2*SeenEvery {
+			if s.lives(e.Key) {
+				continue // most; to read all rows would be much garbage at once
+			}
+			row, ok, err := sessionRows.Get(tx, e.Key)
+			if err != nil {
+				return err
+			}
+			if ok && (!now.Before(row.Until) || now.Sub(s.seen(row)) >= s.c.Idle+2*SeenEvery) {
 				over = append(over, row.ID)
 			}
 		}

@@ -409,6 +409,107 @@ func TestAKnownSessionIsLookedUpWithoutTheStore(t *testing.T) {
 	})
 }
 
+// Hashes begin alike once in a universe, and then nobody gets another's session.
+func TestKeysThatBeginAlikeAreNotTakenForEachOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBed(t, open(t), Config{})
+		_, alice := b.signIn("alice", nil)
+		_, bob := b.signIn("bob", nil)
+		sums := map[string][32]byte{alice: {0: 1, 31: 1}, bob: {0: 1, 31: 2}}
+		for id, sum := range sums {
+			if err := b.st.Update(t.Context(), func(tx store.Tx) error {
+				return keyRows.Insert(tx, key{encode(sum[:]), home, id, time.Now()})
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at := func(id string) *door {
+			d, gen := b.door(sums[id])
+			if d != nil {
+				return d
+			}
+			d, err := b.load(t.Context(), sums[id], gen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		for range 3 {
+			for id := range sums {
+				if d := at(id); d.of.ID != id {
+					t.Fatalf("the key of %s leads to %s", id, d.of.ID)
+				}
+			}
+		}
+		doors := 0
+		for d := at(alice).of.keys; d != nil; d = d.next {
+			doors++
+		}
+		if doors != 2 {
+			t.Errorf("alice has %d keys in memory", doors)
+		}
+		at(bob)
+		b.forget(alice)
+		if d, _ := b.door(sums[bob]); d == nil || d.of.ID != bob {
+			t.Error("bob's key went with alice's")
+		}
+		if d, _ := b.door(sums[alice]); d != nil {
+			t.Errorf("alice's key leads to %s", d.of.ID)
+		}
+	})
+}
+
+// Who is here is not read: only what is not in memory, or was not used for long.
+func TestSweepReadsNoRowOfWhoIsHere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := &getting{Store: open(t)}
+		b := newBed(t, st, Config{})
+		ck, alice := b.signIn("alice", nil)
+		_, bob := b.signIn("bob", nil)
+		for range 40 {
+			time.Sleep(time.Minute)
+			b.is(ck, home, "alice")
+		}
+		synctest.Wait()
+		reads := func() int64 {
+			before := st.n.Load()
+			b.sweep(t.Context())
+			return st.n.Load() - before
+		}
+		if n := reads(); n != 0 {
+			t.Errorf("%d rows are read where only alice is left", n)
+		}
+		if _, err := b.Row(t.Context(), bob); !errors.Is(err, ErrNone) {
+			t.Errorf("bob, who did not come: %v", err)
+		}
+		b.forget(alice)
+		if n := reads(); n != 1 {
+			t.Errorf("%d rows are read of one that is not in memory", n)
+		}
+		b.is(ck, home, "alice")
+	})
+}
+
+// getting counts the rows that reading transactions get.
+type getting struct {
+	store.Store
+	n atomic.Int64
+}
+
+func (g *getting) View(ctx context.Context, fn func(store.Tx) error) error {
+	return g.Store.View(ctx, func(tx store.Tx) error { return fn(gettingTx{tx, g}) })
+}
+
+type gettingTx struct {
+	store.Tx
+	g *getting
+}
+
+func (tx gettingTx) Get(key []byte) ([]byte, bool, error) {
+	tx.g.n.Add(1)
+	return tx.Tx.Get(key)
+}
+
 func TestT02_WhatEndsOnOneReplicaEndsOnAll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		st := open(t)
