@@ -11,9 +11,9 @@ import (
 	"unique"
 
 	"github.com/maypok86/otter/v2"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
-	"github.com/gatehouse-sso/gatehouse/gateway/lean"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 )
@@ -121,12 +121,40 @@ type forService struct {
 	next    *forService // for another
 	who     *prepared
 	service *service
-	block   string // headers, as they go over the wire
-	unsaid  bool   // see Config.Unsaid
+	told    told
+	unsaid  bool // see Config.Unsaid
 	signing atomic.Bool
 	arrived atomic.Bool // all accounts that matter to the service are there
 	token   atomic.Pointer[token]
 	allowed atomic.Pointer[allowed]
+}
+
+// told are the headers that tell a service of somebody, one to a line. Their names are
+// the same for most people, and longer than what they say, so they are kept once for
+// all.
+type told struct {
+	names  unique.Handle[string]
+	values string
+}
+
+// lines are the headers one after the other.
+func (t told) lines(yield func(name, value string) bool) {
+	for names, values := t.names.Value(), t.values; names != ""; {
+		var name, value string
+		name, names, _ = strings.Cut(names, "\n")
+		value, values, _ = strings.Cut(values, "\n")
+		if !yield(name, value) {
+			return
+		}
+	}
+}
+
+// AppendTo appends the headers as they go over the wire.
+func (t told) AppendTo(dst []byte) []byte {
+	for name, value := range t.lines {
+		dst = append(append(append(append(dst, name...), ": "...), value...), "\r\n"...)
+	}
+	return dst
 }
 
 // allowed is a remembered decision to let pass. Most people have one or two for a
@@ -265,7 +293,8 @@ func (p *prepared) in(ctx context.Context, s *service) (*forService, error) {
 		}
 	}
 	f := &forService{who: p, service: s}
-	var told []string
+	var names, values strings.Builder
+	var sent []authz.Released
 	if p.known {
 		subject, err := p.subject(ctx)
 		if err != nil {
@@ -276,39 +305,40 @@ func (p *prepared) in(ctx context.Context, s *service) (*forService, error) {
 		if g.c.Beside != nil {
 			g.c.Beside("service:"+s.ID, *subject, rel)
 		}
-		var block []byte
 		for _, h := range Outgoing(s.Headers, rel) {
 			for _, val := range h.Values {
-				block = lean.AppendField(block, h.Name, val)
+				if httpguts.ValidHeaderFieldValue(val) { // it ends no line early
+					names.WriteString(h.Name + "\n")
+					values.WriteString(val + "\n")
+				}
 			}
 		}
-		f.block = string(block)
 		f.unsaid = g.c.Unsaid != nil && g.c.Unsaid(*subject, s.ID)
-		for _, sent := range rel.Sent {
-			told = append(told, sent.Attribute)
-		}
+		sent = rel.Sent
 	}
+	f.told = told{unique.Make(names.String()), strings.Clone(values.String())} // without the room to grow
 	if f.next = first; !p.first.CompareAndSwap(first, f) {
 		return p.in(ctx, s) // somebody made one meanwhile, perhaps this
 	}
-	for _, name := range told {
-		s.meter.Released(name)
+	for _, v := range sent {
+		s.meter.Released(v.Attribute)
 	}
 	return f, nil
 }
 
-// headers are those of the block, one after the other.
+// headers are what the service is told, by name.
 func (f *forService) headers(each func(name string, values []string)) {
-	all := make([]string, 0, strings.Count(f.block, "\r\n"))
-	for lines := f.block; lines != ""; {
-		from := len(all)
-		name, _, _ := strings.Cut(lines, ": ")
-		for strings.HasPrefix(lines, name) && strings.HasPrefix(lines[len(name):], ": ") {
-			var line string
-			line, lines, _ = strings.Cut(lines, "\r\n")
-			all = append(all, line[len(name)+2:])
+	all, name := make([]string, 0, strings.Count(f.told.values, "\n")), ""
+	from := 0
+	for n, value := range f.told.lines {
+		if n != name && len(all) > from {
+			each(name, all[from:len(all):len(all)])
+			from = len(all)
 		}
-		each(name, all[from:len(all):len(all)])
+		name, all = n, append(all, value)
+	}
+	if len(all) > from {
+		each(name, all[from:])
 	}
 }
 

@@ -214,6 +214,26 @@ func TestWhatIsRememberedIsWhatIsTrue(t *testing.T) {
 	})
 }
 
+// A service reads the same headers whether they are written by us or by net/http.
+func TestWhatIsToldIsTheSameOnBothWays(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, func(_ *front, c *Config) {
+		c.Services[0].Headers = []HeaderRule{
+			{Name: "x-user", Attribute: "user_name"}, {Name: "X-Group", Attribute: "groups", List: "repeat"}, {Name: "X-Groups", Attribute: "groups"},
+		}
+	})
+	alice := f.guest("alice", "fin", "staff", "a,b")
+	want := map[string][]string{"X-User": {"alice"}, "X-Group": {"a,b", "fin", "staff"}, "X-Groups": {`a\,b,fin,staff`}}
+	for way, lines := range map[string][]string{"ours": nil, "net/http's": {"Te: trailers"}} {
+		s := f.passed(f.ask(alice, "GET", "wiki", "/", lines...))
+		for name, values := range want {
+			if got := slices.Sorted(slices.Values(s.Header[name])); !slices.Equal(got, values) {
+				t.Errorf("%s way: %s is %q, want %q", way, name, got, values)
+			}
+		}
+	}
+}
+
 func BenchmarkProxyAuthenticated(b *testing.B) {
 	f := newFront(b)
 	f.echo.does(func(w http.ResponseWriter, r *http.Request) {

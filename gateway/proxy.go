@@ -109,7 +109,7 @@ func (v *visit) forward(r *http.Request, jwt *token, state string) {
 	if s.prefix != nil {
 		head = lean.AppendField(head, "X-Forwarded-Prefix", s.prefix[0])
 	}
-	head = append(head, v.ready.block...)
+	head = v.ready.told.AppendTo(head)
 	if jwt != nil {
 		for _, name := range s.tokens {
 			// No byte of a token could end its line.
