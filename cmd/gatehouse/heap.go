@@ -13,8 +13,8 @@ import (
 // hundreds of times in a second while little is alive, and doubles the memory when
 // there are very many sessions.
 const (
-	spare     = 28 << 20
-	sparePart = 20 // per cent
+	spare     = 20 << 20
+	sparePart = 15 // per cent
 )
 
 // paceHeap keeps the garbage collector to that until ctx ends, unless GOGC says

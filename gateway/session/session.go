@@ -819,7 +819,7 @@ func (s *Store) writeSeen(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	slices.Sort(late)
-	const each = 12 // rows in a transaction, with their index entries far below store.MaxKeys
+	const each = store.MaxKeys / 2 // rows in a transaction: no index has their last use
 	for batch := range slices.Chunk(late, each) {
 		seen := make(map[string]time.Time, len(batch))
 		s.mu.RLock()
