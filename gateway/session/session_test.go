@@ -538,7 +538,8 @@ func TestT02_WhatEndsOnOneReplicaEndsOnAll(t *testing.T) {
 
 func TestT01_ASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := newBed(t, open(t), Config{})
+		st := &refusing{Store: open(t)}
+		b := newBed(t, st, Config{})
 		first, before := b.signIn("alice", nil)
 		second, after := b.signIn("bob", first)
 		if before == after || first.Value == second.Value {
@@ -550,9 +551,7 @@ func TestT01_ASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 			t.Errorf("%d sessions are stored", len(list))
 		}
 		// If the sign-in can not be stored, the one before goes on.
-		no := &refusing{Store: b.st}
-		b.c.Store = no
-		no.writes.Store(true)
+		st.writes.Store(true)
 		r := request(second)
 		g, err := b.New(r, home)
 		if err != nil {
