@@ -130,7 +130,10 @@ func (s side) received(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	r.Host, r.Header = s.host, s.header
+	r.Host = s.host
+	if s.header != nil {
+		r.Header = s.header
+	}
 	resp, err := loopback.RoundTrip(r)
 	if err != nil {
 		return 0, err
