@@ -39,7 +39,9 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 )
 
 // A lab is a world with two identity providers of each protocol that misbehave
@@ -282,10 +284,29 @@ func (l *lab) start() {
 	l.t.Cleanup(l.stop)
 	select {
 	case l.p = <-ready:
+		begun(l.t, l.p)
 	case err := <-done:
 		done <- nil
 		l.t.Fatalf("the gateway did not start: %v", err)
 	}
+}
+
+// begun waits for what a start does about everybody: it would do so beside a test,
+// and find something to do about whoever signs in just then.
+func begun(t testing.TB, p *process) {
+	t.Helper()
+	if err := p.site.Load().outbox.Begin(t.Context()); err != nil { // the start does so too, sooner or later
+		t.Fatal(err)
+	}
+	eventually(t, "the start is over", func() bool {
+		list, err := task.List(t.Context(), p.store, task.Task{}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(list, func(k task.Task) bool {
+			return k.Kind == outbox.KindEverybody && k.Attempts == 0 && (k.State == task.Waiting || k.State == task.Running)
+		})
+	})
 }
 
 // restart ends the process and begins another on the same data.

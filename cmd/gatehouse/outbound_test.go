@@ -43,6 +43,7 @@ func (y *yard) run(c *clock) *world {
 	y.t.Cleanup(w.stop)
 	select {
 	case w.p = <-ready:
+		begun(y.t, w.p)
 	case err := <-done:
 		done <- nil
 		y.t.Fatalf("the gateway did not start: %v", err)

@@ -75,6 +75,7 @@ func startWorld(t testing.TB, dir string, port int) *world {
 	t.Cleanup(w.stop)
 	select {
 	case w.p = <-ready:
+		begun(t, w.p)
 	case err := <-done:
 		done <- nil
 		t.Fatalf("the demo did not start: %v\n%s", err, w.log)
