@@ -174,11 +174,13 @@ func TestAServiceAndTheGatewayKnowEachOtherByTheirCertificates(t *testing.T) {
 	wiki.StartTLS()
 	t.Cleanup(wiki.Close)
 
+	// Why a service refuses comes after the handshake, if the service does not hang up
+	// sooner than that is read: there the log may know no more than that.
 	for _, c := range []struct{ what, more, caller, why string }{
 		{"both as they should be", "{ ca: OUR-CA, server_name: wiki.inside, cert: GATE-CERT, key: { file: GATE-KEY } }", "gate.test over HTTP/2.0", ""},
 		{"over HTTP/1.1", "{ ca: OUR-CA, server_name: wiki.inside, cert: GATE-CERT, key: { file: GATE-KEY } }\n    protocol: http1", "gate.test over HTTP/1.1", ""},
-		{"no certificate of the gateway", "{ ca: OUR-CA, server_name: wiki.inside }", "", "certificate required"},
-		{"one that the service does not trust", "{ ca: OUR-CA, server_name: wiki.inside, cert: STRANGER-CERT, key: { file: STRANGER-KEY } }", "", "tls: "},
+		{"no certificate of the gateway", "{ ca: OUR-CA, server_name: wiki.inside }", "", ""},
+		{"one that the service does not trust", "{ ca: OUR-CA, server_name: wiki.inside, cert: STRANGER-CERT, key: { file: STRANGER-KEY } }", "", ""},
 		{"a service of another authority", "{ ca: OTHER-CA, server_name: wiki.inside, cert: GATE-CERT, key: { file: GATE-KEY } }", "", "unknown authority"},
 		{"a service of another name", "{ ca: OUR-CA, server_name: payroll.inside, cert: GATE-CERT, key: { file: GATE-KEY } }", "", "not payroll.inside"},
 	} {

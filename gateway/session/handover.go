@@ -43,6 +43,7 @@ var (
 type Handover struct {
 	process string // part of each ticket
 	wake    chan struct{}
+	writing sync.Mutex // one at a time stores keys
 
 	mu      sync.Mutex
 	tickets map[[32]byte]ticket
@@ -275,6 +276,8 @@ func (s *Store) storeKeys(ctx context.Context) {
 
 // writeKeys stores the keys that wait.
 func (s *Store) writeKeys(ctx context.Context) error {
+	s.c.Handover.writing.Lock()
+	defer s.c.Handover.writing.Unlock()
 	const each = 16 // keys in a transaction, with their visits and index entries far below store.MaxKeys
 	for {
 		list := s.c.Handover.some(each)
