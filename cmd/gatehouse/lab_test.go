@@ -575,9 +575,11 @@ func (p *person) home(host string) string {
 	return to
 }
 
-// rows counts what is stored, by table; not the indexes.
+// rows counts what is stored, by table; not the indexes. What is stored behind is
+// stored before.
 func (l *lab) rows() map[string]int {
 	l.t.Helper()
+	l.p.site.Load().sessions.Flush(l.t.Context())
 	n := map[string]int{}
 	err := l.p.store.View(l.t.Context(), func(tx store.Tx) error {
 		for pair, err := range tx.Scan(nil, nil, 0) {
