@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	rpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/extauthz"
 )
@@ -138,6 +139,12 @@ func (e *envoy) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
+// appends is what Envoy is told of a header that is there: nil, nothing.
+func appends(o *core.HeaderValueOption) *wrapperspb.BoolValue {
+	//lint:ignore SA1019 what took its place is not read by every Envoy that is in use
+	return o.Append
+}
+
 // passed is what a service gets: the headers of a client as an answer changes them.
 func passed(client http.Header, ok *auth.OkHttpResponse, removeFirst bool) http.Header {
 	h := http.Header{}
@@ -146,7 +153,7 @@ func passed(client http.Header, ok *auth.OkHttpResponse, removeFirst bool) http.
 	}
 	set := func() {
 		for _, o := range ok.Headers {
-			if o.Append == nil || o.Append.Value { // what is not said is one thing in one Envoy and another in the next
+			if appends(o) == nil || appends(o).Value { // what is not said is one thing in one Envoy and another in the next
 				h.Add(o.Header.Key, o.Header.Value)
 			} else {
 				h.Set(o.Header.Key, o.Header.Value)
