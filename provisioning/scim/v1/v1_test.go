@@ -67,7 +67,7 @@ func (s site) do(method, path, body string, headers ...string) answer {
 		if ct := a.Header.Get("Content-Type"); ct != "application/json" {
 			s.t.Errorf("%s %s: the content type is %q", method, path, ct)
 		}
-		if strings.Contains(a.body, "2.0") || strings.Contains(a.body, "/scim/v2") {
+		if strings.Contains(a.body, ":2.0") || strings.Contains(a.body, "/scim/v2") {
 			s.t.Errorf("%s %s answers in words of 2.0: %s", method, path, a.body)
 		}
 	}

@@ -38,7 +38,8 @@ func TestAnOptimisticEnginePasses(t *testing.T) {
 	})
 }
 
-// Each law fails on an engine that breaks it, and each mutant fails a law.
+// Each law fails on an engine that breaks it, and each mutant fails a law. Named are
+// the laws that make the order in which a mutant fails; others meet it by chance.
 func TestMutantsAreCaught(t *testing.T) {
 	t.Parallel()
 	t.Run("none", func(t *testing.T) {
@@ -132,7 +133,7 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"a View reads what is there at the moment", []string{"AViewIsOneMoment", "AnUpdateIsWholeOrNotAtAll"}, views(func(s store.Store, tx store.Tx) store.Tx {
+	{"a View reads what is there at the moment", []string{"AViewIsOneMoment"}, views(func(s store.Store, tx store.Tx) store.Tx {
 		return &twist{Tx: tx, get: func(key []byte) (val []byte, ok bool, err error) {
 			err = s.View(context.Background(), func(tx store.Tx) error { val, ok, err = tx.Get(key); return err })
 			return val, ok, err
@@ -195,7 +196,7 @@ var mutants = []mutant{
 			return nil
 		}}
 	}},
-	{"reads are not checked at commit", []string{"CountersLoseNothing", "WritesAreNotSkewed", "AUniqueValueHasOneRow", "AnUpdateIsWholeOrNotAtAll"}, func(s store.Store) store.Store {
+	{"reads are not checked at commit", []string{"CountersLoseNothing", "WritesAreNotSkewed", "AUniqueValueHasOneRow"}, func(s store.Store) store.Store {
 		return &optimistic{Store: s, ranges: true}
 	}},
 	{"ranges are not checked at commit", []string{"PhantomsAreSeen"}, func(s store.Store) store.Store {
