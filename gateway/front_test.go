@@ -426,7 +426,13 @@ func (f *front) dial(host string) net.Conn {
 // raw sends bytes over one connection and reads the one answer.
 func (f *front) raw(request string) answer {
 	f.t.Helper()
-	a, err := f.tryRaw("wiki", request)
+	return f.rawAt("wiki", request)
+}
+
+// rawAt is raw at a host, which over TLS is said before the request.
+func (f *front) rawAt(host, request string) answer {
+	f.t.Helper()
+	a, err := f.tryRaw(host, request)
 	if err != nil {
 		f.t.Fatalf("%.200q: %v", request, err)
 	}
@@ -460,7 +466,7 @@ func (f *front) ask(p *guest, method, host, target string, lines ...string) answ
 	for _, l := range lines {
 		head += l + "\r\n"
 	}
-	return f.raw(head + "\r\n")
+	return f.rawAt(host, head+"\r\n")
 }
 
 // refused asserts a refusal: its status and code, that it is in the audit log,

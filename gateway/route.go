@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -116,8 +117,8 @@ func peer(remote string, forwarded []string, trusted []netip.Prefix) netip.Addr 
 	if len(forwarded) == 0 || !within(at, trusted) {
 		return at
 	}
-	for i := len(forwarded) - 1; i >= 0; i-- {
-		for line, more := forwarded[i], true; more; {
+	for _, line := range slices.Backward(forwarded) {
+		for {
 			comma := strings.LastIndexByte(line, ',')
 			hop, err := netip.ParseAddr(strings.TrimSpace(line[comma+1:]))
 			if err != nil {
@@ -126,9 +127,10 @@ func peer(remote string, forwarded []string, trusted []netip.Prefix) netip.Addr 
 			if at = hop.Unmap().WithZone(""); !within(at, trusted) {
 				return at
 			}
-			if more = comma >= 0; more {
-				line = line[:comma]
+			if comma < 0 {
+				break
 			}
+			line = line[:comma]
 		}
 	}
 	return at

@@ -131,6 +131,9 @@ func (v *visit) question() error {
 		// The person would be taken for the proxy, which some rule may favour.
 		err = errors.Join(err, errors.New("X-Forwarded-For is not there"))
 	}
+	// The server still has the question to answer, with a body even where that asks
+	// about HEAD: so it is left as it is.
+	v.r = v.r.WithContext(v.r.Context())
 	if err := v.instead(method, scheme, host, uri, err); err != nil {
 		return err
 	}

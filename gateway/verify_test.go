@@ -39,6 +39,46 @@ func (f *front) question(kind string, p *guest, method, host, uri string, lines 
 	}
 }
 
+// A question is what a proxy asks about.
+type question struct {
+	who               *guest
+	method, host, uri string
+	lines             []string
+}
+
+// questions are of every kind: passed, refused, led to a sign-in, malformed.
+func (f *front) questions() []question {
+	alice, fin := f.guest("alice"), f.guest("fin", "fin", "admins")
+	return []question{
+		{alice, "GET", "wiki", "/report?x=1", nil},
+		{alice, "POST", "wiki", "/admin/x", nil},
+		{alice, "GET", "wiki", "/admin/x", []string{browse}},
+		{alice, "HEAD", "wiki", "/admin/x", []string{browse}},
+		{fin, "DELETE", "wiki", "/admin/x", nil},
+		{fin, "GET", "payroll", "/", nil},
+		{alice, "GET", "payroll", "/", nil},
+		{alice, "GET", "payroll", "/", []string{browse}},
+		{nil, "GET", "wiki", "/", nil},
+		{nil, "GET", "wiki", "/", []string{browse}},
+		{nil, "GET", "wiki", "/r?a=b", []string{browse}},
+		{nil, "POST", "wiki", "/", []string{browse}},
+		{nil, "GET", "wiki", "/public/x", nil},
+		{nil, "GET", "wiki", "/public/..%2fadmin", nil},
+		{nil, "GET", "wiki", "/public/../admin/", nil},
+		{nil, "GET", "wiki", "//public/", nil},
+		{nil, "GET", "wiki", "/public;x/", nil},
+		{nil, "GET", "open", "/", nil},
+		{alice, "TRACE", "wiki", "/", nil},
+		{alice, "get", "wiki", "/", nil},
+	}
+}
+
+// back is where an answer that leads to a sign-in would lead back to.
+func (a answer) back() string {
+	_, back, _ := strings.Cut(a.Header.Get("Location"), "&return=")
+	return back
+}
+
 // What a proxy is told is what the gateway would have done itself.
 func TestAProxyIsAnsweredAsARequestIsDecided(t *testing.T) {
 	t.Parallel()
@@ -46,29 +86,7 @@ func TestAProxyIsAnsweredAsARequestIsDecided(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			f := newFront(t, behind(kind))
-			alice, fin := f.guest("alice"), f.guest("fin", "fin", "admins")
-			for _, c := range []struct {
-				who               *guest
-				method, host, uri string
-				lines             []string
-			}{
-				{alice, "GET", "wiki", "/report?x=1", nil},
-				{alice, "POST", "wiki", "/admin/x", nil},
-				{alice, "GET", "wiki", "/admin/x", []string{browse}},
-				{fin, "DELETE", "wiki", "/admin/x", nil},
-				{fin, "GET", "payroll", "/", nil},
-				{alice, "GET", "payroll", "/", nil},
-				{nil, "GET", "wiki", "/", nil},
-				{nil, "GET", "wiki", "/", []string{browse}},
-				{nil, "POST", "wiki", "/", []string{browse}},
-				{nil, "GET", "wiki", "/public/x", nil},
-				{nil, "GET", "wiki", "/public/..%2fadmin", nil},
-				{nil, "GET", "wiki", "/public/../admin/", nil},
-				{nil, "GET", "wiki", "//public/", nil},
-				{nil, "GET", "open", "/", nil},
-				{alice, "TRACE", "wiki", "/", nil},
-				{alice, "get", "wiki", "/", nil},
-			} {
+			for _, c := range f.questions() {
 				if k.Behind && c.method == "TRACE" {
 					continue // a question with that method is one already
 				}
@@ -85,7 +103,7 @@ func TestAProxyIsAnsweredAsARequestIsDecided(t *testing.T) {
 				if asked.StatusCode != want || asked.code() != direct.code() && asked.code() != "" {
 					t.Errorf("%s: %d %q, and itself %d %q", what, asked.StatusCode, asked.code(), direct.StatusCode, direct.code())
 				}
-				if strip := func(s string) string { _, back, _ := strings.Cut(s, "&return="); return back }; strip(asked.Header.Get("Location")) != strip(direct.Header.Get("Location")) {
+				if asked.back() != direct.back() {
 					t.Errorf("%s: to %q, and itself to %q", what, asked.Header.Get("Location"), direct.Header.Get("Location"))
 				}
 				if direct.StatusCode != http.StatusOK {
