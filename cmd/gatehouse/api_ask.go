@@ -160,16 +160,6 @@ func fromOf(r *http.Request) netip.Addr {
 // machine is where a request comes from of which nothing else is known.
 var machine = netip.IPv6Loopback()
 
-// serviceTitle is what people call a service.
-func (s *site) serviceTitle(id string) string {
-	for _, c := range s.cfg.Services {
-		if c.ID == id && c.Title != "" {
-			return c.Title
-		}
-	}
-	return id
-}
-
 func (a *api) myRequests(r *http.Request) (any, error) {
 	u, err := a.me(r)
 	if err != nil {
@@ -294,15 +284,6 @@ func (a *api) decision(ctx context.Context, q access.Request) (webapi.Decision, 
 func (s *site) roleTitle(id string) string {
 	if r, ok := s.access.Role(id); ok {
 		return r.Title
-	}
-	return id
-}
-
-func (s *site) targetTitle(id string) string {
-	for _, t := range s.cfg.Targets {
-		if t.ID == id && t.Title != "" {
-			return t.Title
-		}
 	}
 	return id
 }

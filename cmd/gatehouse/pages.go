@@ -53,8 +53,8 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 	table := routesOf(p, s, true)
 	common := desk.Desk{
 		API: webapi.Client{Handler: table}, Pages: pages, HomeURL: "/",
-		Provider: func(id string) string { return providerTitle(s.cfg, id) },
-		Client:   func(id string) string { return clientTitle(s.cfg, id) },
+		Provider: s.providerTitle,
+		Client:   s.clientTitle,
 		FreshURL: func(back string) string { return freshPath + "?" + url.Values{"return": {back}}.Encode() },
 	}
 	mine := portal.New(portal.Config{

@@ -504,19 +504,29 @@ func (s *site) addressOf(c configs.Service) string {
 	return at.String()
 }
 
-func providerTitle(cfg *configs.Config, id string) string {
-	for _, p := range cfg.IdentityProviders {
-		if p.ID == id && p.Title != "" {
-			return p.Title
-		}
-	}
-	return id
+// What people call things, by their IDs.
+
+func (s *site) serviceTitle(id string) string {
+	return titleOf(s.cfg.Services, id, func(c configs.Service) (string, string) { return c.ID, c.Title })
 }
 
-func clientTitle(cfg *configs.Config, id string) string {
-	for _, c := range cfg.Clients {
-		if c.ID == id && c.Title != "" {
-			return c.Title
+func (s *site) targetTitle(id string) string {
+	return titleOf(s.cfg.Targets, id, func(c configs.Target) (string, string) { return c.ID, c.Title })
+}
+
+func (s *site) providerTitle(id string) string {
+	return titleOf(s.cfg.IdentityProviders, id, func(c configs.IdentityProvider) (string, string) { return c.ID, c.Title })
+}
+
+func (s *site) clientTitle(id string) string {
+	return titleOf(s.cfg.Clients, id, func(c configs.Client) (string, string) { return c.ID, c.Title })
+}
+
+// titleOf is the title of what has an ID in a list; without one, it is called by its ID.
+func titleOf[T any](list []T, id string, of func(T) (id, title string)) string {
+	for _, x := range list {
+		if its, title := of(x); its == id && title != "" {
+			return title
 		}
 	}
 	return id
