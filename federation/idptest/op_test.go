@@ -95,6 +95,23 @@ func tokenForm(code string, changes ...string) url.Values {
 	return f
 }
 
+func TestManyPeopleAreNamedInsteadOfListed(t *testing.T) {
+	t.Parallel()
+	var people []Person
+	for i := range 1000 {
+		people = append(people, Person{User: fmt.Sprint("u", i), Name: "Somebody"})
+	}
+	w := httptest.NewRecorder()
+	signInPage{Title: "Many", Action: "/authorize", People: people, Hint: "u999"}.render(w, http.StatusOK)
+	page := w.Body.String()
+	if n := strings.Count(page, `<button name="user"`); n != mostButtons {
+		t.Errorf("%d buttons", n)
+	}
+	if !strings.Contains(page, `<button name="user" value="u999">`) || !strings.Contains(page, "one of 976 others") {
+		t.Error("the hinted person has no button, or the others are not told of:", page)
+	}
+}
+
 func TestSignInPageIsSelfContainedAndEscaped(t *testing.T) {
 	t.Parallel()
 	op := testOP()

@@ -24,6 +24,7 @@ type signInPage struct {
 	Hidden   url.Values
 	People   []Person // one button each: field user
 	Hint     string   // the User whose button comes first
+	More     int      // people without a button, who are named instead; render sets it
 	Confirm  *Person  // asks this person for the second factor: field factor
 	Continue string   // label of a single button without a field
 
@@ -31,20 +32,19 @@ type signInPage struct {
 	Heading, Message string
 }
 
+// mostButtons is how many people a page has buttons for.
+const mostButtons = 24
+
 // render writes the page. The policy has no form-action: browsers apply that to
 // every redirect that follows the form, and where a sign-in ends is the
 // gateway's to say.
 func (p signInPage) render(w http.ResponseWriter, status int) {
-	p.People = slices.Clone(p.People)
-	slices.SortStableFunc(p.People, func(a, b Person) int {
-		switch p.Hint {
-		case a.User:
-			return -1
-		case b.User:
-			return 1
-		}
-		return 0
-	})
+	if i := slices.IndexFunc(p.People, func(who Person) bool { return who.User == p.Hint }); i > 0 {
+		p.People = slices.Concat(p.People[i:i+1], p.People[:i], p.People[i+1:])
+	}
+	if more := len(p.People) - mostButtons; more > 0 {
+		p.People, p.More = p.People[:mostButtons], more
+	}
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, p); err != nil {
 		http.Error(w, "the page can not be made", http.StatusInternalServerError)
@@ -86,6 +86,9 @@ button:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 .who small{color:var(--soft);font-size:.875rem}
 .main{justify-content:center;background:var(--accent);border-color:var(--accent);color:var(--on);font-weight:600}
 .main:hover{background:var(--accent);filter:brightness(1.08)}
+.more{margin-top:1.5rem;padding-top:1.25rem;border-top:1px solid var(--line)}
+input{width:100%;min-height:3rem;padding:.7rem .9rem;border:1px solid var(--edge);border-radius:.75rem;background:transparent;color:inherit;font:inherit}
+input:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 .quiet{justify-content:center;border-color:transparent;color:var(--soft)}
 footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--soft);font-size:.8125rem}
 `
@@ -121,6 +124,15 @@ var (
 <button class="quiet" name="cancel" value="yes">Cancel</button>
 {{- end}}
 </form>
+{{- if .More}}
+<form class="more" method="post" action="{{.Action}}">
+{{- range $name, $values := .Hidden}}{{range $values}}
+<input type="hidden" name="{{$name}}" value="{{.}}">{{end}}{{end}}
+<label for="user">Or name one of {{.More}} others</label>
+<input id="user" name="user" required autocomplete="username" autocapitalize="none" spellcheck="false">
+<button class="main">Sign in</button>
+</form>
+{{- end}}
 {{- end}}
 <footer>{{.Title}}{{with .Protocol}} · {{.}}{{end}} · part of the Gatehouse demo</footer>
 </main>
