@@ -53,6 +53,18 @@ func TestDraftsDecideAsWhatTheyWereMadeOf(t *testing.T) {
 			"www-app-closed admin GET /app/closed 203.0.113.9: deny", "www-app-limited dev POST /app/limited 203.0.113.9: deny",
 			"www-public nobody GET /public/x 203.0.113.9: allow",
 		}},
+		"oauth2-proxy-asked.cfg":           {"oauth2-proxy", []string{"service dev GET / 203.0.113.9: allow", "service evil GET / 203.0.113.9: deny", "service nobody GET / 203.0.113.9: login"}},
+		"oauth2-proxy-alpha-narrowed.yaml": {"oauth2-proxy", []string{"service dev GET / 203.0.113.9: deny"}},
+		"authelia-narrowed.yml": {"authelia", []string{
+			"status nobody GET / 203.0.113.9: allow", "wiki nobody GET / 203.0.113.9: allow", "wiki kim POST / 203.0.113.9: deny",
+			"dev admin GET / 203.0.113.9: deny", "shop kim GET / 203.0.113.9: allow",
+		}},
+		"mod_auth_openidc-narrowed.conf": {"mod_auth_openidc", []string{
+			"www-wiki dev GET /wiki/x 203.0.113.9: allow", "www-wiki dev GET /wiki/a/export 203.0.113.9: deny",
+			"www-wiki-admin dev GET /wiki/admin 203.0.113.9: deny", "www-wiki-admin admin GET /wiki/admin 203.0.113.9: allow",
+			"www-wiki-old dev GET /wiki/old 203.0.113.9: deny", "www-wiki-inside dev GET /wiki/inside 203.0.113.9: deny", "www-wiki-smart dev GET /wiki/smart 203.0.113.9: deny",
+			"www-shop dev GET /shop/x 203.0.113.9: allow", "www-shop dev GET /shop/internal/x 203.0.113.9: deny",
+		}},
 	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()

@@ -31,10 +31,13 @@ func Authelia(files ...Source) (Draft, error) {
 
 func (s *site) authelia(root node) {
 	session := root.at("session")
-	for key, to := range map[string]*string{"inactivity": &s.idle, "expiration": &s.lifetime} {
-		if n := session.at(key); n.there() {
-			if *to = duration(strings.ReplaceAll(n.text(), " ", "")); *to == "" {
-				s.left(n.place, "session.%s %q: write it under session", key, n.text())
+	for _, kept := range []struct {
+		key string
+		to  *string
+	}{{"inactivity", &s.idle}, {"expiration", &s.lifetime}} {
+		if n := session.at(kept.key); n.there() {
+			if *kept.to = duration(n.text()); *kept.to == "" {
+				s.left(n.place, "session.%s %q: write it under session", kept.key, n.text())
 			}
 		}
 	}
@@ -95,7 +98,18 @@ type autheliaRule struct {
 }
 
 func (s *site) autheliaRule(n node, networks map[string][]string) autheliaRule {
-	r := autheliaRule{place: n.place, policy: n.at("policy").text(), domains: n.at("domain").texts()}
+	r := autheliaRule{place: n.place, policy: n.at("policy").text()}
+	if !slices.Contains([]string{"bypass", "one_factor", "two_factor", "deny"}, r.policy) {
+		r.policy, r.unsaid = "deny", true
+		s.left(n.place, "policy %q: what it lets in is not known; nobody passes where the rule counts", n.at("policy").text())
+	}
+	for _, d := range n.at("domain").texts() {
+		if who, rest, ok := strings.Cut(d, "}"); ok && (who == "{user" || who == "{group") {
+			r.unsaid, d = true, "*"+rest
+			s.left(n.place, "domain %q: a service has one host, whoever asks", who+"}"+rest)
+		}
+		r.domains = append(r.domains, d)
+	}
 	if re := n.at("domain_regex"); re.there() {
 		r.any = true
 		s.left(re.place, "domain_regex: a service has a host; what the rule would have refused is refused, whom it would have let in does not pass")

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -70,6 +71,7 @@ type site struct {
 type service struct {
 	place
 	host, path, upstream, headers string
+	strip, add                    string // what the path loses and gets in front
 	rules                         []rule
 	required                      bool // something is said about who may use it
 	shut                          bool // nobody may: what would have narrowed its rules can not be said
@@ -104,6 +106,7 @@ const (
 
 // write makes the draft.
 func (s *site) write() (Draft, error) {
+	slices.SortStableFunc(s.draft.Left, func(a, b Note) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
 	if len(s.services) == 0 {
 		return s.draft, fmt.Errorf("nothing in it is protected: no upstream, location or rule was found")
 	}
@@ -173,7 +176,18 @@ func (sv *service) write(p func(string, ...any), id string) {
 	if path := strings.TrimSuffix(sv.path, "/"); path != "" {
 		p("    path: %q\n", path)
 	}
-	p("    upstream: %q\n    headers: %s\n    release: [user_name, mail, display_name, groups]\n", sv.upstream, cmp.Or(sv.headers, "default"))
+	p("    upstream: %q\n", sv.upstream)
+	if sv.strip != sv.add {
+		var change []string
+		if sv.strip != "" {
+			change = append(change, fmt.Sprintf("strip: %q", sv.strip))
+		}
+		if sv.add != "" {
+			change = append(change, fmt.Sprintf("add: %q", sv.add))
+		}
+		p("    rewrite: { %s }\n", strings.Join(change, ", "))
+	}
+	p("    headers: %s\n    release: [user_name, mail, display_name, groups]\n", cmp.Or(sv.headers, "default"))
 	if len(sv.rules) == 0 || sv.shut {
 		p("    access: []\n")
 		return
@@ -275,20 +289,39 @@ func celString(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s) + `"`
 }
 
-var durations = regexp.MustCompile(`^(\d+)(ms|s|m|h|d|w|M|y|)$`)
+var durations = regexp.MustCompile(`^(\d+)\s*([a-z]*)\s*`)
 
-// duration makes of one of theirs, a number with a unit, one of ours; without a
-// unit it is seconds. "" if it is none.
+var unitSeconds = map[string]int{
+	"": 1, "s": 1, "second": 1, "seconds": 1, "m": 60, "minute": 60, "minutes": 60, "h": 3600, "hour": 3600, "hours": 3600,
+	"d": 86400, "day": 86400, "days": 86400, "w": 7 * 86400, "week": 7 * 86400, "weeks": 7 * 86400,
+}
+
+// duration makes of one of theirs, numbers with units, one of ours; without a unit
+// it is seconds. "" if it is none, or has no end.
 func duration(d string) string {
-	m := durations.FindStringSubmatch(d)
-	if m == nil || strings.Trim(m[1], "0") == "" || m[2] == "ms" || m[2] == "y" || m[2] == "M" {
-		return ""
+	seconds := 0
+	for d = strings.TrimSpace(d); d != ""; {
+		m := durations.FindStringSubmatch(d)
+		if m == nil {
+			return ""
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil || n > 1e9 {
+			return ""
+		}
+		of, known := unitSeconds[m[2]]
+		if !known {
+			return ""
+		}
+		seconds, d = seconds+n*of, d[len(m[0]):]
 	}
-	switch m[2] {
-	case "":
-		return m[1] + "s"
-	case "w":
-		return m[1] + "w"
+	for _, unit := range []struct {
+		of   int
+		name string
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}} {
+		if seconds > 0 && seconds%unit.of == 0 {
+			return fmt.Sprint(seconds/unit.of, unit.name)
+		}
 	}
-	return d
+	return ""
 }

@@ -22,7 +22,8 @@ func TestDraftsAreThese(t *testing.T) {
 	t.Parallel()
 	formats := map[string]string{
 		"oauth2-proxy.cfg": "oauth2-proxy", "oauth2-proxy-narrowed.env": "oauth2-proxy", "oauth2-proxy-alpha.yaml": "oauth2-proxy",
-		"authelia.yml": "authelia", "mod_auth_openidc.conf": "mod_auth_openidc",
+		"oauth2-proxy-asked.cfg": "oauth2-proxy", "oauth2-proxy-alpha-narrowed.yaml": "oauth2-proxy",
+		"authelia.yml": "authelia", "authelia-narrowed.yml": "authelia", "mod_auth_openidc.conf": "mod_auth_openidc", "mod_auth_openidc-narrowed.conf": "mod_auth_openidc",
 	}
 	for name, format := range formats {
 		text, err := os.ReadFile(filepath.Join("testdata", name))
@@ -76,6 +77,9 @@ func TestWhatIsNoConfigurationIsRefused(t *testing.T) {
 		{"authelia", "theme: dark", "nothing in it is protected"},
 		{"mod_auth_openidc", `ServerName "x`, "f:1: the quotes"},
 		{"mod_auth_openidc", "ServerName x", "nothing in it is protected"},
+		{"mod_auth_openidc", "OIDCRemoteUserClaim", "nothing in it is protected"},
+		{"authelia", "a: &a { <<: *a }", "nothing in it is protected"},
+		{"oauth2-proxy", `upstreams = "file:///var/www"`, "nothing in it is protected"},
 	} {
 		if d, err := migrate.Formats[c.format](migrate.Source{Name: "f", Text: c.text}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s of %q: %v, want %q\n%s", c.format, c.text, err, c.want, d.YAML)

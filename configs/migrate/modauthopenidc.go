@@ -2,6 +2,8 @@ package migrate
 
 import (
 	"fmt"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -28,7 +30,7 @@ type apache struct {
 	host    string
 	within  []section
 	found   []*service
-	proxied map[string]string // path: origin
+	proxied map[string]string // path: where it is served
 	closed  []string          // conditions of places whose own rules can not be said
 }
 
@@ -81,7 +83,7 @@ func (a *apache) directive(at place, name, written string, rest []string) {
 		return
 	}
 	if begin, ok := strings.CutPrefix(name, "<"); ok {
-		a.begin(at, begin, strings.TrimSpace(strings.TrimSuffix(arg, ">")))
+		a.begin(at, strings.TrimSuffix(begin, ">"), strings.TrimSpace(strings.TrimSuffix(arg, ">")))
 		return
 	}
 	path, unsaid := a.location()
@@ -98,7 +100,7 @@ func (a *apache) directive(at place, name, written string, rest []string) {
 			a.left(at, "ProxyPass %s", arg)
 			return
 		}
-		a.proxied[rest[0]] = origin(rest[1])
+		a.proxied[rest[0]] = rest[1]
 	case "require":
 		a.require(at, path, unsaid, rest)
 	case "oidcprovidermetadataurl":
@@ -110,19 +112,43 @@ func (a *apache) directive(at place, name, written string, rest []string) {
 	case "oidcscope":
 		a.scopes = strings.Fields(arg)
 	case "oidcremoteuserclaim":
-		if a.userClaim = rest[0]; len(rest) > 1 || strings.HasSuffix(a.userClaim, "@") {
-			a.userClaim = strings.TrimSuffix(a.userClaim, "@")
+		claim, more, _ := strings.Cut(arg, " ")
+		if a.userClaim = strings.TrimSuffix(claim, "@"); more != "" || a.userClaim != claim {
 			a.left(at, "OIDCRemoteUserClaim %s: the claim is taken as it is; write an expression over claims", arg)
 		}
-	case "oidcsessioninactivitytimeout":
-		a.idle = duration(arg)
-	case "oidcsessionmaxduration":
-		a.lifetime = duration(arg)
+	case "oidcsessioninactivitytimeout", "oidcsessionmaxduration":
+		kept := &a.idle
+		if name == "oidcsessionmaxduration" {
+			kept = &a.lifetime
+		}
+		if *kept = duration(arg); *kept == "" {
+			a.left(at, "%s %s: write it under session", written, arg)
+		}
+	case "authtype":
+		if kind := strings.ToLower(arg); kind != "openid-connect" && kind != "auth-openidc" && kind != "none" {
+			a.left(at, "AuthType %s: whom it knows is not whom the identity provider knows; nobody passes there", arg)
+			a.narrows(at, path)
+		}
+	case "order", "deny", "allow", "satisfy", "authmerging", "sslrequire", "sslverifyclient":
+		a.left(at, "%s %s", written, arg)
+		if narrowing(name, strings.ToLower(arg)) {
+			a.narrows(at, path)
+		}
+	case "rewriterule":
+		switch {
+		case !forbids(rest):
+			a.left(at, "%s %s", written, arg)
+		case path != "" || unsaid:
+			a.left(at, "%s %s: closed with what is around it", written, arg)
+			a.narrows(at, path)
+		default:
+			a.shut(at, written, rest[0])
+		}
 	case "sslcertificatefile":
 		a.cert = arg
 	case "sslcertificatekeyfile":
 		a.key = arg
-	case "oidcclientsecret", "oidccryptopassphrase", "oidcredirecturi", "authtype", "authname", "proxypassreverse", "proxypreservehost", "proxyrequests", "sslengine", "loadmodule",
+	case "oidcclientsecret", "oidccryptopassphrase", "oidcredirecturi", "authname", "proxypassreverse", "proxypreservehost", "proxyrequests", "sslengine", "loadmodule",
 		"oidcpkcemethod", "oidccookiepath", "oidccookie", "oidccookiesamesite", "oidccookiehttponly", "oidcresponsetype", "oidcresponsemode", "errorlog", "customlog", "loglevel", "documentroot", "listen",
 		"oidcproviderauthrequestmethod", "oidcsessiontype", "oidccachetype", "oidccacheshmmax", "serveradmin":
 		// So anyway, without a meaning here, or never copied.
@@ -139,9 +165,13 @@ func (a *apache) begin(at place, name, arg string) {
 	case "location":
 		if re, ok := strings.CutPrefix(s.path, "~"); ok {
 			a.shut(at, "<Location ~>", strings.TrimSpace(re))
-			s.unsaid = true
+			s.name, s.unsaid = "locationmatch", true
+		} else if strings.ContainsAny(s.path, "*?[") {
+			fixed, _, _ := strings.Cut(s.path, "[")
+			a.shut(at, "<Location> with wild cards", "^"+strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(fixed)))
+			s.name, s.unsaid = "locationmatch", true
 		} else {
-			a.service(at, s.path)
+			a.found = append(a.found, &service{place: at, path: s.path, headers: "remote-user"})
 		}
 	case "locationmatch":
 		a.shut(at, "<LocationMatch>", s.path)
@@ -157,15 +187,16 @@ func (a *apache) begin(at place, name, arg string) {
 // not be carried over and those around them must not take their place.
 func (a *apache) shut(at place, what, re string) {
 	is, err := pathIs(strings.Trim(re, `"`))
-	if err != nil {
+	if err != nil || strings.HasPrefix(re, "!") {
 		is = "true"
 	}
 	a.closed = append(a.closed, is)
 	a.left(at, "%s %s: closed, whatever it requires: write rules for it", what, re)
 }
 
+// service is the latest section about a path; a section that comes again begins anew.
 func (a *apache) service(at place, path string) *service {
-	for _, sv := range a.found {
+	for _, sv := range slices.Backward(a.found) {
 		if sv.path == path {
 			return sv
 		}
@@ -175,9 +206,41 @@ func (a *apache) service(at place, path string) *service {
 	return sv
 }
 
+// narrowing says whether a directive that is no Require may keep somebody out.
+func narrowing(name, arg string) bool {
+	switch name {
+	case "allow":
+		return arg != "from all"
+	case "satisfy":
+		return false // all is so anyway; any lets more in
+	case "authmerging":
+		return arg == "and"
+	case "sslverifyclient":
+		return arg == "require"
+	}
+	return true
+}
+
+// forbids says whether a RewriteRule may refuse what it matches.
+func forbids(rest []string) bool {
+	flags := strings.ToLower(strings.Join(rest[min(2, len(rest)):], ""))
+	return slices.ContainsFunc(strings.Split(strings.Trim(flags, "[]"), ","), func(flag string) bool {
+		return flag == "f" || flag == "forbidden" || flag == "g" || flag == "gone" || strings.HasPrefix(flag, "r=4") || strings.HasPrefix(flag, "redirect=4")
+	})
+}
+
 // finish makes services of what a virtual host says.
 func (a *apache) finish() {
+	comes := func(earlier, later string) bool {
+		return strings.TrimSuffix(earlier, "/") == strings.TrimSuffix(later, "/")
+	}
 	for i, sv := range a.found {
+		if again := slices.IndexFunc(a.found[i+1:], func(later *service) bool { return later.required && comes(sv.path, later.path) }); again >= 0 {
+			if sv.required {
+				a.left(sv.place, "<Location %s>: it comes again later, which counts", sv.path)
+			}
+			continue
+		}
 		if !sv.required {
 			continue // what is around it decides
 		}
@@ -194,7 +257,10 @@ func (a *apache) finish() {
 				best = from
 			}
 		}
-		sv.host, sv.upstream = a.host, a.proxied[best]
+		sv.host, sv.upstream = a.host, origin(a.proxied[best])
+		if u, err := url.Parse(a.proxied[best]); err == nil && sv.upstream != "" {
+			sv.strip, sv.add = strings.TrimSuffix(best, "/"), strings.TrimSuffix(u.Path, "/")
+		}
 		for _, is := range a.closed {
 			sv.rules = append(sv.rules, rule{deny: true, when: []string{is}})
 		}
@@ -217,7 +283,9 @@ func shown(name, arg string) string {
 func (a *apache) require(at place, path string, unsaid bool, words []string) {
 	if unsaid {
 		a.left(at, "Require %s: nobody passes by it", strings.Join(words, " "))
-		a.narrows(at, path)
+		if strings.ToLower(strings.Join(words, " ")) != "all granted" {
+			a.narrows(at, path)
+		}
 		return
 	}
 	sv := a.service(at, path)

@@ -32,11 +32,14 @@ func OAuth2Proxy(files ...Source) (Draft, error) {
 	s.scopes = strings.Fields(set.one("scope"))
 	provider := set.take("provider")
 	switch p := provider.text(); p {
-	case "", "oidc", "keycloak-oidc", "adfs", "entra-id", "azure", "gitlab":
-		if p == "gitlab" && s.issuer == "" {
-			s.issuer = "https://gitlab.com"
+	case "oidc", "keycloak-oidc", "adfs":
+	case "entra-id", "azure":
+		if tenant := set.take("azure_tenant").text(); s.issuer == "" && tenant != "" {
+			s.issuer = "https://login.microsoftonline.com/" + tenant + "/v2.0"
 		}
-	case "google":
+	case "gitlab":
+		s.issuer = cmp.Or(s.issuer, "https://gitlab.com")
+	case "", "google":
 		s.issuer = "https://accounts.google.com"
 	default:
 		s.issuer = ""
@@ -59,13 +62,17 @@ func OAuth2Proxy(files ...Source) (Draft, error) {
 
 	rules := s.admitted(set)
 	rules = append(rules, s.open(set)...)
-	ups := set.take("upstreams")
+	ups, asked := set.take("upstreams"), set.one("set_xauthrequest") == "true"
 	for _, up := range ups.values {
 		mount, at, _ := strings.Cut(up, "\x00") // the alpha form says both
 		if at == "" {
 			at, mount = up, ""
 		}
 		u, err := url.Parse(at)
+		if err == nil && u.Scheme == "static" {
+			asked = true // such an answer is for the proxy in front
+			continue
+		}
 		if err != nil || origin(at) == "" {
 			s.left(ups.place, "upstream %q: only http and https are served", at)
 			continue
@@ -78,9 +85,13 @@ func OAuth2Proxy(files ...Source) (Draft, error) {
 		}
 		s.services = append(s.services, &service{host: host, path: mount, upstream: origin(at), headers: "oauth2-proxy", rules: rules})
 	}
+	if asked && len(s.services) == 0 {
+		s.services = append(s.services, &service{host: host, headers: "oauth2-proxy", rules: rules})
+		s.fill("services: it was asked by another proxy whether requests may pass: each host that this one serves is a service; list the proxy under forward_auth, or let the gateway serve")
+	}
 	// What is so anyway, has no meaning here, or is never copied.
 	for _, key := range strings.Fields(`client_secret client_secret_file cookie_secret cookie_secret_file cookie_secure cookie_httponly cookie_name cookie_samesite
-		set_xauthrequest pass_user_headers pass_host_header skip_provider_button http_address https_address reverse_proxy cookie_refresh cookie_domains cookie_csrf_per_request cookie_path
+		pass_user_headers pass_host_header skip_provider_button http_address https_address reverse_proxy cookie_refresh cookie_domains cookie_csrf_per_request cookie_path
 		whitelist_domains code_challenge_method provider_display_name session_store_type redis_connection_url email_domains custom_sign_in_logo proxy_prefix ready_path ping_path
 		request_logging auth_logging standard_logging silence_ping_logging show_debug_on_error oidc_audience_claims prefer_email_to_user footer banner`) {
 		delete(set, key)
@@ -88,15 +99,14 @@ func OAuth2Proxy(files ...Source) (Draft, error) {
 	for _, key := range slices.Sorted(maps.Keys(set)) {
 		s.left(set[key].place, "%s: not carried over; look whether you need it", key)
 	}
-	slices.SortStableFunc(s.draft.Left, func(a, b Note) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
 	return s.write()
 }
 
 // admitted is who may pass with a sign-in.
 func (s *site) admitted(set settings) (rules []rule) {
 	narrows := false
-	for _, key := range strings.Fields(`allowed_roles google_groups github_org github_team github_repo github_users github_user gitlab_groups gitlab_group gitlab_projects
-		entra_id_allowed_tenants bitbucket_team bitbucket_repository allowed_resource_groups`) {
+	for _, key := range strings.Fields(`allowed_roles google_groups google_group keycloak_groups github_org github_team github_repo github_users gitlab_groups gitlab_projects
+		entra_id_allowed_tenants azure_tenant bitbucket_team bitbucket_repository`) {
 		if v, ok := set[key]; ok {
 			delete(set, key)
 			narrows = true
@@ -260,49 +270,73 @@ func quoted(val string, inList bool) (words []string, more bool, err error) {
 	return words, inList, nil
 }
 
+// alpha is how the file says what the alpha configuration says of a provider; "" is
+// what needs no word.
+var alpha = map[string]string{
+	"id": "", "name": "", "clientSecret": "", "clientSecretFile": "", "code_challenge_method": "", "oidcConfig.audienceClaims": "",
+	"provider": "provider", "clientID": "client_id", "scope": "scope", "allowedGroups": "allowed_groups",
+	"oidcConfig.issuerURL": "oidc_issuer_url", "oidcConfig.groupsClaim": "oidc_groups_claim", "oidcConfig.emailClaim": "oidc_email_claim",
+	"oidcConfig.insecureAllowUnverifiedEmail": "insecure_oidc_allow_unverified_email",
+	"keycloakConfig.roles":                    "allowed_roles", "keycloakConfig.groups": "keycloak_groups", "googleConfig.group": "google_groups",
+	"githubConfig.org": "github_org", "githubConfig.team": "github_team", "githubConfig.repo": "github_repo", "githubConfig.users": "github_users",
+	"gitlabConfig.group": "gitlab_groups", "gitlabConfig.projects": "gitlab_projects",
+	"bitbucketConfig.team": "bitbucket_team", "bitbucketConfig.repository": "bitbucket_repository",
+	"azureConfig.tenant": "azure_tenant", "microsoftEntraIDConfig.allowedTenants": "entra_id_allowed_tenants",
+}
+
 // readAlpha reads the alpha configuration, and says it as the file would.
 func (set settings) readAlpha(f Source) error {
 	root, err := readYAML(f)
 	if err != nil {
 		return err
 	}
-	for _, up := range root.at("upstreamConfig", "upstreams").items() {
-		uri, mount := up.at("uri"), up.at("path")
-		v := set["upstreams"]
-		if v.line == 0 {
-			v.place = up.place
-		}
-		v.values = append(v.values, mount.text()+"\x00"+uri.text())
-		set["upstreams"] = v
-		for _, key := range []string{"rewriteTarget", "static", "insecureSkipTLSVerify", "disableWebSockets"} {
-			if k := up.at(key); k.there() {
-				set["upstreamConfig "+key] = setting{k.place, nil}
+	other := func(name string, at place) { set[name] = setting{at, nil} }
+	for _, p := range root.pairs() {
+		switch p.key {
+		case "upstreamConfig":
+			set.upstreams(p.value.at("upstreams"), other)
+		case "upstreams":
+			set.upstreams(p.value, other)
+		case "providers":
+			for i, provider := range p.value.items() {
+				if i > 0 {
+					other(fmt.Sprintf("providers[%d]", i), provider.place)
+					continue
+				}
+				for _, said := range provider.leaves() {
+					if as, known := alpha[said.key]; !known {
+						other("providers "+said.key, said.value.place)
+					} else if as != "" {
+						set.copy(as, said.value)
+					}
+				}
 			}
-		}
-	}
-	providers := root.at("providers").items()
-	for i, p := range providers {
-		if i > 0 {
-			set[fmt.Sprintf("providers[%d]", i)] = setting{p.place, nil}
-			continue
-		}
-		for from, to := range map[string]string{"provider": "provider", "clientID": "client_id", "scope": "scope"} {
-			set.copy(to, p.at(from))
-		}
-		for from, to := range map[string]string{"issuerURL": "oidc_issuer_url", "groupsClaim": "oidc_groups_claim", "emailClaim": "oidc_email_claim", "insecureAllowUnverifiedEmail": "insecure_oidc_allow_unverified_email"} {
-			set.copy(to, p.at("oidcConfig", from))
-		}
-		set.copy("allowed_groups", p.at("allowedGroups"))
-		for _, narrows := range []struct{ from, to string }{{"keycloakConfig roles", "allowed_roles"}, {"keycloakConfig groups", "allowed_roles"}, {"googleConfig group", "google_groups"}, {"githubConfig org", "github_org"}, {"githubConfig team", "github_team"}, {"githubConfig users", "github_users"}, {"gitlabConfig group", "gitlab_groups"}, {"gitlabConfig projects", "gitlab_projects"}, {"microsoftEntraIDConfig allowedTenants", "entra_id_allowed_tenants"}} {
-			set.copy(narrows.to, p.at(strings.Fields(narrows.from)...))
-		}
-	}
-	for _, key := range []string{"injectRequestHeaders", "injectResponseHeaders"} {
-		if k := root.at(key); k.there() {
-			set[key] = setting{k.place, nil}
+		default:
+			other(p.key, p.value.place)
 		}
 	}
 	return nil
+}
+
+func (set settings) upstreams(list node, other func(name string, at place)) {
+	v := set["upstreams"]
+	for _, up := range list.items() {
+		if v.line == 0 {
+			v.place = up.place
+		}
+		uri := up.at("uri").text()
+		for _, p := range up.pairs() {
+			switch p.key {
+			case "id", "path", "uri", "passHostHeader", "proxyWebSockets", "flushInterval":
+			case "static", "staticCode":
+				uri = cmp.Or(uri, "static://")
+			default:
+				other("upstreams "+p.key, p.value.place)
+			}
+		}
+		v.values = append(v.values, up.at("path").text()+"\x00"+uri)
+	}
+	set["upstreams"] = v
 }
 
 func (set settings) copy(to string, n node) {

@@ -7,10 +7,12 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// A node is a value in a YAML file, with its place. The zero node is not there.
+// A node is a value in a YAML file, with its place; what an alias stands for is in its
+// place. The zero node is not there.
 type node struct {
 	place
-	n ast.Node
+	n       ast.Node
+	anchors map[string]ast.Node
 }
 
 // readYAML reads the first document of a file.
@@ -21,7 +23,9 @@ func readYAML(f Source) (node, error) {
 	}
 	for _, doc := range file.Docs {
 		if doc.Body != nil {
-			return node{place{f.Name, 1}, doc.Body}, nil
+			n := node{place{f.Name, 1}, nil, map[string]ast.Node{}}
+			ast.Walk(n, doc.Body)
+			return n.wrap(doc.Body), nil
 		}
 	}
 	return node{}, fmt.Errorf("%s: there is nothing in it", f.Name)
@@ -29,21 +33,41 @@ func readYAML(f Source) (node, error) {
 
 func (n node) there() bool { return n.n != nil }
 
+// Visit notes where the anchors are.
+func (n node) Visit(m ast.Node) ast.Visitor {
+	if a, ok := m.(*ast.AnchorNode); ok {
+		n.anchors[a.Name.GetToken().Value] = a.Value
+	}
+	return n
+}
+
 func (n node) wrap(m ast.Node) node {
-	if tag, ok := m.(*ast.TagNode); ok {
-		m = tag.Value
+	for range 8 { // an alias of an alias may be one of itself
+		switch v := m.(type) {
+		case *ast.TagNode:
+			m = v.Value
+		case *ast.AnchorNode:
+			m = v.Value
+		case *ast.AliasNode:
+			m = n.anchors[v.Value.GetToken().Value]
+		}
 	}
 	if m == nil || m.GetToken() == nil {
 		return node{}
 	}
-	return node{place{n.file, m.GetToken().Position.Line}, m}
+	return node{place{n.file, m.GetToken().Position.Line}, m, n.anchors}
 }
 
-// pairs are key and value of a mapping, in order.
-func (n node) pairs() (list []struct {
+type pair struct {
 	key   string
 	value node
-}) {
+}
+
+// pairs are key and value of a mapping, in order; first those that it takes over from
+// others (<<), which its own replace.
+func (n node) pairs() []pair { return n.pairsWithin(8) }
+
+func (n node) pairsWithin(depth int) (list []pair) {
 	var values []*ast.MappingValueNode
 	switch m := n.n.(type) {
 	case *ast.MappingNode:
@@ -51,15 +75,25 @@ func (n node) pairs() (list []struct {
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{m}
 	}
+	var own []pair
 	for _, v := range values {
 		wrapped := n.wrap(v.Value)
+		if v.Key.IsMergeKey() {
+			others := []node{wrapped}
+			if _, several := wrapped.n.(*ast.SequenceNode); several {
+				others = wrapped.items()
+			}
+			for _, other := range others {
+				if depth > 0 {
+					list = append(list, other.pairsWithin(depth-1)...)
+				}
+			}
+			continue
+		}
 		wrapped.line = v.Key.GetToken().Position.Line
-		list = append(list, struct {
-			key   string
-			value node
-		}{v.Key.GetToken().Value, wrapped})
+		own = append(own, pair{v.Key.GetToken().Value, wrapped})
 	}
-	return list
+	return append(list, own...)
 }
 
 // at follows keys; the zero node if one is not there.
@@ -109,6 +143,21 @@ func (n node) text() string {
 func (n node) texts() (list []string) {
 	for _, item := range n.items() {
 		list = append(list, item.text())
+	}
+	return list
+}
+
+// leaves are the values below a mapping, with the way to them: those at its keys, and
+// those at the keys of these.
+func (n node) leaves() (list []pair) {
+	for _, p := range n.pairs() {
+		below := p.value.pairs()
+		for _, q := range below {
+			list = append(list, pair{p.key + "." + q.key, q.value})
+		}
+		if len(below) == 0 {
+			list = append(list, p)
+		}
 	}
 	return list
 }
