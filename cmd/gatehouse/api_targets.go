@@ -236,7 +236,9 @@ func (a *api) decideHeld(r *http.Request) (any, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		users = append(users, u.ID)
+		if !slices.Contains(users, u.ID) { // two names may be of one person
+			users = append(users, u.ID)
+		}
 	}
 	decide := a.s.guard.Approve
 	if r.FormValue("answer") == "reject" {
