@@ -39,6 +39,8 @@ var deskPages = map[string][]string{
 	"/person/delete?name=bob":                {"helpdesk", "auditors"},
 	"/groups":                                {"helpdesk", "auditors"},
 	"/group?group=crew":                      {"helpdesk", "auditors"},
+	"/sessions":                              {"helpdesk", "auditors"},
+	"/sessions?idp=campus":                   {"helpdesk", "auditors"},
 	"/services":                              {"helpdesk", "auditors", "release_editors"},
 	"/service?id=payroll":                    {"helpdesk", "auditors", "release_editors"},
 	"/targets":                               {"helpdesk", "auditors"},
@@ -161,6 +163,67 @@ func (w *world) reconfigure(change func(string) string) {
 		w.t.Fatal(err)
 	}
 	eventually(w.t, "the configuration is taken", func() bool { return w.p.site.Load() != before })
+}
+
+// The page of sessions lists and ends them by person, identity provider and service:
+// those that it was asked for, and no others.
+func TestT22_ThePageOfSessionsEndsThoseItShows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	open := func(service, provider, name string) *person {
+		p := w.person()
+		p.open(w.at(service, "/")).signIn(provider, name)
+		return p
+	}
+	passes := func(p *person, service string) bool {
+		p.open(w.at(service, "/"))
+		return p.status == http.StatusOK && p.url.Path == "/"
+	}
+	page := w.at("", deskPath+"/sessions")
+	carol := open("", "campus", "carol")
+	for _, c := range []struct {
+		by       url.Values
+		ends     string
+		provider string
+	}{
+		{url.Values{"name": {"alice"}}, "alice", "campus"},
+		{url.Values{"idp": {"partner"}}, "partners/dana", "partner"},
+		{url.Values{"service": {"payroll"}}, "alice", "campus"},
+	} {
+		people := map[string]*person{"alice": open("payroll", "campus", "alice"), "bob": open("wiki", "campus", "bob"), "partners/dana": open("wiki", "partner", "dana")}
+		at := page + "?" + c.by.Encode()
+		carol.open(at).wants(http.StatusOK, ">"+c.ends+"<", "End all of these sessions")
+		for name := range people {
+			if name != c.ends && strings.Contains(carol.body, ">"+name+"<") {
+				t.Errorf("%s shows %s", at, name)
+			}
+		}
+		form := url.Values{"do": {"end_these"}}
+		maps.Copy(form, c.by)
+		carol.do(http.MethodPost, at, form).wants(http.StatusOK, "The sessions are over.", "There is no such session.")
+		for name, p := range people {
+			if got := passes(p, "wiki"); got != (name != c.ends) {
+				t.Errorf("%s: %s passes: %v", at, name, got)
+			}
+		}
+		carol.open(page).do(http.MethodPost, page, url.Values{"do": {"end_these"}}).wants(http.StatusBadRequest, "nothing says which sessions")
+		carol.open(page).wants(http.StatusOK, "End all sessions of everybody")
+		for name, p := range people { // the next round begins with nobody
+			if name == c.ends {
+				continue
+			}
+			var list []webapi.Session
+			w.admin(http.MethodGet, "sessions", url.Values{"name": {name}}, &list)
+			carol.do(http.MethodPost, page, url.Values{"do": {"end"}, "id": {list[0].ID}}).wants(http.StatusOK, "The session is over.")
+			if passes(p, "wiki") {
+				t.Errorf("%s passes with a session that was ended", name)
+			}
+		}
+	}
+	carol.do(http.MethodPost, page, url.Values{"do": {"end_these"}, "all": {"true"}})
+	if carol.open(page); strings.Contains(carol.body, "<h1>Sessions") {
+		t.Error("the session of who ended all lives")
+	}
 }
 
 // A test sign-in shows its administrator what the identity provider said and what

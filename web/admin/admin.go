@@ -45,6 +45,7 @@ var places = []place{
 	{"overview", "/overview", []string{"helpdesk", "auditors"}},
 	{"people", "/people", []string{"helpdesk", "auditors"}},
 	{"groups", "/groups", []string{"helpdesk", "auditors"}},
+	{"sessions", "/sessions", []string{"helpdesk", "auditors"}},
 	{"services", "/services", []string{"helpdesk", "auditors", "release_editors"}},
 	{"release", "/release", []string{"release_editors", "auditors"}},
 	{"targets", "/targets", []string{"helpdesk", "auditors"}},
@@ -66,6 +67,7 @@ func New(c Config) http.Handler {
 	d.page("/overview", d.overview, nil)
 	d.peoplePages()
 	d.groupPages()
+	d.sessionPages()
 	d.page("/services", d.services, nil)
 	d.page("/service", d.service, nil)
 	d.page("/mine", d.mine, nil)

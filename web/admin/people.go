@@ -38,7 +38,7 @@ func (d *desk) peoplePages() {
 		"grant":       {route: "POST /v1/grant", fields: []string{"name", "role", "until"}, done: "granted"},
 		"revoke":      {route: "DELETE /v1/grant", fields: []string{"name", "role"}, done: "revoked"},
 		"end":         {route: "DELETE /v1/sessions", fields: []string{"id"}, done: "ended"},
-		"end_all":     {route: "DELETE /v1/sessions", fields: []string{"name"}, done: "ended"},
+		"end_all":     {route: "DELETE /v1/sessions", fields: []string{"name"}, done: "these_ended"},
 		"unlink":      {route: "DELETE /v1/user/link", fields: []string{"name", "provider", "issuer", "subject"}, done: "unlinked"},
 		"provision":   {route: "POST /v1/target/provision", fields: []string{"name", "id"}, done: "provisioned"},
 		"join":        {route: "POST /v1/group/member", fields: []string{"name", "group"}, done: "joined"},

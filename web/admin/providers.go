@@ -67,8 +67,9 @@ func (d *desk) provider(r *http.Request) (web.Board, error) {
 		{Label: say("provider.mode"), Cell: web.Cell{Text: word("jit", p.Mode)}},
 		{Label: say("provider.user_store"), Cell: text(p.UserStore)},
 	}}
+	facts.Ways = []web.Way{{Text: say("sessions.title"), URL: at("/sessions", "idp", p.ID)}}
 	if p.Metadata != "" {
-		facts.Ways = []web.Way{{Text: say("provider.metadata"), URL: p.Metadata, File: true}}
+		facts.Ways = append(facts.Ways, web.Way{Text: say("provider.metadata"), URL: p.Metadata, File: true})
 	}
 	keys := &web.Table{Caption: say("provider.keys"), Head: heads("provider.key", "provider.algorithm"), None: say("provider.no_keys")}
 	for _, k := range p.Keys {

@@ -41,6 +41,9 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 		{Label: say("service.headers"), Cell: text(s.Headers)},
 		{Label: say("service.contact"), Cell: text(s.Contact)},
 	}}
+	if d.may(r, "helpdesk", "auditors") {
+		facts.Ways = []web.Way{{Text: say("sessions.title"), URL: at("/sessions", "service", s.ID)}}
+	}
 	if len(s.Providers) > 0 {
 		facts.Facts = append(facts.Facts, web.Fact{Label: say("service.providers"), Cell: web.Cell{Values: s.Providers}})
 	}
