@@ -430,6 +430,7 @@ func (g *guest) do(method, to string, form url.Values) (guestPage, error) {
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", r.URL.Scheme+"://"+r.URL.Host)
 	}
 	resp, err := g.client.Do(r)
 	if err != nil {
