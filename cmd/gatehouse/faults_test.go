@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
 )
 
@@ -159,6 +160,9 @@ func TestR35_ABackupUnderLoadIsWhole(t *testing.T) {
 		}
 		if n, err := session.New(session.Config{Store: st, Now: l.clock.now}).Count(t.Context()); err != nil || n < i+2 {
 			t.Errorf("backup %d has %d sessions, %v", i, n, err)
+		}
+		if err := audit.Verify(t.Context(), st); err != nil {
+			t.Errorf("the record of backup %d: %v", i, err)
 		}
 		_ = st.Close()
 	}
