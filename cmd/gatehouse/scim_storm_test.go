@@ -5,8 +5,11 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 )
@@ -27,83 +30,106 @@ func (c *scimClient) patient(method, path, body string) returned {
 	}
 }
 
-// R31: twenty workers of a client make, make again, change, disable and delete people
-// at the same time. What was acknowledged is so at the end, and nothing else is.
+// R31: twenty workers of a client make, make again, change, disable and delete people,
+// and put them into groups and take them out, at the same time. What was acknowledged
+// is so at the end, and nothing else is.
 func TestR31_AStormOfSCIMRequestsLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	hr, n := w.hr(), often(120, 50_000)
+	hr, people, groups := w.hr(), often(120, 50_000), often(12, 5_000)
+	storm := func(n int, do func(i int)) {
+		var next atomic.Int64
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+					do(i)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	step := func(status int, method, path, body string) (r returned, ok bool) {
+		if r = hr.patient(method, path, body); r.status != status {
+			t.Errorf("%s %s %s: %d, want %d: %s", method, path, body, r.status, status, r.raw)
+		}
+		return r, r.status == status
+	}
 	type person struct {
 		display string
 		active  bool
 	}
 	var mu sync.Mutex
-	want, next := map[string]person{}, make(chan int)
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			for i := range next {
-				name := fmt.Sprintf("storm-%05d", i)
-				made := hr.patient("POST", "/Users", scimUser(fmt.Sprintf(`"userName":%q,"displayName":"Made"`, name)))
-				if made.status != 201 {
-					t.Errorf("%s is made: %d %s", name, made.status, made.raw)
-					continue
-				}
-				at := "/Users/" + made.obj.String("id")
-				step := func(status int, method, path, body string) {
-					if r := hr.patient(method, path, body); r.status != status {
-						t.Errorf("%s %s of %s: %d, want %d: %s", method, path, name, r.status, status, r.raw)
-					}
-				}
-				step(409, "POST", "/Users", scimUser(fmt.Sprintf(`"userName":%q`, name)))
-				step(200, "PATCH", at, scimPatch(fmt.Sprintf(`{"op":"replace","path":"displayName","value":"Person %d"}`, i)))
-				is := person{fmt.Sprint("Person ", i), true}
-				switch i % 10 {
-				case 3:
-					step(200, "PATCH", at, scimPatch(`{"op":"replace","path":"active","value":false}`))
-					is.active = false
-				case 7:
-					step(204, "DELETE", at, "")
-					continue
-				}
-				mu.Lock()
-				want[name] = is
-				mu.Unlock()
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
+	want, wantIn := map[string]person{}, map[string]bool{} // of wantIn: group and member
+	teams := make([]string, groups)
+	storm(groups, func(i int) {
+		body := fmt.Sprintf(`{"schemas":[%q],"displayName":"hr-storm-%04d"}`, scim.GroupURN, i)
+		if made, ok := step(201, "POST", "/Groups", body); ok {
+			teams[i] = made.obj.String("id")
+			step(409, "POST", "/Groups", body)
+		}
+	})
+	storm(people, func(i int) {
+		name, team := fmt.Sprintf("storm-%05d", i), teams[i*groups/people] // neighbours come at the same time
+		made, ok := step(201, "POST", "/Users", scimUser(fmt.Sprintf(`"userName":%q,"displayName":"Made"`, name)))
+		if !ok {
+			return
+		}
+		id := made.obj.String("id")
+		step(409, "POST", "/Users", scimUser(fmt.Sprintf(`"userName":%q`, name)))
+		step(200, "PATCH", "/Users/"+id, scimPatch(fmt.Sprintf(`{"op":"replace","path":"displayName","value":"Person %d"}`, i)))
+		step(204, "PATCH", "/Groups/"+team, scimPatch(fmt.Sprintf(`{"op":"add","path":"members","value":[{"value":%q}]}`, id)))
+		is, in := person{fmt.Sprint("Person ", i), true}, true
+		switch i % 10 {
+		case 3:
+			step(200, "PATCH", "/Users/"+id, scimPatch(`{"op":"replace","path":"active","value":false}`))
+			is.active = false
+		case 5:
+			step(204, "PATCH", "/Groups/"+team, scimPatch(fmt.Sprintf(`{"op":"remove","path":"members[value eq \"%s\"]"}`, id)))
+			in = false
+		case 7:
+			step(204, "DELETE", "/Users/"+id, "")
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		want[name] = is
+		if in {
+			wantIn[team+" "+id] = true
+		}
+	})
 
-	got := map[string]person{}
-	for start, total := 1, 1; start <= total; {
-		r := hr.patient("GET", "/Users?"+url.Values{"filter": {`userName sw "storm-"`}, "startIndex": {strconv.Itoa(start)}, "count": {"200"}}.Encode(), "")
-		if r.status != 200 {
-			t.Fatal(r.status, r.raw)
-		}
-		list := r.obj.List("Resources")
-		for _, one := range list {
-			u := one.(*scim.Object)
-			active, _ := u.Get("active").(bool)
-			got[u.String("userName")] = person{u.String("displayName"), active}
-		}
-		var err error
-		if total, err = strconv.Atoi(fmt.Sprint(r.obj.Get("totalResults"))); err != nil {
-			t.Fatal(r.raw)
-		}
-		start += max(len(list), 1)
-	}
-	for name, is := range want {
-		if got[name] != is {
-			t.Errorf("%s is %+v, and was acknowledged as %+v", name, got[name], is)
+	all := func(path, filter string, each func(*scim.Object)) {
+		for start, total := 1, 1; start <= total; {
+			r, ok := step(200, "GET", path+"?"+url.Values{"filter": {filter}, "startIndex": {strconv.Itoa(start)}, "count": {"200"}}.Encode(), "")
+			if !ok {
+				t.FailNow()
+			}
+			list := r.obj.List("Resources")
+			for _, one := range list {
+				each(one.(*scim.Object))
+			}
+			var err error
+			if total, err = strconv.Atoi(fmt.Sprint(r.obj.Get("totalResults"))); err != nil {
+				t.Fatal(r.raw)
+			}
+			start += max(len(list), 1)
 		}
 	}
-	for name := range got {
-		if _, ok := want[name]; !ok {
-			t.Errorf("%s is there and should not be", name)
+	got, gotIn := map[string]person{}, map[string]bool{}
+	all("/Users", `userName sw "storm-"`, func(u *scim.Object) {
+		active, _ := u.Get("active").(bool)
+		got[u.String("userName")] = person{u.String("displayName"), active}
+	})
+	all("/Groups", `displayName sw "hr-storm-"`, func(g *scim.Object) {
+		for _, m := range g.List("members") {
+			gotIn[g.String("id")+" "+m.(*scim.Object).String("value")] = true
 		}
+	})
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(person{})); diff != "" {
+		t.Errorf("people (-acknowledged +there):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantIn, gotIn); diff != "" {
+		t.Errorf("who is in which group (-acknowledged +there):\n%s", diff)
 	}
 }
