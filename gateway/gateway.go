@@ -457,8 +457,9 @@ func (v *visit) read() error {
 	if r.URL.User != nil {
 		return refusal{code: ReasonHostUnknown, detail: "user info before the host"}
 	}
-	if strings.Contains(r.RequestURI, "#") {
-		return refusal{code: ReasonPath, detail: "a fragment in the request target"}
+	// HTTP/2 lets a space in, which would end the target in the line that a service gets.
+	if strings.ContainsAny(r.RequestURI, "# ") {
+		return refusal{code: ReasonPath, detail: "a fragment or a space in the request target"}
 	}
 	var err error
 	if v.path, err = canonicalPath(r.URL); err != nil {

@@ -166,6 +166,26 @@ func TestP09_AFragmentIsRefused(t *testing.T) {
 	f.passed(f.ask(alice, "GET", "wiki", "/admin/x?a=%23"))
 }
 
+// A space in a line of HTTP/1 ends the target. HTTP/2 has no such line, but the
+// service gets one.
+func TestP16_NoTargetOfHTTP2EndsEarlyInTheLineOfAService(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, overTLS)
+	for target, status := range map[string]string{
+		"/x?a=b": "200", "/x?a%20b": "200",
+		"/x?a HTTP/1.0": "400", "/x?a HTTP/1.1": "400", "/x? ": "400", "/x y": "400", "/x?a\r\nHost: payroll.test": "", "/x?a\tHTTP/1.1": "",
+	} {
+		if got := f.h2conn(t, "open").get(1, f.at("open"), target); got != status {
+			t.Errorf("%q: the status is %q, want %q", target, got, status)
+		}
+	}
+	for line := range strings.SplitSeq(f.echo.bytes(), "\r\n") {
+		if strings.HasPrefix(line, "GET ") && strings.Count(line, " ") != 2 {
+			t.Errorf("the service got the line %q", line)
+		}
+	}
+}
+
 func TestP24_TheServiceGetsTheQueryAsItCame(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
