@@ -103,7 +103,9 @@ func (v *visit) question() error {
 	case p == nil:
 		return nil
 	}
-	kind, path := ProxyKinds[p.Kind], v.r.URL.Path
+	// In another spelling it is no question: a proxy whose own rules go by the bytes
+	// would have passed it on from a client.
+	kind, path := ProxyKinds[p.Kind], v.r.URL.EscapedPath()
 	var method, scheme, host, uri string
 	var err error
 	switch page := kind.Bare && path == verifyPage; {

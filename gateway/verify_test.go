@@ -185,6 +185,15 @@ func TestP10_OnlyAListedProxyMayAskAndOnlyInItsOwnWay(t *testing.T) {
 			t.Errorf("%s: %d", name, a.StatusCode)
 		}
 	}
+	// A proxy that keeps the address of the question from clients may know it by its bytes.
+	for _, at := range []string{"/.gatehouse/%76erify", "/%2egatehouse/verify", "/.gatehouse/verif%79"} {
+		f.refused(f.ask(alice, "GET", "wiki", at, whole...), 403, ReasonProxy)
+	}
+	for _, at := range []string{"/oauth2/%61uth", "/api/authz/auth%2drequest"} {
+		if a := f.ask(nil, "GET", "wiki", at, without(1, "X-Original-URL: "+open)...); a.StatusCode != 401 {
+			t.Errorf("%s answers %d", at, a.StatusCode)
+		}
+	}
 	// What a client adds in the way of another kind says nothing.
 	a := f.ask(nil, "GET", "wiki", verifyPath, append(slices.Clone(whole), "X-Forwarded-Method: GET", "X-Forwarded-Proto: http", "X-Forwarded-Host: "+f.at("open"), "X-Forwarded-Uri: /", "X-Rewrite-URL: /public/x")...)
 	f.refused(a, 401, ReasonSignIn)
