@@ -126,6 +126,9 @@ func (c *check) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 // gateway: Envoy can be told to take the client's lines away.
 func (c *check) give(v *visit) http.Header {
 	c.given = http.Header{"X-Forwarded-For": {v.from.String()}, "X-Forwarded-Host": {v.service.authority}, "X-Forwarded-Proto": {v.g.scheme()}}
+	if v.r.Header["Upgrade"] != nil { // then Envoy passes Connection on as it came, and what the client named there would go
+		c.given["Connection"] = []string{"Upgrade"}
+	}
 	return c.given
 }
 

@@ -417,6 +417,20 @@ func TestP20_ByGRPCAWebSocketMustComeFromTheServicesOwnPages(t *testing.T) {
 	}
 }
 
+// Of a request that switches protocols Envoy passes the Connection header on, by which
+// the service's server would take away what the client named there.
+func TestP03_ByGRPCConnectionCanNotNameOurHeadersAway(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, behind("envoy"))
+	e, alice := f.envoy(), f.guest("alice")
+	for _, e.raw = range []bool{false, true} {
+		s := f.passed(e.through(alice, "GET", "wiki", "/ws", "Upgrade: websocket", "Connection: Upgrade, X-Forwarded-User", "Connection: X-Gatehouse-Jwt", "Origin: http://"+f.at("wiki")))
+		if d := cmp.Diff([]string{"Upgrade"}, s.Header["Connection"]); d != "" || s.Header.Get("X-Forwarded-User") != "alice" {
+			t.Errorf("the service gets the name %q, and Connection as %s", s.Header["X-Forwarded-User"], d)
+		}
+	}
+}
+
 // An Envoy can be told to say of a request's headers only some. What it does not
 // say it was sent is removed all the same, as far as it has a name.
 func TestP01_WhatEnvoyDoesNotTellOfIsRemovedToo(t *testing.T) {
