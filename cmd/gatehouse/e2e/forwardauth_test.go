@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -90,6 +93,11 @@ services:
       - { id: all, allow: { signed_in: true } }
       - { id: closed, text: This part is closed., paths: ["/closed/*"], deny: { signed_in: true } }
     release: [ user_name, mail, groups ]
+  - id: open
+    title: Open, at another proxy
+    host: open.localhost
+    upstream: "http://127.0.0.1:1"
+    access: [ { id: all, allow: { anyone: true } } ]
 `, port+1, port, port+2, kind, port, issuer, upstream)
 	write(t, dir, "campus", "e2e")
 	g.config = write(t, dir, "gatehouse.yaml", config)
@@ -192,6 +200,91 @@ func TestP01_TheHeaderWallHoldsBehindAProxyThatAsks(t *testing.T) {
 			t.Logf("%s: %d requests, %d forged, %d missing", kind, sent, forged, missing)
 		})
 	}
+}
+
+// What a client names in its Connection header goes away before the gateway speaks.
+func TestP03_BehindAProxyThatAsksConnectionCanNotNameOurHeadersAway(t *testing.T) {
+	t.Parallel()
+	for kind := range edges {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			g, p := edge(t, kind), newPerson(t, true)
+			p.open(g.at("wiki", "/"))
+			p.press("Alice Liddell")
+			p.at(g.at("wiki", "/"))
+			ck := p.cookies(g.at("wiki", "/"))[fmt.Sprintf("gatehouse-%d", g.port)]
+			for _, connection := range []string{"close", "close, X-Forwarded-User", "close, x-gatehouse-jwt , X-Forwarded-User", "X-Forwarded-User\r\nConnection: close"} {
+				resp, text := g.raw(t, "GET /x HTTP/1.1\r\nHost: "+g.host("wiki")+"\r\nCookie: "+ck.Name+"="+ck.Value+"\r\nConnection: "+connection+"\r\n\r\n")
+				var e echoed
+				if err := json.Unmarshal([]byte(text), &e); err != nil || resp.StatusCode != http.StatusOK {
+					t.Errorf("%q: %d %s", connection, resp.StatusCode, text)
+					continue
+				}
+				e.header(t, "X-Forwarded-User", "alice")
+				if e.Headers.Get("X-Gatehouse-Jwt") == "" || strings.Contains(strings.ToLower(strings.Join(e.Headers["Connection"], ",")), "x-") {
+					t.Errorf("%q: the service got %v", connection, e.Headers)
+				}
+			}
+		})
+	}
+}
+
+// A proxy asks about the service that it serves, whatever hosts a client names: the
+// rules of one that anybody may have open no other.
+func TestP12_AProxyThatAsksServesNoServiceByTheRulesOfAnother(t *testing.T) {
+	t.Parallel()
+	for kind := range edges {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			g := edge(t, kind)
+			wiki, open := g.host("wiki"), g.host("open")
+			for _, head := range []string{
+				"GET /x HTTP/1.1\r\nHost: " + open,
+				"GET http://" + wiki + "/x HTTP/1.1\r\nHost: " + open,
+				"GET http://" + open + "/x HTTP/1.1\r\nHost: " + wiki,
+				"GET /x HTTP/1.1\r\nHost: " + wiki + "\r\nHost: " + open,
+				"GET /x HTTP/1.1\r\nHost: " + open + "\r\nHost: " + wiki,
+				"GET /x HTTP/1.1\r\nHost: " + wiki + "\r\nX-Forwarded-Host: " + open,
+				"GET /x HTTP/1.0\r\nX-Forwarded-Host: " + open,
+			} {
+				if resp, text := g.raw(t, head+"\r\nConnection: close\r\n\r\n"); strings.Contains(text, `"Headers"`) {
+					t.Errorf("%q: the service answers: %d %s", head, resp.StatusCode, text)
+				}
+			}
+			if resp, text := g.raw(t, "GET http://"+wiki+"/public/x HTTP/1.1\r\nHost: "+wiki+"\r\nConnection: close\r\n\r\n"); !strings.Contains(text, `"Headers"`) {
+				t.Errorf("control: %d %s", resp.StatusCode, text)
+			}
+		})
+	}
+}
+
+// host is how a browser names a host of the gateway.
+func (g *gate) host(name string) string {
+	return strings.Split(g.at(name, "/"), "/")[2]
+}
+
+// raw sends bytes to the proxy.
+func (g *gate) raw(t *testing.T, request string) (*http.Response, string) {
+	t.Helper()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%q: %v", request, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%q: %v", request, err)
+	}
+	return resp, string(text)
 }
 
 // A proxy that does not ask is found out, and one that asks about what the client
