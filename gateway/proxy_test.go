@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -609,11 +610,14 @@ func TestF7_NoProxyBeginsWithADirector(t *testing.T) {
 	t.Parallel()
 	files := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return err
+		var src []byte
+		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			src, err = os.ReadFile(path)
+			files++
 		}
-		src, err := os.ReadFile(path)
-		files++
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // somebody works in the tree
+		}
 		for _, bad := range []string{"NewSingleHostReverseProxy(", "Director:", ".Director ="} {
 			if strings.Contains(string(src), bad) {
 				t.Errorf("%s: %s", path, bad)

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,11 +88,14 @@ func TestEveryEventHasItsWords(t *testing.T) {
 	said := texts(t)
 	kind := regexp.MustCompile(`audit\.Event\{[^}]*Kind: "([a-z_]+(?:\.[a-z_]+)*)"`)
 	found := 0
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return err
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		var src []byte
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			src, err = os.ReadFile(path)
 		}
-		src, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // somebody works in the tree
+		}
 		if err != nil {
 			return err
 		}
