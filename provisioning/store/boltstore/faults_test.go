@@ -33,7 +33,8 @@ func many(few, most int) int {
 	return few
 }
 
-// childEnv makes the test binary a process that uses a store: "open PATH", "ledger PATH".
+// childEnv makes the test binary a process that uses a store: "open PATH", "ledger PATH",
+// "stubborn PATH".
 const childEnv = "GATEHOUSE_STORE_CHILD"
 
 func TestMain(m *testing.M) {
@@ -43,6 +44,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "ledger":
 		ledger(path)
+	case "stubborn":
+		stubborn(path)
 	case "open":
 		openWide(path)
 	}
@@ -227,7 +230,7 @@ func refused(t *testing.T, name string, file, id []byte, rows map[string]string)
 	return true
 }
 
-func TestD03_DamagedFilesAreRefused(t *testing.T) {
+func TestD03R08_DamagedFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	file, id, rows := filled(t)
 	if refused(t, "sound", file, id, rows) {
@@ -338,7 +341,7 @@ func TestD04_AnEmptyOrMissingFileIsNotANewInstallation(t *testing.T) {
 	}
 }
 
-func TestD06_ChangedBytesAreRefusedOrHarmless(t *testing.T) {
+func TestD06R08_ChangedBytesAreRefusedOrHarmless(t *testing.T) {
 	t.Parallel()
 	file, id, rows := filled(t)
 	used := len(bytes.TrimRight(file, "\x00"))
@@ -620,6 +623,34 @@ func ledger(path string) {
 		})
 	}
 	wg.Wait()
+}
+
+// stubborn writes one number after the other, and says which it was told are kept, and
+// what it reads. It goes on, for some time, when it is told that one is not.
+func stubborn(path string) {
+	s, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	row := []byte("n")
+	for n, refused := 1, 0; n < 10_000 && refused < 5; n++ {
+		err := s.Update(context.Background(), func(tx store.Tx) error { return tx.Put(row, fmt.Append(nil, n)) })
+		if err == nil {
+			fmt.Println("kept", n)
+			continue
+		}
+		refused++
+		fmt.Println("refused", errors.Is(err, syscall.EIO))
+	}
+	if err := s.View(context.Background(), func(tx store.Tx) error {
+		v, _, err := tx.Get(row)
+		fmt.Printf("read %s\n", v)
+		return err
+	}); err != nil {
+		fmt.Println(err)
+	}
+	os.Exit(0)
 }
 
 // A life is one process of ledger, from its start to its death. began is called when

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -130,6 +131,41 @@ func TestR02_KilledAtEachStepOfACommitNothingAcknowledgedIsLost(t *testing.T) {
 		t.Error("nothing was acknowledged")
 	}
 	t.Logf("%d transactions were acknowledged", acked)
+}
+
+// One write, or one wish to keep what was written, fails, and the disk is well again.
+// From then on nothing is said to be kept, what was is read, and the next process has it.
+func TestR03_ADiskThatFailedOnceIsNotBelievedAgain(t *testing.T) {
+	t.Parallel()
+	said := regexp.MustCompile(`^((?:kept \d+\n)*)(?:refused true\n){5}read (\d*)\n$`)
+	for _, call := range []string{"fdatasync", "pwrite64"} {
+		failed := 0
+		for step := 1; step <= many(4, 60); step++ {
+			path := filepath.Join(t.TempDir(), "db")
+			open(t, path).Close()
+			out, err := traced(t, "stubborn", path, "-o", os.DevNull, "-e", "trace="+call, "-e", "inject="+call+":error=EIO:when="+strconv.Itoa(step)).Output()
+			m := said.FindStringSubmatch(string(out))
+			if m == nil {
+				if strings.Contains(string(out), "kept") || err == nil || !strings.Contains(string(out), syscall.EIO.Error()) { // it was opened, or not for this
+					t.Errorf("%s %d fails (%v):\n%s", call, step, err, out)
+				}
+				continue
+			}
+			failed++
+			rows, err := read(open(t, path))
+			// Of the first that was refused nobody knows: a reader may see it.
+			for who, v := range map[string]string{"that process": m[2], "the next": rows["n"]} {
+				n, _ := strconv.Atoi(v) // "": nothing was kept
+				if kept := strings.Count(m[1], "\n"); err != nil || n != kept && n != kept+1 {
+					t.Errorf("%s %d failed, %d were kept, and %s reads %q, %v", call, step, kept, who, v, err)
+				}
+			}
+		}
+		if failed < many(4, 60)/2 {
+			t.Errorf("%s failed %d times under an open store", call, failed)
+		}
+		t.Logf("%s failed %d times", call, failed)
+	}
 }
 
 // A disk asked for a write: data at an offset, or, without data, that all before is
