@@ -8,11 +8,13 @@ import (
 	"time"
 )
 
-// How much garbage there may be before it is collected: spare bytes, or this part
-// of what is alive if that is more. Go's own rule, as much as is alive, collects
-// hundreds of times in a second while little is alive, and doubles the memory when
-// there are very many sessions.
+// How much garbage there may be before it is collected: as much as fits into room
+// beside what is alive; where that is little, spare bytes, or this part of what is
+// alive if that is more. Go's own rule, as much as is alive, collects hundreds of
+// times in a second while little is alive, and doubles the memory when there are very
+// many sessions.
 const (
+	room      = 96 << 20
 	spare     = 20 << 20
 	sparePart = 15 // per cent
 )
@@ -46,5 +48,7 @@ func paceHeap(ctx context.Context) {
 
 // percent is what debug.SetGCPercent takes while this many bytes are alive.
 func percent(live uint64) int {
-	return int(min(max(spare*100/max(live, 1), sparePart), 400))
+	live = max(live, 1)
+	garbage := max(room-min(live, room), spare, live*sparePart/100)
+	return int(min(garbage*100/live, 1000))
 }
