@@ -217,7 +217,7 @@ func (k *checker) forwardAuth(section where, list []ForwardAuth) {
 				k.say(at.key("from").index(j), "anybody could ask, and say what was asked for", "list the addresses of the proxy")
 			}
 			for _, other := range list[:i] {
-				if other.Kind != f.Kind && slices.ContainsFunc(other.From, n.Overlaps) {
+				if other.Kind != f.Kind && other.Kind != "" && f.Kind != "" && slices.ContainsFunc(other.From, n.Overlaps) {
 					k.say(at.key("from").index(j), fmt.Sprintf("%s asks from the same addresses, in the way of %s", other.ID, other.Kind), "give each proxy its own addresses")
 				}
 			}

@@ -383,6 +383,7 @@ func (d *decoder) number(n ast.Node, v reflect.Value, at where, r rules) {
 
 func (d *decoder) list(n ast.Node, v reflect.Value, at where, r rules) {
 	_, some := v.Interface().(interface{ some() })
+	filled := some || r.required
 	r.required = false
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok && !some {
@@ -394,7 +395,7 @@ func (d *decoder) list(n ast.Node, v reflect.Value, at where, r rules) {
 		d.value(n, v.Index(0), at.index(0), r)
 		return
 	}
-	if some && len(seq.Values) == 0 {
+	if filled && len(seq.Values) == 0 {
 		d.mistake(d.pos(n), naming(at)+" is an empty list", "list at least one, or remove the line")
 		return
 	}

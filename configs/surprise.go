@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -41,12 +42,23 @@ func (s *surprises) server() {
 	if srv.PublicURL == nil || isLoopback(srv.PublicURL.Hostname()) {
 		return
 	}
+	s.anybody("server.trusted_proxies", srv.TrustedProxies)
+	s.anybody("server.proxy_protocol", srv.ProxyProtocol)
 	if srv.PublicURL.Scheme == "http" {
 		s.say("server.public_url", "public_url is http although a proxy speaks TLS", "write https, as browsers see it")
 	}
 	if !s.has("server.tls.cert") && !s.has("server.tls.acme") && len(srv.TrustedProxies) == 0 && len(srv.ForwardAuth) == 0 {
 		s.say("server", "the gateway speaks http and trusts no proxy, so every request seems to come from the TLS proxy itself",
 			"add its address to trusted_proxies, or write tls: { cert: …, key: … }")
+	}
+}
+
+// anybody: who is listed is believed about where a request comes from.
+func (s *surprises) anybody(section where, list []netip.Prefix) {
+	for i, n := range list {
+		if n.IsValid() && n.Bits() == 0 {
+			s.say(section.index(i), "everybody is believed who says where a request comes from: rules about networks and limits per address hold for nobody", "list the addresses of the proxy")
+		}
 	}
 }
 

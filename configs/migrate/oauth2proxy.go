@@ -87,7 +87,7 @@ func OAuth2Proxy(files ...Source) (Draft, error) {
 	}
 	if asked && len(s.services) == 0 {
 		s.services = append(s.services, &service{host: host, headers: "oauth2-proxy", rules: rules})
-		s.fill("services: it was asked by another proxy whether requests may pass: each host that this one serves is a service; list the proxy under forward_auth, or let the gateway serve")
+		s.fill("services: it was asked by another proxy whether requests may pass: each host that this one serves is a service; list the proxy under server.forward_auth, or let the gateway serve")
 	}
 	// What is so anyway, has no meaning here, or is never copied.
 	for _, key := range strings.Fields(`client_secret client_secret_file cookie_secret cookie_secret_file cookie_secure cookie_httponly cookie_name cookie_samesite

@@ -11,7 +11,7 @@ import (
 // deskPages are those of the desk of administrators, with something that each says.
 var deskPages = [][2]string{
 	{"overview", "Support code"}, {"people", "Make a user"}, {"person?name=bob&service=payroll", "May not"}, {"person/delete?name=bob", "Delete for good"},
-	{"groups", "Make a group"}, {"services", "payroll.localhost"}, {"service?id=payroll", "has a role: finance"},
+	{"groups", "Make a group"}, {"sessions?idp=campus", "End all of these sessions"}, {"services", "payroll.localhost"}, {"service?id=payroll", "has a role: finance"},
 	{"targets", "Staff directory"}, {"target?id=directory&name=bob", "May the target be asked?"}, {"tasks", "given up"},
 	{"providers", "SAML 2.0"}, {"provider?id=campus", "Begin a test sign-in"}, {"clients", "HR system"}, {"client?client=hr", "Make a token"},
 	{"audit?verify=yes", "Whole"}, {"settings", "Listens at"},
