@@ -279,6 +279,9 @@ func (q *question) read(w http.ResponseWriter, r *http.Request) error {
 	if err := json.Unmarshal(raw, &keys); err != nil || keys == nil {
 		return wrong("the body is no object in JSON")
 	}
+	if name, is := twice(json.NewDecoder(bytes.NewReader(raw))); is {
+		return wrong("the name %.64q is there twice in one object", name)
+	}
 	if q.tuple, err = tupleOf(keys); err != nil {
 		return err
 	}
@@ -300,6 +303,30 @@ func (q *question) read(w http.ResponseWriter, r *http.Request) error {
 		q.Evaluations = append(q.Evaluations, t)
 	}
 	return nil
+}
+
+// twice finds a name that is there twice in an object: of the two whoever asks may mean
+// the one that was not decided about. What it reads is JSON, and not too deep.
+func twice(d *json.Decoder) (name string, is bool) {
+	open, _ := d.Token()
+	if _, nested := open.(json.Delim); !nested {
+		return "", false
+	}
+	names := map[string]bool{}
+	for d.More() {
+		if open == json.Delim('{') {
+			key, _ := d.Token()
+			if name, _ = key.(string); names[name] {
+				return name, true
+			}
+			names[name] = true
+		}
+		if name, is = twice(d); is {
+			return name, true
+		}
+	}
+	_, _ = d.Token() // its end
+	return "", false
 }
 
 func tupleOf(keys map[string]json.RawMessage) (t tuple, err error) {
