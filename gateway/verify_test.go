@@ -345,7 +345,7 @@ func TestNginxHoldsBackEveryNameOfTheWall(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	text := "# What only Gatehouse may say: each name of each preset, and names that services take\n# for a person's. A name that nginx.conf gives a value to itself is not here. nginx\n# drops other spellings (underscores, dots) by itself: leave underscores_in_headers off\n# and ignore_invalid_headers on.\n"
+	text := "# What only Gatehouse may say: each name of each preset, and names that services take\n# for a person's. A name that nginx.conf gives a value to itself is not here. nginx\n# drops other spellings (underscores, dots) by itself: leave underscores_in_headers off\n# and ignore_invalid_headers on.\n# It knows no beginnings of names: what else your service believes (Shib-…, Oidc-Claim-…,\n# X-Vouch-…, X-Http-Method-…) belongs here too.\n"
 	for _, n := range slices.Compact(names) {
 		switch n {
 		case "X-Forwarded-User", "X-Forwarded-Preferred-Username", "X-Forwarded-Email", "X-Forwarded-Groups":
