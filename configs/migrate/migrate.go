@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A Source is a file that is read.
@@ -31,11 +32,18 @@ type Note struct {
 	Text string
 }
 
+// String is one line, without what would tell a terminal something.
 func (n Note) String() string {
-	if n.Line == 0 {
-		return n.Text
+	text := n.Text
+	if n.Line > 0 {
+		text = fmt.Sprintf("%s:%d: %s", n.File, n.Line, n.Text)
 	}
-	return fmt.Sprintf("%s:%d: %s", n.File, n.Line, n.Text)
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // A Draft is what became of a configuration.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -83,6 +84,50 @@ func TestWhatIsNoConfigurationIsRefused(t *testing.T) {
 	} {
 		if d, err := migrate.Formats[c.format](migrate.Source{Name: "f", Text: c.text}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s of %q: %v, want %q\n%s", c.format, c.text, err, c.want, d.YAML)
+		}
+	}
+}
+
+// Of what a mapping takes over from others the first counts, as it does for those whose
+// files these are: what narrows who may pass is not replaced by what came behind it.
+func TestOfWhatIsTakenOverTheFirstCounts(t *testing.T) {
+	t.Parallel()
+	for _, over := range []string{"[*closed, *open]", "[*closed, *open, *closed]", "*both"} {
+		text := "closed: &closed { policy: two_factor, subject: \"group:admins\" }\nopen: &open { policy: bypass }\nboth: &both { <<: [*closed, *open] }\n" +
+			"access_control: { rules: [ { <<: " + over + ", domain: a.test } ] }\n"
+		d, err := migrate.Authelia(migrate.Source{Name: "f", Text: text})
+		if err != nil || strings.Contains(d.YAML, "anyone") || !strings.Contains(d.YAML, `\"admins\" in user.groups`) || !strings.Contains(d.YAML, "acr: ") {
+			t.Errorf("%s: %v\n%s", over, err, d.YAML)
+		}
+	}
+}
+
+// A few lines that name each other again and again are read as fast as others, to the
+// last.
+func TestWhatIsTakenOverIsReadOnce(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("a0: &a0 { inactivity: 5m }\n")
+	for i := 1; i < 40; i++ {
+		fmt.Fprintf(&b, "a%d: &a%d { <<: [*a%d, *a%d, *a%d], k%d: 1 }\n", i, i, i-1, i-1, i-1, i)
+	}
+	b.WriteString("session: *a39\naccess_control: { rules: [ { domain: a.test, policy: one_factor } ] }\n")
+	d, err := migrate.Authelia(migrate.Source{Name: "f", Text: b.String()})
+	if err != nil || !strings.Contains(d.YAML, "idle: 5m") {
+		t.Errorf("%v\n%s", err, d.YAML)
+	}
+}
+
+// A note is one line of text, whatever a file has: a terminal is told nothing.
+func TestNotesAreLinesOfText(t *testing.T) {
+	t.Parallel()
+	d, err := migrate.ModAuthOpenIDC(migrate.Source{Name: "f", Text: "<Location /x>\nRequire valid-user\nProxyPass \x1b]0;title\x07\x1b[2J\r\u009b2J\n</Location>"})
+	if err != nil || len(d.Left) == 0 {
+		t.Fatal(d.Left, err)
+	}
+	for _, n := range d.Left {
+		if strings.ContainsFunc(n.String(), unicode.IsControl) {
+			t.Errorf("%q", n.String())
 		}
 	}
 }

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -63,49 +64,57 @@ type pair struct {
 	value node
 }
 
-// pairs are key and value of a mapping, in order; first those that it takes over from
-// others (<<), which its own replace.
-func (n node) pairs() []pair { return n.pairsWithin(8) }
-
-func (n node) pairsWithin(depth int) (list []pair) {
-	var values []*ast.MappingValueNode
-	switch m := n.n.(type) {
-	case *ast.MappingNode:
-		values = m.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{m}
-	}
-	var own []pair
-	for _, v := range values {
-		wrapped := n.wrap(v.Value)
-		if v.Key.IsMergeKey() {
-			others := []node{wrapped}
-			if _, several := wrapped.n.(*ast.SequenceNode); several {
-				others = wrapped.items()
-			}
-			for _, other := range others {
-				if depth > 0 {
-					list = append(list, other.pairsWithin(depth-1)...)
-				}
-			}
-			continue
+// pairs are key and value of a mapping: its own, in order, and then those that it takes
+// over from others (<<), of which the first to have a key counts. What comes again adds
+// nothing, so a few lines that name each other many times are no more work than they
+// are long.
+func (n node) pairs() (list []pair) {
+	known, taken := map[string]bool{}, map[ast.Node]bool{}
+	var take func(node)
+	take = func(n node) {
+		if taken[n.n] {
+			return
 		}
-		wrapped.line = v.Key.GetToken().Position.Line
-		own = append(own, pair{v.Key.GetToken().Value, wrapped})
+		taken[n.n] = true
+		var values []*ast.MappingValueNode
+		switch m := n.n.(type) {
+		case *ast.MappingNode:
+			values = m.Values
+		case *ast.MappingValueNode:
+			values = []*ast.MappingValueNode{m}
+		}
+		var others []node
+		for _, v := range values {
+			wrapped := n.wrap(v.Value)
+			if !v.Key.IsMergeKey() {
+				wrapped.line = v.Key.GetToken().Position.Line
+				if key := v.Key.GetToken().Value; !known[key] {
+					known[key] = true
+					list = append(list, pair{key, wrapped})
+				}
+			} else if _, several := wrapped.n.(*ast.SequenceNode); several {
+				others = append(others, wrapped.items()...)
+			} else {
+				others = append(others, wrapped)
+			}
+		}
+		for _, other := range others {
+			take(other)
+		}
 	}
-	return append(list, own...)
+	take(n)
+	return list
 }
 
 // at follows keys; the zero node if one is not there.
 func (n node) at(keys ...string) node {
 	for _, key := range keys {
-		found := node{}
-		for _, p := range n.pairs() {
-			if p.key == key {
-				found = p.value
-			}
+		pairs := n.pairs()
+		if i := slices.IndexFunc(pairs, func(p pair) bool { return p.key == key }); i >= 0 {
+			n = pairs[i].value
+		} else {
+			n = node{}
 		}
-		n = found
 	}
 	return n
 }
