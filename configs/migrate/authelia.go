@@ -108,7 +108,7 @@ func (s *site) autheliaRule(n node, networks map[string][]string) autheliaRule {
 			r.unsaid, d = true, "*"+rest
 			s.left(n.place, "domain %q: a service has one host, whoever asks", who+"}"+rest)
 		}
-		r.domains = append(r.domains, d)
+		r.domains = append(r.domains, strings.ToLower(d)) // as it compares them
 	}
 	if re := n.at("domain_regex"); re.there() {
 		r.any = true

@@ -102,6 +102,24 @@ func TestOfWhatIsTakenOverTheFirstCounts(t *testing.T) {
 	}
 }
 
+// Nobody passes where something that was not read may keep them out.
+func TestWhatMayNarrowAPlaceClosesIt(t *testing.T) {
+	t.Parallel()
+	for format, text := range map[string]string{
+		"authelia":         "access_control: { rules: [ { domain: A.test, policy: deny }, { domain: a.test, policy: bypass } ] }",
+		"mod_auth_openidc": "ServerName a.test\n<Location /x>\nRequire valid-user\nInclude more.conf\n</Location>",
+	} {
+		d, err := migrate.Formats[format](migrate.Source{Name: "f", Text: text})
+		if err != nil || strings.Contains(d.YAML, "allow:") {
+			t.Errorf("%s: %v\n%s", format, err, d.YAML)
+		}
+		d, err = migrate.Formats[format](migrate.Source{Name: "f", Text: strings.NewReplacer("A.test", "b.test", "Include more.conf", "").Replace(text)})
+		if err != nil || !strings.Contains(d.YAML, "allow:") {
+			t.Errorf("control: %s: %v\n%s", format, err, d.YAML)
+		}
+	}
+}
+
 // A few lines that name each other again and again are read as fast as others, to the
 // last.
 func TestWhatIsTakenOverIsReadOnce(t *testing.T) {

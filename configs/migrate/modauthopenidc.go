@@ -134,6 +134,11 @@ func (a *apache) directive(at place, name, written string, rest []string) {
 		if narrowing(name, strings.ToLower(arg)) {
 			a.narrows(at, path)
 		}
+	case "include", "includeoptional", "use":
+		a.left(at, "%s %s: what it brings was not read: put it in its place", written, arg)
+		if path != "" {
+			a.narrows(at, path)
+		}
 	case "rewriterule":
 		switch {
 		case !forbids(rest):
