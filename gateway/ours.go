@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,7 +200,9 @@ func (v *visit) fromHere() bool {
 // allTitles names what a session of this gateway opens.
 func (g *Gateway) allTitles() (list []string) {
 	for _, s := range g.c.Services {
-		list = append(list, s.Title)
+		if !slices.Contains(list, s.Title) { // our own pages are all called as the gateway is
+			list = append(list, s.Title)
+		}
 	}
 	return list
 }

@@ -15,8 +15,9 @@ type Board struct {
 }
 
 // A Text is words of ours: the translation "admin." and Key, with what stands in
-// its placeholders. Where there is none, Else is said as it is: what is told
-// apart by names that come from elsewhere need not all have words.
+// its placeholders. Where there is none and Else is given, it is the translation
+// Key, which is that of all pages, or Else as it is: what is told apart by names
+// that come from elsewhere need not all have words.
 type Text struct {
 	Key, Else string
 	With      []string // placeholder, value, placeholder, value …
@@ -131,7 +132,7 @@ type Field struct {
 // An Option of a select.
 type Option struct {
 	Value, Name string
-	Text        Text // in place of Name, where there are words
+	Text        Text // after Name, where there are words for it
 	Chosen      bool
 }
 

@@ -342,6 +342,19 @@ func (c *catalogue) said(code string) *reason {
 // attribute is what people call an attribute.
 func (c *catalogue) attribute(name string) string { return c.word("attribute", name) }
 
+// titled is the catalogue with what a site calls attributes.
+func (c *catalogue) titled(attributes map[string]string) *catalogue {
+	if len(attributes) == 0 {
+		return c
+	}
+	its := *c
+	its.Texts = maps.Clone(c.Texts)
+	for name, title := range attributes {
+		its.Texts["attribute."+name] = text{Other: title}
+	}
+	return &its
+}
+
 // word is what people call one of a kind of things; its name where there is no word.
 func (c *catalogue) word(kind, name string) string {
 	if t, ok := c.Texts[kind+"."+name]; ok {
@@ -353,6 +366,9 @@ func (c *catalogue) word(kind, name string) string {
 // say says a Text.
 func (c *catalogue) say(s Text) string {
 	found, ok := c.Texts["admin."+s.Key]
+	if !ok && s.Else != "" { // it may be one of a kind that other pages have words for
+		found, ok = c.Texts[s.Key]
+	}
 	if !ok {
 		return clean(cmp.Or(s.Else, s.Key))
 	}

@@ -52,6 +52,8 @@ type Brand struct {
 	Languages []string
 	// LanguageURL is where Language is mounted; empty: no switch is shown.
 	LanguageURL string
+	// Attributes are the site's own titles of attributes, in all languages alike.
+	Attributes map[string]string
 	// Translations adds languages, and says single texts otherwise: TAG.json in the
 	// form of the built-in ones, which holds all texts of a language that is not
 	// built in, and of others those that differ.
@@ -102,7 +104,7 @@ func New(b Brand) (*Pages, error) {
 	p := &Pages{brand: b, assets: a}
 	var tags []language.Tag
 	for _, c := range all {
-		s, err := p.speaker(c)
+		s, err := p.speaker(c.titled(b.Attributes))
 		if err != nil {
 			return nil, fmt.Errorf("language %s: %w", c.tag, err)
 		}
@@ -157,6 +159,9 @@ func (p *Pages) speaker(c *catalogue) (*speaker, error) {
 	}
 	return &speaker{catalogue: c, funcs: p.funcs(c), templates: map[string]*template.Template{}}, errors.Join(errs...)
 }
+
+// Name is what the gateway calls itself.
+func (p *Pages) Name() string { return p.brand.Name }
 
 // template is a template in the language, parsed when it is needed: most pages are
 // never shown in most languages.

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/access"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
@@ -31,7 +33,7 @@ func (a *api) tasks(r *http.Request) (any, error) {
 	if kind != "" && after.Kind < kind {
 		after = task.Task{Kind: kind}
 	}
-	v := webapi.Tasks{Tasks: []task.Task{}}
+	v := webapi.Tasks{Tasks: []task.Task{}, Names: map[string]string{}}
 	for skim := a.skim(); ; {
 		page, err := task.List(r.Context(), a.p.store, after, pageOf)
 		if err != nil {
@@ -47,12 +49,44 @@ func (a *api) tasks(r *http.Request) (any, error) {
 			}
 			if after = t; state == "" || t.State == state {
 				v.Tasks = append(v.Tasks, t)
+				a.s.nameParts(r.Context(), t.Key, v.Names)
 			}
 		}
 		if len(page) < pageOf {
 			return v, nil
 		}
 	}
+}
+
+// nameParts adds what people call the parts of a task's key.
+func (s *site) nameParts(ctx context.Context, key string, names map[string]string) {
+	for _, id := range strings.Split(key, "/") {
+		if _, looked := names[id]; !looked {
+			names[id] = s.called(ctx, id)
+		}
+	}
+}
+
+// called is what people call whatever has an ID; nothing if that is not known.
+func (s *site) called(ctx context.Context, id string) string {
+	for _, title := range []func(string) string{s.targetTitle, s.serviceTitle, s.providerTitle, s.clientTitle} {
+		if t := title(id); t != id {
+			return t
+		}
+	}
+	if c, ok := strings.CutPrefix(id, string(provisioning.SourceClient(""))); ok {
+		return s.clientTitle(c)
+	}
+	if u, err := s.directory.User(ctx, id); err == nil {
+		return s.directory.FullName(u.Store, u.UserName)
+	}
+	if g, err := s.directory.Group(ctx, id); err == nil {
+		return s.directory.FullName(g.Store, g.Name)
+	}
+	if r, _, err := s.access.Get(ctx, id, access.Machine); err == nil {
+		return s.nameOf(ctx, r.UserID) + ": " + s.roleTitle(r.Role)
+	}
+	return ""
 }
 
 // task shows one, also when it is done, as long as how far it came is kept.

@@ -20,11 +20,14 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
+	"github.com/gatehouse-sso/gatehouse/web"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -582,5 +585,95 @@ func TestAPageThatLooksAtSoManySaysWhereToGoOn(t *testing.T) {
 	}
 	if found != 1 || pages < 2 {
 		t.Errorf("found %d tasks of 1 on %d pages", found, pages)
+	}
+}
+
+// What has a name is called by it, in the language of the page; IDs stand beside it.
+func TestPagesCallThingsByTheirNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reconfigure(func(s string) string {
+		return strings.Replace(s, "\nroles:\n", "\nattributes: [ { id: shoe_size, title: Schuhnummer } ]\nroles:\n", 1)
+	})
+	p := w.person()
+	p.open(w.at("", "/")).signIn("campus", "carol").wants(http.StatusOK)
+	w.admin(http.MethodPost, "users", url.Values{"name": {"gina"}, "attribute": {"employee_number=7", "shoe_size=38"}}, nil)
+	w.admin(http.MethodPost, "grant", url.Values{"name": {"gina"}, "role": {"finance"}, "until": {"1h"}}, nil)
+	p.setCookie(w.at("", "/"), &http.Cookie{Name: web.LanguageCookie, Value: "de", Path: "/"})
+	page := func(path string, shown ...string) {
+		t.Helper()
+		p.open(w.at("", deskPath+path)).wants(http.StatusOK, append(shown, `lang="de"`)...)
+	}
+	page("/person?name=gina", ">Personalnummer<", "<bdi>employee_number</bdi>", ">Schuhnummer<", "Die Verwaltung", "<bdi>Finance office</bdi>", "Staff directory")
+	page("/person?name=carol", "<bdi>Campus</bdi>", "Anzeigename")
+	page("/service?id=payroll", "hat eine Rolle: Finance office", "E-Mail-Adresse")
+	page("/service?id=wiki", ">Staff directory<")
+	page("/provider?id=partner", "<bdi>Partner universities</bdi>")
+	page("/client?client=hr", "Client: <bdi>HR system</bdi>")
+	page("/settings", "In Gebrauch", "Signiert Tokens für Dienste", "Dienst-Tokens", "Gatehouse administrators")
+	page("/release/rule?to=service:wiki&attribute=orcid", "orcid – ORCID iD", "phone – Telefonnummer")
+	page("/tasks", "<bdi>gina</bdi>")
+	for _, id := range []string{"idp:campus", "no rule releases it"} {
+		if p.open(w.at("", deskPath+"/person?name=carol&service=wiki")); strings.Contains(p.body, id) {
+			t.Errorf("the page of a person shows %q", id)
+		}
+	}
+	p.open(w.at("", "/.gatehouse/me")).wants(http.StatusOK, "Anzeigename")
+	// Our own pages are one thing to whoever signs out, and no list of English words.
+	p.open(w.at("", "/.gatehouse/logout")).wants(http.StatusOK, ">Wiki<", ">Gatehouse demo<")
+	for _, own := range []string{"API", "Sign-in", "Administration"} {
+		if strings.Contains(p.body, ">"+own+"<") {
+			t.Errorf("the page on which one signs out lists %s", own)
+		}
+	}
+}
+
+// All attributes that are built in, all keys and their states have words.
+func TestWhatIsBuiltInHasWords(t *testing.T) {
+	t.Parallel()
+	raw, err := web.Translation("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said struct {
+		Texts map[string]any `json:"texts"`
+	}
+	if err := json.Unmarshal(raw, &said); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"admin.key_state." + keyInUse, "admin.key_state." + keyAnnounced, "admin.key_state." + keyStillTaken}
+	for _, a := range new(configs.Config).AttributeTypes() {
+		want = append(want, "attribute."+a.ID)
+	}
+	for _, id := range authz.Builtin() {
+		want = append(want, "attribute."+id)
+	}
+	for _, k := range keyPurposes {
+		want = append(want, "admin.key."+k.name, "admin.key_does."+k.name)
+	}
+	for _, key := range want {
+		if said.Texts[key] == nil {
+			t.Errorf("there is no text %q", key)
+		}
+	}
+}
+
+// A list of tasks says whom and what each is about: people, targets, groups, requests.
+func TestTasksSayWhatTheyAreAbout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reconfigure(func(s string) string { return s })
+	bob := w.person()
+	bob.open(w.at("payroll", "/")).signIn("campus", "bob").wants(http.StatusForbidden).click("Ask for access").submit(url.Values{"reason": {"Payslips in May"}}).wants(http.StatusOK)
+	w.admin(http.MethodPost, "target/pause", url.Values{"id": {"directory"}}, nil)
+	w.admin(http.MethodPost, "user/attributes", url.Values{"name": {"bob"}, "attribute": {"given_name=Robert"}}, nil)
+	var found webapi.Tasks
+	w.admin(http.MethodGet, "tasks", nil, &found)
+	about := map[string]string{}
+	for _, k := range found.Tasks {
+		about[k.Kind] = strings.Join(found.About(k), ", ")
+	}
+	if about["access.lapse"] != "bob: Finance office" || about["sync"] != "Staff directory, bob" {
+		t.Errorf("tasks are about %q", about)
 	}
 }

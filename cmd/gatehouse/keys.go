@@ -112,10 +112,17 @@ func (p *process) keyStates(ctx context.Context) (string, error) {
 	return b.String(), err
 }
 
+// States of a key, for people.
+const (
+	keyAnnounced  = "announced"
+	keyInUse      = "in use"
+	keyStillTaken = "still taken"
+)
+
 // keyView is a key as the tools show it.
 type keyView struct {
 	Purpose string    `json:"purpose"`
-	State   string    `json:"state"` // in use, announced, still taken
+	State   string    `json:"state"`
 	Created time.Time `json:"created"`
 	From    time.Time `json:"from,omitzero"`
 	Until   time.Time `json:"until,omitzero"`
@@ -135,12 +142,12 @@ func (p *process) listKeys(ctx context.Context) (list []keyView, err error) {
 		}
 	}
 	for _, k := range keys {
-		v := keyView{Purpose: k.Purpose, State: "still taken", Created: k.Created, From: k.From, Until: k.Until}
+		v := keyView{Purpose: k.Purpose, State: keyStillTaken, Created: k.Created, From: k.From, Until: k.Until}
 		switch {
 		case k.From.After(now):
-			v.State = "announced"
+			v.State = keyAnnounced
 		case k.From.Equal(used[k.Purpose]):
-			v.State = "in use"
+			v.State = keyInUse
 		}
 		if i := slices.IndexFunc(keyPurposes, func(kp keyPurpose) bool { return kp.name == k.Purpose }); i >= 0 {
 			v.Does = keyPurposes[i].does
@@ -193,7 +200,7 @@ func (a *api) rotateKey(r *http.Request) (any, error) {
 	if err := a.p.noteKey(r.Context(), kp.name, a.actor(r)); err != nil {
 		return nil, err
 	}
-	return keyView{Purpose: kp.name, State: "announced", Created: made.Created, From: made.From, Does: kp.does}, nil
+	return keyView{Purpose: kp.name, State: keyAnnounced, Created: made.Created, From: made.From, Does: kp.does}, nil
 }
 
 // resealed is what became of what is sealed in the store.

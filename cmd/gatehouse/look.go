@@ -23,7 +23,13 @@ func compileLook(cfg *configs.Config) (look, []configs.Mistake) {
 	l := look{services: map[string]string{}, providers: map[string]string{}}
 	brand := web.Brand{
 		Name: cfg.Branding.Name, HelpText: cfg.Help.Contact, HelpURL: address(cfg.Help.URL), Languages: cfg.Languages, LanguageURL: "/.gatehouse/language",
-		Colours: web.Colours{Light: cfg.Branding.Colors.Light, Dark: cfg.Branding.Colors.Dark},
+		Colours:    web.Colours{Light: cfg.Branding.Colors.Light, Dark: cfg.Branding.Colors.Dark},
+		Attributes: map[string]string{},
+	}
+	for _, a := range cfg.Attributes {
+		if a.Title != "" {
+			brand.Attributes[a.ID] = a.Title
+		}
 	}
 	if cfg.Server.PublicURL != nil {
 		brand.HomeURL = cfg.Server.PublicURL.String() + "/"

@@ -53,8 +53,7 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 	table := routesOf(p, s, true)
 	common := desk.Desk{
 		API: webapi.Client{Handler: table}, Pages: pages, HomeURL: "/",
-		Provider: s.providerTitle,
-		Client:   s.clientTitle,
+		Titles:   s.titles(),
 		FreshURL: func(back string) string { return freshPath + "?" + url.Values{"return": {back}}.Encode() },
 	}
 	mine := portal.New(portal.Config{
@@ -64,22 +63,22 @@ func (s *site) ownPages(p *process, pages *web.Pages, tiles []portal.Service) []
 			return asking.URL, asking.Waiting
 		},
 	})
-	own := func(id, title, path string, h http.Handler) gateway.Service {
-		return gateway.Service{ID: id, Title: title, Host: s.cfg.Server.PublicURL.Hostname(), Path: path, Handler: h}
+	own := func(id, path string, h http.Handler) gateway.Service {
+		return gateway.Service{ID: id, Title: pages.Name(), Host: s.cfg.Server.PublicURL.Hostname(), Path: path, Handler: h}
 	}
 	list := []gateway.Service{
-		own(apiID, "API", "/.gatehouse/api", http.StripPrefix("/.gatehouse/api", http.MaxBytesHandler(table, maxAPI))),
-		own(freshID, "Sign-in", freshPath, http.HandlerFunc(goBack)),
-		own(adminID, "Administration", webadmin.Path, webadmin.New(webadmin.Config{
-			API: common.API, Pages: pages, Has: s.has, Provider: common.Provider, FreshURL: common.FreshURL,
+		own(apiID, "/.gatehouse/api", http.StripPrefix("/.gatehouse/api", http.MaxBytesHandler(table, maxAPI))),
+		own(freshID, freshPath, http.HandlerFunc(goBack)),
+		own(adminID, webadmin.Path, webadmin.New(webadmin.Config{
+			API: common.API, Pages: pages, Has: s.has, Titles: common.Titles, FreshURL: common.FreshURL,
 		})),
-		own(askID, "Requests", portal.RequestsPath, mine),
-		own(consentID, "Consent", portal.ConsentPath, mine),
-		own(meID, "My data", portal.MePath, mine),
+		own(askID, portal.RequestsPath, mine),
+		own(consentID, portal.ConsentPath, mine),
+		own(meID, portal.MePath, mine),
 	}
 	home := s.cfg.Server.PublicURL.Hostname()
 	if !slices.ContainsFunc(s.cfg.Services, func(c configs.Service) bool { return c.Host == home && (c.Path == "/" || c.Path == "") }) {
-		list = append(list, own(portalID, "Portal", "/", mine))
+		list = append(list, own(portalID, "/", mine))
 	}
 	return list
 }

@@ -52,6 +52,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/lentstore"
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/web/desk"
 	"github.com/gatehouse-sso/gatehouse/web/portal"
 )
 
@@ -506,6 +507,10 @@ func (s *site) addressOf(c configs.Service) string {
 
 // What people call things, by their IDs.
 
+func (s *site) titles() desk.Titles {
+	return desk.Titles{Provider: s.providerTitle, Client: s.clientTitle, Service: s.serviceTitle, Target: s.targetTitle, Role: s.roleTitle, Store: s.storeTitle}
+}
+
 func (s *site) serviceTitle(id string) string {
 	return titleOf(s.cfg.Services, id, func(c configs.Service) (string, string) { return c.ID, c.Title })
 }
@@ -516,6 +521,10 @@ func (s *site) targetTitle(id string) string {
 
 func (s *site) providerTitle(id string) string {
 	return titleOf(s.cfg.IdentityProviders, id, func(c configs.IdentityProvider) (string, string) { return c.ID, c.Title })
+}
+
+func (s *site) storeTitle(id string) string {
+	return titleOf(s.cfg.UserStores, id, func(c configs.UserStore) (string, string) { return c.ID, c.Title })
 }
 
 func (s *site) clientTitle(id string) string {

@@ -387,7 +387,12 @@ func showExplanation(w io.Writer, x webapi.Explanation) {
 	if text, ok := namingText[x.Naming]; ok {
 		fmt.Fprintf(w, "the token names them by %s\n", text)
 	}
-	fmt.Fprintln(w, "in headers:")
+	if len(x.Sent) == 0 && len(x.Withheld) == 0 {
+		fmt.Fprintln(w, "  nothing")
+	}
+	if len(x.Headers) > 0 {
+		fmt.Fprintln(w, "in headers:")
+	}
 	for _, h := range x.Headers {
 		fmt.Fprintf(w, "  %s\t%s\n", h.Name, strings.Join(h.Values, " | "))
 	}

@@ -32,9 +32,9 @@ func tasksCommand() *cobra.Command {
 				return "GET", "tasks", page(cmd, url.Values{})
 			},
 			func(w io.Writer, v webapi.Tasks) {
-				fmt.Fprintln(w, "KIND\tKEY\tSTATE\tDUE\tPROGRESS\tFAILURES\tLAST ERROR")
+				fmt.Fprintln(w, "KIND\tKEY\tABOUT\tSTATE\tDUE\tPROGRESS\tFAILURES\tLAST ERROR")
 				for _, t := range v.Tasks {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", t.Kind, t.Key, t.State, t.Due.Format(time.DateTime), progressLine(t), t.Attempts, t.Error)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", t.Kind, t.Key, strings.Join(v.About(t), ", "), t.State, t.Due.Format(time.DateTime), progressLine(t), t.Attempts, t.Error)
 				}
 				if v.Next != "" {
 					fmt.Fprintf(w, "there may be more: --after %q\n", v.Next)

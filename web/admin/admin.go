@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/web"
 	"github.com/gatehouse-sso/gatehouse/web/api"
 	webdesk "github.com/gatehouse-sso/gatehouse/web/desk"
@@ -28,8 +29,7 @@ type Config struct {
 	Pages *web.Pages
 	// Has reports whether somebody is an administrator or has one of these duties.
 	Has func(s authz.Subject, duties ...string) bool
-	// Provider is the title of an identity provider.
-	Provider func(id string) string
+	webdesk.Titles
 	// FreshURL is where one signs in again to come back to an address.
 	FreshURL func(back string) string
 }
@@ -61,7 +61,7 @@ const maxForm = 2 << 20
 
 // New makes the desk.
 func New(c Config) http.Handler {
-	d := &desk{Config: c, mux: http.NewServeMux(), shared: webdesk.Desk{API: c.API, Pages: c.Pages, Provider: c.Provider, FreshURL: c.FreshURL, HomeURL: Path + "/"}}
+	d := &desk{Config: c, mux: http.NewServeMux(), shared: webdesk.Desk{API: c.API, Pages: c.Pages, Titles: c.Titles, FreshURL: c.FreshURL, HomeURL: Path + "/"}}
 	d.mux.HandleFunc("GET "+Path+"/{$}", d.front)
 	d.mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Path+"/", http.StatusSeeOther) })
 	d.page("/overview", d.overview, nil)
@@ -282,6 +282,29 @@ func row(cells ...web.Cell) web.Row { return web.Row{Cells: cells} }
 
 // text is a cell of somebody else's words.
 func text(s string) web.Cell { return web.Cell{Value: s} }
+
+// attribute is a cell of what people call an attribute, with its name.
+func attribute(name string) web.Cell { return web.Cell{Text: word("attribute", name), Note: name} }
+
+// source is a cell of who says something.
+func (d *desk) source(s provisioning.Source) web.Cell {
+	switch kind, id, _ := strings.Cut(string(s), ":"); kind {
+	case "idp":
+		return text(d.Provider(id))
+	case "scim":
+		return text(d.Client(id))
+	default:
+		return web.Cell{Text: word("source", kind), Note: id}
+	}
+}
+
+// each are what people call several things.
+func each(ids []string, title func(id string) string) (list []string) {
+	for _, id := range ids {
+		list = append(list, title(id))
+	}
+	return list
+}
 
 // heads are the headings of columns.
 func heads(keys ...string) (list []web.Text) {

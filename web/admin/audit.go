@@ -121,7 +121,7 @@ func (d *desk) flow(r *http.Request) (web.Board, error) {
 		facts.Facts = append(facts.Facts, web.Fact{Label: say("person.provider"), Cell: web.Cell{Value: f.Provider.Title, URL: at("/provider", "id", f.Provider.ID)}}, web.Fact{Label: say("trial.said"), Cell: web.Cell{Values: f.Said}})
 	}
 	if f.Service != "" {
-		facts.Facts = append(facts.Facts, web.Fact{Label: say("person.service"), Cell: web.Cell{Value: f.Service, URL: at("/service", "id", f.Service)}})
+		facts.Facts = append(facts.Facts, web.Fact{Label: say("person.service"), Cell: web.Cell{Value: d.Service(f.Service), URL: at("/service", "id", f.Service)}})
 	}
 	b.Blocks = append(b.Blocks, facts, web.Block{Heading: say("flow.events"), Table: eventsTable(say("flow.events_order"), f.Events, f.Names)})
 	if len(f.Said) > 0 {
@@ -131,12 +131,13 @@ func (d *desk) flow(r *http.Request) (web.Board, error) {
 		released := web.Cell{Values: f.Released}
 		var withheld web.Cell
 		for _, w := range f.Withheld {
-			withheld.Values = append(withheld.Values, w.Attribute+": "+w.Why)
+			because := why(w.Why)
+			withheld.Says = append(withheld.Says, web.Text{Key: "flow.withheld", With: []string{"attribute", w.Attribute}, Why: &because})
 		}
 		b.Blocks = append(b.Blocks, web.Block{Heading: say("flow.rules"), Lead: says("flow.now"), Facts: []web.Fact{
 			{Label: say("person.answer"), Cell: marked("outcome", f.Outcome)}, {Label: say("flow.released"), Cell: released}, {Label: say("person.withheld"), Cell: withheld},
-		}, Table: rulesTable(f.Rules)})
+		}, Table: d.rulesTable(f.Rules)})
 	}
-	b.Blocks = append(b.Blocks, operationBlocks(f.Steps)...)
+	b.Blocks = append(b.Blocks, d.operationBlocks(f.Steps)...)
 	return b, nil
 }

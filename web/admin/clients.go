@@ -41,7 +41,7 @@ func (d *desk) clients(r *http.Request) (web.Board, error) {
 	}
 	table := &web.Table{Caption: say("clients.all"), Head: heads("client.client", "client.mode", "client.profile", "client.stores", "client.ways", "client.tokens"), None: say("clients.none")}
 	for _, c := range list {
-		table.Rows = append(table.Rows, row(web.Cell{Value: titled(c.Title, c.ID), URL: at("/client", "client", c.ID)}, web.Cell{Text: word("client_mode", c.Mode)}, text(c.Profile), web.Cell{Values: c.UserStores}, web.Cell{Values: c.Ways}, text(strconv.Itoa(c.Tokens))))
+		table.Rows = append(table.Rows, row(web.Cell{Value: titled(c.Title, c.ID), URL: at("/client", "client", c.ID)}, web.Cell{Text: word("client_mode", c.Mode)}, text(c.Profile), web.Cell{Values: each(c.UserStores, d.Store)}, web.Cell{Values: c.Ways}, text(strconv.Itoa(c.Tokens))))
 	}
 	b.Blocks = []web.Block{{Table: table}}
 	return b, nil
@@ -55,7 +55,7 @@ func (d *desk) client(r *http.Request) (web.Board, error) {
 	if err := d.ask(r, "GET /v1/client/dialect", &habits, "client", id); err != nil {
 		return b, err
 	}
-	b.Name = id
+	b.Name = d.Client(id)
 	here, admin := at("/client", "client", id), d.may(r)
 	held, err := d.held(r, "client", id, here, admin)
 	if err != nil {

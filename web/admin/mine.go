@@ -62,7 +62,7 @@ func (d *desk) mineService(r *http.Request) (web.Board, error) {
 	}
 	b.Blocks = []web.Block{
 		facts, waiting,
-		{Heading: say("mine.who"), Lead: says("service.access_text"), Table: serviceRules(s.Service)}, {Heading: say("mine.granted"), Table: granted},
+		{Heading: say("mine.who"), Lead: says("service.access_text"), Table: d.serviceRules(s.Service)}, {Heading: say("mine.granted"), Table: granted},
 		{Heading: say("service.release"), Table: serviceRelease(s.Service)}, {Heading: say("service.activity"), Table: events},
 	}
 	return b, nil

@@ -130,11 +130,13 @@ func (d *desk) settings(r *http.Request) (web.Board, error) {
 	}
 	keys := &web.Table{Caption: say("settings.keys"), Head: heads("key.use", "key.id", "key.kind", "end.until"), None: say("key.none")}
 	for _, k := range v.Keys {
-		keys.Rows = append(keys.Rows, row(web.Cell{Text: word("key", k.Use)}, text(k.ID), text(k.Kind), web.Cell{At: k.Until}))
+		does := word("key_does", k.Use)
+		does.Else = k.ID
+		keys.Rows = append(keys.Rows, row(web.Cell{Text: word("key", k.Use)}, web.Cell{Text: does}, web.Cell{Text: word("key_state", k.Kind)}, web.Cell{At: k.Until}))
 	}
 	duties := &web.Table{Caption: say("settings.duties"), Head: heads("duty.duty", "duty.roles", "duty.groups", "duty.users"), None: say("duty.none")}
 	for _, x := range v.Duties {
-		duties.Rows = append(duties.Rows, row(web.Cell{Text: word("duty", x.Duty)}, web.Cell{Values: x.Roles}, web.Cell{Values: x.Groups}, web.Cell{Values: x.Users}))
+		duties.Rows = append(duties.Rows, row(web.Cell{Text: word("duty", x.Duty)}, web.Cell{Values: each(x.Roles, d.Role)}, web.Cell{Values: x.Groups}, web.Cell{Values: x.Users}))
 	}
 	b.Blocks = append(b.Blocks, store, web.Block{Heading: say("settings.keys"), Table: keys}, web.Block{Heading: say("settings.duties"), Table: duties},
 		web.Block{Heading: say("settings.api"), Lead: says("settings.api_text"), Ways: []web.Way{{Text: say("settings.openapi"), URL: "/.gatehouse/api/v1/openapi.json", File: true}}})

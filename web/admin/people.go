@@ -152,12 +152,8 @@ func (d *desk) personFacts(r *http.Request, u api.User, here string, admin bool)
 func (d *desk) personSaid(r *http.Request, u api.User, here string, admin bool) ([]web.Block, error) {
 	table := &web.Table{Caption: say("person.said"), Head: heads("person.attribute", "person.values", "person.by", "person.at"), None: say("person.said_none")}
 	for _, attr := range slices.Sorted(maps.Keys(u.Claims)) {
-		for i, c := range u.Claims[attr] {
-			by := text(string(c.Source))
-			if i > 0 && len(u.Claims[attr]) > 1 {
-				by.Note = ""
-			}
-			table.Rows = append(table.Rows, row(text(attr), web.Cell{Values: c.Values}, by, web.Cell{At: c.At}))
+		for _, c := range u.Claims[attr] {
+			table.Rows = append(table.Rows, row(attribute(attr), web.Cell{Values: c.Values}, d.source(c.Source), web.Cell{At: c.At}))
 		}
 	}
 	block := web.Block{Heading: say("person.said"), Lead: says("person.said_text"), Table: table}
@@ -168,7 +164,7 @@ func (d *desk) personSaid(r *http.Request, u api.User, here string, admin bool) 
 		}
 		var options []web.Option
 		for _, a := range known {
-			options = append(options, web.Option{Value: a.ID, Name: titled(a.Title, a.ID)})
+			options = append(options, web.Option{Value: a.ID, Text: word("attribute", a.ID)})
 		}
 		values := web.Field{ID: "values", Name: "values", Kind: "area", Label: say("person.values"), Hint: say("person.values_hint"), Value: r.PostForm.Get("values")}
 		block.Forms = []web.Form{{Action: here, Button: say("person.say"), Fields: append(does("say", "name", u.ID), choice("attribute", "attribute", "person.attribute", r.PostForm.Get("attribute"), options...), values)}}
@@ -199,13 +195,13 @@ func (d *desk) personMay(r *http.Request, u api.User, _ string, _ bool) ([]web.B
 		return nil, err
 	}
 	block.Facts = []web.Fact{{Label: say("person.answer"), Cell: marked("outcome", x.Outcome)}, {Label: say("reason"), Cell: text(x.Code)}}
-	block.Table = rulesTable(x.Reasons)
+	block.Table = d.rulesTable(x.Reasons)
 	sent := &web.Table{Caption: say("person.learns"), Head: heads("person.attribute", "person.as", "person.values", "person.purpose"), None: say("person.learns_none")}
 	for _, s := range x.Sent {
-		sent.Rows = append(sent.Rows, row(text(s.Attribute), text(s.Name), web.Cell{Values: s.Values}, text(s.Purpose)))
+		sent.Rows = append(sent.Rows, row(attribute(s.Attribute), text(s.Name), web.Cell{Values: s.Values}, text(s.Purpose)))
 	}
 	for _, s := range x.Withheld {
-		sent.Rows = append(sent.Rows, row(text(s.Attribute), web.Cell{Text: say("person.withheld"), Mark: "wait"}, web.Cell{}, text(s.Why)))
+		sent.Rows = append(sent.Rows, row(attribute(s.Attribute), web.Cell{Text: say("person.withheld"), Mark: "wait"}, web.Cell{}, web.Cell{Text: why(s.Why)}))
 	}
 	return []web.Block{block, {Heading: say("person.learns"), Table: sent}}, nil
 }
@@ -216,11 +212,11 @@ func (d *desk) personRoles(r *http.Request, u api.User, here string, admin bool)
 	for _, g := range u.Grants {
 		cells := []web.Cell{text(titled(g.RoleTitle, g.Role)), {At: g.Since}, {Until: g.Until}, text(g.Granter)}
 		if admin {
-			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "person.revoke", g.Role, does("revoke", "name", u.ID, "role", g.Role))}})
+			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "person.revoke", titled(g.RoleTitle, g.Role), does("revoke", "name", u.ID, "role", g.Role))}})
 		}
 		table.Rows = append(table.Rows, row(cells...))
 	}
-	block := web.Block{Heading: say("person.roles"), Facts: []web.Fact{{Label: say("person.has_roles"), Cell: web.Cell{Values: u.Roles}}}, Table: table}
+	block := web.Block{Heading: say("person.roles"), Facts: []web.Fact{{Label: say("person.has_roles"), Cell: web.Cell{Values: each(u.Roles, d.Role)}}}, Table: table}
 	if !admin {
 		return []web.Block{block}, nil
 	}
@@ -260,7 +256,7 @@ func (d *desk) personAccounts(r *http.Request, u api.User, here string, admin bo
 	if err := d.ask(r, "GET /v1/operations", &ops, "name", u.ID, "limit", "10"); err != nil {
 		return nil, err
 	}
-	return append([]web.Block{{Heading: say("person.accounts"), Table: table}}, operationBlocks(ops)...), nil
+	return append([]web.Block{{Heading: say("person.accounts"), Table: table}}, d.operationBlocks(ops)...), nil
 }
 
 // personSessions are where the person is signed in, as whom, and what says that
@@ -283,7 +279,7 @@ func (d *desk) personSessions(r *http.Request, u api.User, here string, admin bo
 	for _, l := range u.Links {
 		cells := []web.Cell{text(d.Provider(l.Provider)), text(l.Ref.Issuer), text(l.Ref.Subject), {At: l.Seen}}
 		if admin {
-			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "person.unlink", l.Provider, does("unlink", "name", u.ID, "provider", l.Provider, "issuer", l.Ref.Issuer, "subject", l.Ref.Subject))}})
+			cells = append(cells, web.Cell{Forms: []web.Form{button(here, "person.unlink", d.Provider(l.Provider), does("unlink", "name", u.ID, "provider", l.Provider, "issuer", l.Ref.Issuer, "subject", l.Ref.Subject))}})
 		}
 		links.Rows = append(links.Rows, row(cells...))
 	}
@@ -297,7 +293,7 @@ func (d *desk) personSessions(r *http.Request, u api.User, here string, admin bo
 	if len(u.Evidence) > 0 {
 		left := &web.Table{Caption: say("person.evidence"), Head: heads("person.kind", "person.by", "person.since", "person.outcome")}
 		for _, e := range u.Evidence {
-			left.Rows = append(left.Rows, row(web.Cell{Value: e.Kind, Note: e.Text}, text(string(e.By)), web.Cell{At: e.First}, text(e.Outcome)))
+			left.Rows = append(left.Rows, row(web.Cell{Value: e.Kind, Note: e.Text}, d.source(e.By), web.Cell{At: e.First}, text(e.Outcome)))
 		}
 		blocks = append(blocks, web.Block{Heading: say("person.evidence"), Table: left})
 	}

@@ -65,7 +65,7 @@ func (d *desk) provider(r *http.Request) (web.Board, error) {
 		{Label: say("provider.read"), Cell: web.Cell{At: p.Read}},
 		{Label: say("end.until"), Cell: web.Cell{At: p.ValidUntil}},
 		{Label: say("provider.mode"), Cell: web.Cell{Text: word("jit", p.Mode)}},
-		{Label: say("provider.user_store"), Cell: text(p.UserStore)},
+		{Label: say("provider.user_store"), Cell: text(d.Store(p.UserStore))},
 	}}
 	facts.Ways = []web.Way{{Text: say("sessions.title"), URL: at("/sessions", "idp", p.ID)}}
 	if p.Metadata != "" {
@@ -93,7 +93,7 @@ func mappingTable(list []api.Mapped, values map[string][]string) *web.Table {
 		table.Head = append(table.Head, say("person.values"))
 	}
 	for _, m := range list {
-		cells := []web.Cell{text(m.Attribute), text(strings.Join(m.From, ", "))}
+		cells := []web.Cell{attribute(m.Attribute), text(strings.Join(m.From, ", "))}
 		if values != nil {
 			cells = append(cells, web.Cell{Values: values[m.Attribute]})
 		}
@@ -136,7 +136,7 @@ func (d *desk) trial(r *http.Request) (web.Board, error) {
 		if err := d.ask(r, "GET /v1/provider", &p, "id", v.Provider); err != nil {
 			return b, err
 		}
-		b.Blocks = append(b.Blocks, web.Block{Heading: say("trial.made"), Lead: []web.Text{who}, Facts: []web.Fact{{Label: say("person.has_roles"), Cell: web.Cell{Values: u.Roles}}}, Table: mappingTable(p.Mapping, u.Attributes)})
+		b.Blocks = append(b.Blocks, web.Block{Heading: say("trial.made"), Lead: []web.Text{who}, Facts: []web.Fact{{Label: say("person.has_roles"), Cell: web.Cell{Values: each(u.Roles, d.Role)}}}, Table: mappingTable(p.Mapping, u.Attributes)})
 	}
 	return b, nil
 }

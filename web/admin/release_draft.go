@@ -356,7 +356,7 @@ func (d *desk) releaseCases(r *http.Request) (web.Board, error) {
 	f := r.Form // of what is saved, or of a preview
 	fields := append(does("save", "revision", revision(rel)), input("name", "name", "release.name", f.Get("name")), choice("to", "to", "release.recipient", f.Get("to"), to...),
 		web.Field{Kind: "heading", Label: say("release.case_person")})
-	fields = append(fields, madeUpFields(f, rel.Providers)...)
+	fields = append(fields, d.madeUpFields(f, rel.Providers)...)
 	fields = append(fields, web.Field{Kind: "heading", Label: say("release.case_wants")},
 		web.Field{ID: "sends", Name: "sends", Kind: "area", Label: say("release.sends"), Hint: say("release.attributes_hint"), Value: f.Get("sends")},
 		input("withholds", "withholds", "release.withholds", f.Get("withholds")))

@@ -55,7 +55,7 @@ func (d *desk) releaseTo(r *http.Request) (web.Board, error) {
 	q := r.URL.Query()
 	look := web.Block{Heading: say("release.preview"), Lead: says("release.preview_text"), Forms: []web.Form{{
 		Search: true, Action: Path + "/release/to", Button: say("release.look"),
-		Fields: []web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name), signInFold("", q, rel.Providers)},
+		Fields: []web.Field{{Kind: "hidden", Name: "to", Value: to}, input("name", "name", "release.whom", name), d.signInFold("", q, rel.Providers)},
 	}}}
 	if name != "" {
 		var seen []api.ReleasePreview
@@ -145,11 +145,7 @@ func refusal(err error) (web.Text, bool) {
 
 func attributeOptions(list []api.ReleaseAttribute) (options []web.Option) {
 	for _, a := range list {
-		name := a.ID
-		if a.Title != "" && a.Title != a.ID {
-			name += " – " + a.Title
-		}
-		options = append(options, web.Option{Value: a.ID, Name: name})
+		options = append(options, web.Option{Value: a.ID, Name: a.ID, Text: word("attribute", a.ID)})
 	}
 	return options
 }
@@ -222,7 +218,7 @@ func previewTable(p api.ReleasePreview) *web.Table {
 		if w.Values == 0 {
 			values = web.Cell{Text: say("release.has_none")}
 		}
-		table.Rows = append(table.Rows, row(text(w.Attribute), values, state))
+		table.Rows = append(table.Rows, row(attribute(w.Attribute), values, state))
 		if w.Values == 0 {
 			continue
 		}
@@ -299,7 +295,7 @@ func (d *desk) releaseRule(r *http.Request) (web.Board, error) {
 	fields = append(fields, web.Field{Kind: "heading", Label: say("release.what_for")},
 		hinted(input("purpose", "purpose", "release.purpose", e.Purpose), "release.purpose_hint"), basisChoice("basis", e.Basis), hinted(input("retention", "retention", "release.retention", e.Retention), "release.retention_hint"),
 		web.Field{Kind: "heading", Label: say("release.try_out")},
-		hinted(input("name", "name", "release.whom", name), "release.whom_hint"), signInFold("", r.Form, rel.Providers))
+		hinted(input("name", "name", "release.whom", name), "release.whom_hint"), d.signInFold("", r.Form, rel.Providers))
 	look := web.Block{ID: "look", Beside: true, Heading: say("release.preview"), Lead: says("release.look_text")}
 	if name != "" {
 		var seen api.ReleasePreview
@@ -345,7 +341,7 @@ func madeUp(q url.Values) (p person, ok bool) {
 
 // signInFold has the fields for the sign-in that a preview supposes; their IDs begin
 // with a prefix, where a page has several such forms.
-func signInFold(prefix string, q url.Values, providers []string) web.Field {
+func (d *desk) signInFold(prefix string, q url.Values, providers []string) web.Field {
 	field := func(name, label, hint string) web.Field {
 		f := input(prefix+name, name, label, q.Get(name))
 		f.Hint = web.Text{Key: hint}
@@ -353,7 +349,7 @@ func signInFold(prefix string, q url.Values, providers []string) web.Field {
 	}
 	any := []web.Option{{Text: say("release.any_provider")}}
 	for _, id := range providers {
-		any = append(any, web.Option{Value: id, Name: id})
+		any = append(any, web.Option{Value: id, Name: d.Provider(id)})
 	}
 	return web.Field{Kind: "fold", Label: say("release.sign_in"), Checked: q.Get("idp")+q.Get("acr")+q.Get("amr")+q.Get("signed_in") != "", Fields: []web.Field{
 		choice(prefix+"idp", "idp", "person.provider", q.Get("idp"), any...), field("acr", "release.acr", "release.acr_hint"),
@@ -382,12 +378,12 @@ func words(s string) []string {
 	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == '\n' || c == '\r' || c == ' ' })
 }
 
-func madeUpFields(q url.Values, providers []string) []web.Field {
+func (d *desk) madeUpFields(q url.Values, providers []string) []web.Field {
 	area := func(name, label, hint string) web.Field {
 		return web.Field{ID: name, Name: name, Kind: "area", Label: web.Text{Key: label}, Hint: web.Text{Key: hint}, Value: q.Get(name)}
 	}
 	return []web.Field{input("user_name", "user_name", "people.user_name", q.Get("user_name")), area("attributes", "release.attributes", "release.attributes_hint"),
-		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles")), signInFold("made_up_", q, providers)}
+		input("groups", "groups", "release.groups", q.Get("groups")), input("roles", "roles", "release.roles", q.Get("roles")), d.signInFold("made_up_", q, providers)}
 }
 
 // releasePreview is what everybody would learn about one person by the draft.
@@ -404,8 +400,8 @@ func (d *desk) releasePreview(r *http.Request) (web.Board, error) {
 		real, invented = nil, q
 	}
 	b.Blocks = []web.Block{
-		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: []web.Field{input("name", "name", "release.whom", real.Get("name")), signInFold("", real, rel.Providers)}, Button: say("release.look")}}},
-		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: madeUpFields(invented, rel.Providers), Button: say("release.look")}}},
+		{Heading: say("release.real"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: []web.Field{input("name", "name", "release.whom", real.Get("name")), d.signInFold("", real, rel.Providers)}, Button: say("release.look")}}},
+		{Heading: say("release.made_up"), Forms: []web.Form{{Search: true, Action: Path + "/release/preview", Fields: d.madeUpFields(invented, rel.Providers), Button: say("release.look")}}},
 	}
 	person := ""
 	switch {

@@ -21,7 +21,7 @@ func (d *desk) services(r *http.Request) (web.Board, error) {
 	table := &web.Table{Caption: say("services.all"), Head: heads("services.service", "services.address", "services.rules", "services.attributes", "services.targets"), None: say("services.none")}
 	for _, s := range list {
 		table.Rows = append(table.Rows, row(web.Cell{Value: s.Title, URL: at("/service", "id", s.ID), Note: s.Description}, web.Cell{Value: s.URL, URL: s.URL},
-			text(strconv.Itoa(len(s.Rules))), text(strconv.Itoa(len(s.Release))), web.Cell{Values: s.Provisioned}))
+			text(strconv.Itoa(len(s.Rules))), text(strconv.Itoa(len(s.Release))), web.Cell{Values: each(s.Provisioned, d.Target)}))
 	}
 	b.Blocks = []web.Block{{Table: table}}
 	return b, nil
@@ -45,21 +45,21 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 		facts.Ways = []web.Way{{Text: say("sessions.title"), URL: at("/sessions", "service", s.ID)}}
 	}
 	if len(s.Providers) > 0 {
-		facts.Facts = append(facts.Facts, web.Fact{Label: say("service.providers"), Cell: web.Cell{Values: s.Providers}})
+		facts.Facts = append(facts.Facts, web.Fact{Label: say("service.providers"), Cell: web.Cell{Values: each(s.Providers, d.Provider)}})
 	}
 	if len(s.Offers) > 0 {
-		facts.Facts = append(facts.Facts, web.Fact{Label: say("service.offers"), Cell: web.Cell{Values: s.Offers}})
+		facts.Facts = append(facts.Facts, web.Fact{Label: say("service.offers"), Cell: web.Cell{Values: each(s.Offers, d.Role)}})
 	}
 	learns := web.Block{Heading: say("service.release"), Table: serviceRelease(s)}
 	if d.may(r, "release_editors", "auditors") {
 		learns.Ways = []web.Way{{Text: say("service.release_editor"), URL: at("/release/to", "to", "service:"+s.ID)}}
 	}
-	b.Blocks = []web.Block{facts, {Heading: say("service.access"), Lead: says("service.access_text"), Table: serviceRules(s)}, learns}
+	b.Blocks = []web.Block{facts, {Heading: say("service.access"), Lead: says("service.access_text"), Table: d.serviceRules(s)}, learns}
 	provisioned := web.Block{Heading: say("service.provisioning"), Lead: says("service.no_targets")}
 	if len(s.Provisioned) > 0 {
 		provisioned.Lead = says("service.targets_text")
 		for _, id := range s.Provisioned {
-			provisioned.Ways = append(provisioned.Ways, web.Way{Name: id, URL: at("/target", "id", id)})
+			provisioned.Ways = append(provisioned.Ways, web.Way{Name: d.Target(id), URL: at("/target", "id", id)})
 		}
 	}
 	b.Blocks = append(b.Blocks, provisioned)
@@ -74,7 +74,7 @@ func (d *desk) service(r *http.Request) (web.Board, error) {
 }
 
 // serviceRules say who may.
-func serviceRules(s api.Service) *web.Table {
+func (d *desk) serviceRules(s api.Service) *web.Table {
 	rules := &web.Table{Caption: say("service.access"), Head: heads("rule.rule", "rule.effect", "rule.whom", "rule.what"), None: say("service.closed")}
 	for _, rule := range s.Rules {
 		what := append(append([]string{}, rule.Methods...), rule.Paths...)
@@ -82,7 +82,7 @@ func serviceRules(s api.Service) *web.Table {
 		if len(what) == 0 {
 			cell = web.Cell{Text: say("rule.everything")}
 		}
-		rules.Rows = append(rules.Rows, row(web.Cell{Value: rule.ID, Note: rule.Text}, marked("effect", rule.Effect), whom(rule.Whom), cell))
+		rules.Rows = append(rules.Rows, row(web.Cell{Value: rule.ID, Note: rule.Text}, marked("effect", rule.Effect), d.whom(rule.Whom), cell))
 	}
 	return rules
 }
@@ -99,16 +99,16 @@ func serviceRelease(s api.Service) *web.Table {
 		if v.Basis != "" {
 			basis.Text = word("basis", v.Basis)
 		}
-		release.Rows = append(release.Rows, row(text(v.Attribute), text(titled(v.As, v.Attribute)), web.Cell{Values: filter}, text(v.Purpose), basis))
+		release.Rows = append(release.Rows, row(attribute(v.Attribute), text(titled(v.As, v.Attribute)), web.Cell{Values: filter}, text(v.Purpose), basis))
 	}
 	return release
 }
 
 // whom says the clauses of a rule in words, one a line; all of them count.
-func whom(list []api.Clause) (c web.Cell) {
+func (d *desk) whom(list []api.Clause) (c web.Cell) {
 	for _, x := range list {
 		kind, attr, _ := strings.Cut(x.Kind, ".")
-		values := strings.Join(x.Values, ", ")
+		values := strings.Join(d.called(kind, x.Values), ", ")
 		if kind == "attributes" {
 			values = attr + ": " + values
 		}
@@ -117,8 +117,21 @@ func whom(list []api.Clause) (c web.Cell) {
 	return c
 }
 
+// called are values of a clause as people call them.
+func (d *desk) called(kind string, values []string) []string {
+	switch kind {
+	case "roles":
+		return each(values, d.Role)
+	case "identity_provider":
+		return each(values, d.Provider)
+	case "user_store":
+		return each(values, d.Store)
+	}
+	return values
+}
+
 // rulesTable is how rules decided, each with what it lacked.
-func rulesTable(reasons []authz.Reason) *web.Table {
+func (d *desk) rulesTable(reasons []authz.Reason) *web.Table {
 	table := &web.Table{Caption: say("rule.trace"), Head: heads("rule.rule", "rule.effect", "rule.applies", "rule.lacks"), None: say("rule.none")}
 	for _, x := range reasons {
 		applies := marked("applies", "no")
@@ -131,7 +144,7 @@ func rulesTable(reasons []authz.Reason) *web.Table {
 			if attr != "" {
 				attr += ": "
 			}
-			lacks.Says = append(lacks.Says, say("lacks."+kind, "want", attr+strings.Join(c.Want, ", "), "have", titled(strings.Join(c.Have, ", "), "—")))
+			lacks.Says = append(lacks.Says, say("lacks."+kind, "want", attr+strings.Join(d.called(kind, c.Want), ", "), "have", titled(strings.Join(d.called(kind, c.Have), ", "), "—")))
 		}
 		if x.Err != "" {
 			lacks.Note = x.Err

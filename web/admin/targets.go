@@ -246,11 +246,11 @@ func (d *desk) targetTried(r *http.Request, id, here string, admin bool) ([]web.
 	if err != nil {
 		return nil, err
 	}
-	return append([]web.Block{block}, operationBlocks(ops)...), nil
+	return append([]web.Block{block}, d.operationBlocks(ops)...), nil
 }
 
 // operationBlocks show attempts, each with its steps.
-func operationBlocks(ops []outbox.Operation) (list []web.Block) {
+func (d *desk) operationBlocks(ops []outbox.Operation) (list []web.Block) {
 	for _, op := range ops {
 		table := &web.Table{Caption: say("op.steps"), Head: heads("op.step", "op.outcome", "op.text")}
 		for _, s := range op.Steps {
@@ -263,7 +263,7 @@ func operationBlocks(ops []outbox.Operation) (list []web.Block) {
 		for _, c := range op.Calls {
 			table.Rows = append(table.Rows, row(web.Cell{Text: say("op.call")}, text(fmt.Sprintf("%s %s → %d", c.Method, c.Path, c.Status)), web.Cell{Says: []web.Text{say("op.names", "sent", titled(c.Sent, "—"), "got", titled(c.Got, "—"))}}))
 		}
-		b := web.Block{Heading: say("op.title", "target", op.Target), Facts: []web.Fact{
+		b := web.Block{Heading: say("op.title", "target", d.Target(op.Target)), Facts: []web.Fact{
 			{Label: say("op.at"), Cell: web.Cell{At: op.At}}, {Label: say("op.took"), Cell: text(op.Took.Round(time.Millisecond).String())},
 		}, Table: table}
 		if op.Did != "" {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	"github.com/gatehouse-sso/gatehouse/web"
@@ -51,9 +52,10 @@ func (d *desk) tasks(r *http.Request) (web.Board, error) {
 				progress.Value = strconv.FormatInt(p.Done, 10)
 			}
 		}
-		cells := []web.Cell{{Text: word("task", t.Kind), Note: t.Key}, marked("task_state", string(t.State)), {At: t.Due}, progress, text(strconv.Itoa(t.Attempts)), text(t.Error)}
+		about := titled(strings.Join(found.About(t), ", "), t.Key)
+		cells := []web.Cell{{Text: word("task", t.Kind), Values: found.About(t), Note: t.Key}, marked("task_state", string(t.State)), {At: t.Due}, progress, text(strconv.Itoa(t.Attempts)), text(t.Error)}
 		if admin {
-			cells = append(cells, web.Cell{Forms: turns(here, t)})
+			cells = append(cells, web.Cell{Forms: turns(here, t, about)})
 		}
 		table.Rows = append(table.Rows, row(cells...))
 	}
@@ -74,12 +76,12 @@ func (d *desk) tasks(r *http.Request) (web.Board, error) {
 }
 
 // turns are what can be done with a task in its state.
-func turns(here string, t task.Task) (list []web.Form) {
+func turns(here string, t task.Task, about string) (list []web.Form) {
 	can := map[task.State][]string{
 		task.Waiting: {"requeue", "pause", "cancel"}, task.Running: {"pause", "cancel"}, task.Parked: {"requeue", "cancel"}, task.Paused: {"resume", "cancel"}, task.Cancelled: {"requeue"},
 	}
 	for _, what := range can[t.State] {
-		list = append(list, button(here, "task."+what, t.Key, does(what, "kind", t.Kind, "key", t.Key)))
+		list = append(list, button(here, "task."+what, about, does(what, "kind", t.Kind, "key", t.Key)))
 	}
 	return list
 }

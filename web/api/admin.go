@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
@@ -187,7 +188,20 @@ type Events struct {
 // Events it may hold none and not be the last.
 type Tasks struct {
 	Tasks []task.Task `json:"tasks"`
-	Next  string      `json:"next,omitempty"` // those after this one come next; empty: these were all
+	// Names of what the keys are made of, by ID: users, groups, targets and others;
+	// empty: not known.
+	Names map[string]string `json:"names"`
+	Next  string            `json:"next,omitempty"` // those after this one come next; empty: these were all
+}
+
+// About names what a task is about, as far as that is known.
+func (v Tasks) About(t task.Task) (list []string) {
+	for _, part := range strings.Split(t.Key, "/") {
+		if name := v.Names[part]; name != "" {
+			list = append(list, name)
+		}
+	}
+	return list
 }
 
 // A Group of the directory.

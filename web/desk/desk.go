@@ -21,14 +21,15 @@ import (
 type Desk struct {
 	API   api.Client
 	Pages *web.Pages
-	// Provider is the title of an identity provider.
-	Provider func(id string) string
-	// Client is the title of a client.
-	Client func(id string) string
+	Titles
 	// FreshURL is where one signs in again to come back to an address.
 	FreshURL func(back string) string
 	HomeURL  string // where a page leads that can not go on
 }
+
+// Titles are what people call the things of the configuration; what has no title,
+// or is there no more, is called by its ID.
+type Titles struct{ Provider, Client, Service, Target, Role, Store func(id string) string }
 
 // Who is the person in front of the page.
 func (d Desk) Who(r *http.Request) web.Who {
