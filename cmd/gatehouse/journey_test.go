@@ -81,3 +81,32 @@ func TestBobIsRefusedAtPayrollAndAliceStepsUp(t *testing.T) {
 		t.Fatalf("alice is at %s (%d):\n%s", alice.url, alice.status, alice.body)
 	}
 }
+
+// The story that the README and the demo tell: bob is denied, asks on the spot, alice
+// approves, and the page that he wanted opens, with his second factor.
+func TestTheDenialOfTheDemoBecomesAccess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob, alice := w.person(), w.person()
+	bob.open(w.at("payroll", "/slips")).signIn("campus", "bob").wants(http.StatusForbidden, "Payroll is for the finance office, signed in with a second factor.")
+	bob.click("Ask for access").submit(url.Values{"reason": {"Payslips in May"}}).wants(http.StatusOK, "Payslips in May")
+	bob.do(http.MethodGet, w.at("payroll", "/slips"), nil).wants(http.StatusForbidden, "You have asked for access") // it looks again by itself
+	alice.open(w.at("", "/")).signIn("campus", "alice").click("To decide").wants(http.StatusOK, "<bdi>Bob Ångström</bdi>", "<bdi>Finance office</bdi>")
+	alice.submit(url.Values{"answer": {"approve"}}).wants(http.StatusOK, "The request is approved")
+	bob.open(w.at("payroll", "/slips")).submit(url.Values{"user": {"bob"}}).wants(http.StatusOK, "Confirm with your second factor")
+	bob.submit(url.Values{"factor": {"yes"}}).wants(http.StatusOK, "Remote-User")
+	if bob.url.Path != "/slips" {
+		t.Errorf("bob is at %s", bob.url)
+	}
+}
+
+// Who has no second factor is told what is missing and who can help, and stays out.
+func TestWhoHasNoSecondFactorIsToldSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	frida := w.person()
+	frida.open(w.at("wiki", "/")).signIn("campus", "frida").wants(http.StatusOK)
+	w.admin(http.MethodPost, "grant", url.Values{"name": {"frida"}, "role": {"finance"}, "until": {"1h"}}, nil)
+	frida.open(w.at("payroll", "/")).submit(url.Values{"user": {"frida"}}).wants(http.StatusForbidden,
+		"A stronger sign-in is needed", "If you are not asked for one, ask the help desk of your institution to set it up.", "login.context_too_weak")
+}

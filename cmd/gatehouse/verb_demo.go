@@ -160,8 +160,8 @@ Gatehouse runs, on this machine alone. Ctrl-C ends it.
 What to try:
   1. Open the wiki and sign in as alice at Campus: see what the wiki receives.
   2. Look at the target: alice has an account there, made before the page came.
-  3. In a private window, open payroll as bob: a denial that says what is missing.
-  4. Open payroll as alice: she is asked for her second factor, and passes.
+  3. In a private window, open payroll as bob: a denial that says what is missing. Ask for access.
+  4. As alice, open the portal, To decide, and approve: payroll opens for bob, with his second factor.
   5. Sign in as dana at Partner University; then as erik, who releases no mail address.
   6. Create frida before she ever signs in, and see her account at the target; then sign in as frida:
      curl http://localhost:%d/.gatehouse/scim/v2/Users -H 'Content-Type: application/scim+json' \
@@ -220,6 +220,9 @@ func (d *demoServers) close() {
 	}
 }
 
+// mostShown accounts stand on the page of the target.
+const mostShown = 500
+
 // newDemoTarget is a SCIM server with a page that shows its accounts.
 func newDemoTarget(base, token string, log *slog.Logger) (http.Handler, error) {
 	rt := scim.UserType()
@@ -233,12 +236,12 @@ func newDemoTarget(base, token string, log *slog.Logger) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/scim/v2/", srv)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		page, err := accounts.List(r.Context(), scim.Query{Start: 1, Count: 500})
+		page, err := accounts.List(r.Context(), scim.Query{Start: 1, Count: mostShown})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		demoPages.show(w, "target", page.Resources)
+		demoPages.show(w, "target", page)
 	})
 	return mux, nil
 }

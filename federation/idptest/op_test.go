@@ -282,7 +282,7 @@ func TestSecondFactorIsAskedOnlyWhenWantedAndHad(t *testing.T) {
 	confirm.Set("ticket", ticketField.FindStringSubmatch(w.Body.String())[1])
 	for want, w := range map[string]*httptest.ResponseRecorder{
 		ACRMulti:        op.do("POST", "/authorize", mfa, confirm),
-		ACRSingle:       op.do("POST", "/authorize", mfa, url.Values{"user": {"bob"}}), // has none
+		ACRSingle:       op.do("POST", "/authorize", mfa, url.Values{"user": {"frida"}}), // has none
 		ACRSingle + " ": op.do("POST", "/authorize", opRequest(), url.Values{"user": {"alice"}}),
 	} {
 		u, _ := url.Parse(w.Header().Get("Location"))

@@ -38,8 +38,8 @@ func Campus() []Person {
 		{
 			User: "bob", ID: "J3nYt8RwE6uHbD05", Name: "Bob Ångström", Given: "Bob", Family: "Ångström",
 			Mail: "bob@campus.example", Groups: []string{"students"},
-			Affiliation: []string{"student@campus.example", "member@campus.example"},
-			About:       "Student",
+			Affiliation:  []string{"student@campus.example", "member@campus.example"},
+			SecondFactor: true, About: "Student, helps out in the finance office",
 		},
 		{
 			User: "carol", ID: "X1pLa7GkS4vQoM92", Name: "Carol Núñez", Given: "Carol", Family: "Núñez",
