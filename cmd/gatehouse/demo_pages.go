@@ -55,7 +55,8 @@ a{color:var(--accent)}nav a{display:inline-block;margin-inline-end:1.25rem;paddi
 <nav aria-label="On"><a href="/headers">Everything it received, as JSON</a><a href="/.gatehouse/logout">Sign out</a></nav></main></body></html>{{end}}
 {{define "target"}}{{template "head" "Accounts at the target"}}<body><main><h1>Accounts at the target</h1>
 <p>This is another system. Gatehouse writes accounts into it over SCIM 2.0 (<code>/scim/v2</code>) when people sign in, and keeps them in step.</p>
-{{range .}}<section><h2>{{.String "userName"}}</h2><pre>{{plain .}}</pre></section>
+{{if gt .Total (len .Resources)}}<section><p>There are {{.Total}} accounts. The first {{len .Resources}} are shown.</p></section>{{end}}
+{{range .Resources}}<section><h2>{{.String "userName"}}</h2><pre>{{plain .}}</pre></section>
 {{else}}<section><p>Nobody yet. Sign in at a service, and come back.</p></section>{{end}}
 </main></body></html>{{end}}
 `

@@ -305,7 +305,7 @@ func TestASupportCodeOpensTheWholeFlow(t *testing.T) {
 	eventually(t, "the denial is recorded", func() bool {
 		return strings.Contains(carol.open(w.at("", deskPath+"/flow?code="+code)).body, "access.no_rule")
 	})
-	carol.wants(http.StatusOK, "Campus", "payroll", "a role: finance", "What was tried at directory", "Bring it into step")
+	carol.wants(http.StatusOK, "Campus", "Payroll", "a role: Finance office", "What was tried at Staff directory", "Bring it into step")
 	for _, value := range []string{"bob@campus.example", "student@campus.example"} {
 		if strings.Contains(carol.body, value) {
 			t.Errorf("%s is on the page", value)

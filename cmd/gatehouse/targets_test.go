@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -323,4 +324,33 @@ func (g *yardTarget) ids(t testing.TB) (list []string) {
 		list = append(list, r.ExternalID())
 	}
 	return list
+}
+
+// The page of the demo's target shows so many accounts, and says when there are more.
+func TestThePageOfTheDemosTargetSaysThatThereAreMore(t *testing.T) {
+	t.Parallel()
+	target, err := newDemoTarget("http://target.invalid", "token", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := func() bool {
+		w := httptest.NewRecorder()
+		target.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		return strings.Contains(w.Body.String(), fmt.Sprintf("There are %d accounts. The first %d are shown.", mostShown+1, mostShown))
+	}
+	for n := range mostShown + 1 {
+		if n == mostShown && says() {
+			t.Fatalf("%d accounts are said to be too many", n)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/scim/v2/Users", strings.NewReader(fmt.Sprintf(`{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"u%d"}`, n)))
+		r.Header.Set("Content-Type", "application/scim+json")
+		r.Header.Set("Authorization", "Bearer token")
+		w := httptest.NewRecorder()
+		if target.ServeHTTP(w, r); w.Code != http.StatusCreated {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	if !says() {
+		t.Error("nothing says that there are more accounts")
+	}
 }
