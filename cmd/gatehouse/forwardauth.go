@@ -29,15 +29,15 @@ func askers(cfg *configs.Config) (list []gateway.Proxy) {
 
 // A prober looks whether the proxies that ask really do. A gateway that answers
 // questions can not see that one was not asked, so it goes to the proxy's own
-// door, as nobody, for every address that nobody may have: once plainly, and once
-// with headers by which a client would speak for the proxy. Whatever is neither
-// "sign in" nor "no" is an alarm: in the log each time, in the record and at
-// /readyz while it lasts.
+// door, as nobody, for every address that nobody may have: once plainly, once with
+// headers by which a client would speak for the proxy, and once with a Host that is
+// not the one of the request line. Whatever is neither "sign in" nor "no" is an alarm:
+// in the log each time, in the record and at /readyz while it lasts.
 type prober struct {
 	proxies []configs.ForwardAuth
 	public  *url.URL
 	closed  []door
-	open    *door // one that anybody may have
+	open    []door // those that anybody may have
 	log     *slog.Logger
 	record  func(audit.Event)
 
@@ -63,11 +63,11 @@ func newProber(cfg *configs.Config, policy *authz.Policy, log *slog.Logger, reco
 		}
 		for _, path := range paths {
 			d := door{s.ID, s.Host, path}
-			switch nobody := policy.Decide(authz.Request{Service: s.ID, Method: http.MethodGet, Path: path, From: netip.IPv4Unspecified(), Now: time.Now()}); {
-			case nobody.Outcome != authz.Allow:
+			nobody := policy.Decide(authz.Request{Service: s.ID, Method: http.MethodGet, Path: path, From: netip.IPv4Unspecified(), Now: time.Now()})
+			if nobody.Outcome == authz.Allow {
+				p.open = append(p.open, d)
+			} else {
 				p.closed = append(p.closed, d)
-			case p.open == nil:
-				p.open = &d
 			}
 		}
 	}
@@ -118,25 +118,35 @@ func (p *prober) round(ctx context.Context, f configs.ForwardAuth) {
 		},
 	}
 	for _, d := range p.closed {
-		for how, lines := range p.ways(d) {
+		for how, w := range p.ways(d) {
 			if ctx.Err() != nil {
 				return
 			}
-			heard, err := p.knock(ctx, client, f.Probe.Scheme, d, lines)
+			heard, err := p.knock(ctx, client, f.Probe.Scheme, d, w)
 			p.judge(f.ID, d, how, heard, err)
 		}
 	}
 }
 
-// ways to come as nobody: each with more header lines than the one before.
-func (p *prober) ways(d door) map[string]map[string]string {
-	ways := map[string]map[string]string{"plainly": nil}
-	if o := p.open; o != nil {
+// A way to come as nobody.
+type way struct {
+	lines map[string]string // more of the header
+	host  string            // that Host names, while the request line names the door's; empty: it is the same
+}
+
+// ways to a door, by what they are.
+func (p *prober) ways(d door) map[string]way {
+	ways := map[string]way{"plainly": {}}
+	if len(p.open) > 0 {
+		o := p.open[0]
 		address := p.public.Scheme + "://" + p.authority(o.host)
-		ways["with headers of its own about "+o.service] = map[string]string{
+		ways["with headers of its own about "+o.service] = way{lines: map[string]string{
 			"X-Original-Method": http.MethodGet, "X-Original-URL": address + o.path, "X-Original-URI": o.path,
 			"X-Forwarded-Method": http.MethodGet, "X-Forwarded-Proto": p.public.Scheme, "X-Forwarded-Host": p.authority(o.host), "X-Forwarded-Uri": o.path,
-		}
+		}}
+	}
+	if i := slices.IndexFunc(p.open, func(o door) bool { return o.host != d.host }); i >= 0 {
+		ways["with the host of "+p.open[i].service] = way{host: p.open[i].host}
 	}
 	return ways
 }
@@ -157,16 +167,20 @@ const (
 	let                  // anything else
 )
 
-func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, d door, lines map[string]string) (heard, error) {
+func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, d door, w way) (heard, error) {
 	to := url.URL{Scheme: scheme, Host: d.host, Path: d.path}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
 	if err != nil {
 		return unclear, err
 	}
 	r.Host = p.authority(d.host)
+	if w.host != "" {
+		r.URL.Opaque = "//" + r.Host + r.URL.EscapedPath() // then the request line has all of it
+		r.Host = p.authority(w.host)
+	}
 	r.Header.Set("User-Agent", "Gatehouse-Probe")
 	r.Header.Set("Accept", "text/html")
-	for name, val := range lines {
+	for name, val := range w.lines {
 		r.Header.Set(name, val)
 	}
 	resp, err := client.Do(r)

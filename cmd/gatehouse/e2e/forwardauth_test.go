@@ -306,13 +306,18 @@ func TestTheProbeFindsAProxyThatLetsPeopleIn(t *testing.T) {
 		"haproxy's too":        {"haproxy", nil, ""},
 		"nobody is asked":      {"nginx", []string{"auth_request /gatehouse-question;", ""}, "asked plainly"},
 		"nobody asks in Lua":   {"haproxy", []string{"http-request lua.gatehouse", "http-request set-var(txn.gatehouse) str(yes) #"}, "asked plainly"},
+		"by another's host":    {"nginx", []string{"$scheme://$host$request_uri", "$scheme://$http_host$request_uri", "if ($gatehouse_one_host = 0)", "if ($gatehouse_one_host = 2)"}, "with the host of open"},
 		"by the client's word": {"nginx", []string{"proxy_set_header X-Original-URL", "proxy_set_header X-Other"}, "with headers of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := edge(t, c.kind, c.change...)
 			if c.alarm == "" {
-				for _, asked := range []string{"plainly", "with headers of its own"} {
+				asked := []string{"plainly", "with headers of its own"}
+				if c.kind == "caddy" { // the others refuse to be asked so
+					asked = append(asked, "with the host of open")
+				}
+				for _, asked := range asked {
 					for end := time.Now().Add(patience); !strings.Contains(g.log.String(), `"a protected address is closed","proxy":"edge","service":"wiki","path":"/closed/","asked":"`+asked); time.Sleep(100 * time.Millisecond) {
 						if time.Now().After(end) {
 							t.Fatalf("no probe came through, asked %s", asked)
