@@ -228,6 +228,7 @@ func repeatable(r *http.Request) bool {
 // connection without a byte of an answer.
 func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Request, head []byte, line *Line, see func(*http.Response) error) (again bool, err error) {
 	reusable := false
+	c.patience(c.pool.t.HeadTimeout) // before anybody can abort, whose deadline it would move
 	stop := afterFunc(ctx, c.onAbort)
 	if !line.hold(c) {
 		c.abort()
@@ -246,7 +247,6 @@ func (c *conn) exchange(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		}
 		return c.got == 0, fmt.Errorf("write to the service: %w", err)
 	}
-	c.patience(c.pool.t.HeadTimeout)
 	resp, err := c.head(r, w) //nolint:bodyclose // it ends with the exchange, and the connection is kept or closed here
 	if err != nil {
 		return c.got == 0 && errors.Is(err, errClosed), err

@@ -3,6 +3,7 @@ package lean
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -202,6 +203,36 @@ func TestALineThatIsCutEndsAnExchangeAtAnyPoint(t *testing.T) {
 			t.Error("a cut line was used")
 		}
 	}
+}
+
+// hasty is a connection whose reader is cut when it is given time.
+type hasty struct {
+	net.Conn
+	cut func()
+}
+
+func (h hasty) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() {
+		h.cut()
+	}
+	return h.Conn.SetReadDeadline(t)
+}
+
+// The time that a service is given for its answer takes nothing back.
+func TestALineThatIsCutStaysCutWhateverTimeTheServiceHas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		go func() { _, _ = io.Copy(io.Discard, theirs) }()
+		line := &Line{}
+		tr := &Transport{HeadTimeout: time.Hour, Dial: func(context.Context, string, string) (net.Conn, error) { return hasty{ours, line.Cut}, nil }}
+		began := time.Now()
+		err := tr.Forward(httptest.NewRecorder(), httptest.NewRequest("GET", "/a", nil), "x", AppendHead(nil, "GET", "/a", "x", nil, nil), line, nil)
+		if took := time.Since(began); err == nil || took > 0 {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }
 
 // idle connections end by themselves, or a service that goes away keeps sockets
