@@ -99,9 +99,9 @@ func TestR31_AStormOfSCIMRequestsLosesNothing(t *testing.T) {
 		}
 	})
 
-	all := func(path, filter string, each func(*scim.Object)) {
+	all := func(path string, each func(*scim.Object)) {
 		for start, total := 1, 1; start <= total; {
-			r, ok := step(200, "GET", path+"?"+url.Values{"filter": {filter}, "startIndex": {strconv.Itoa(start)}, "count": {"200"}}.Encode(), "")
+			r, ok := step(200, "GET", path+"?"+url.Values{"startIndex": {strconv.Itoa(start)}, "count": {"200"}}.Encode(), "")
 			if !ok {
 				t.FailNow()
 			}
@@ -117,11 +117,11 @@ func TestR31_AStormOfSCIMRequestsLosesNothing(t *testing.T) {
 		}
 	}
 	got, gotIn := map[string]person{}, map[string]bool{}
-	all("/Users", `userName sw "storm-"`, func(u *scim.Object) {
+	all("/Users", func(u *scim.Object) {
 		active, _ := u.Get("active").(bool)
 		got[u.String("userName")] = person{u.String("displayName"), active}
 	})
-	all("/Groups", `displayName sw "hr-storm-"`, func(g *scim.Object) {
+	all("/Groups", func(g *scim.Object) {
 		for _, m := range g.List("members") {
 			gotIn[g.String("id")+" "+m.(*scim.Object).String("value")] = true
 		}
