@@ -437,13 +437,13 @@ type step struct {
 
 // trail is a transport that remembers each step.
 type trail struct {
-	http.RoundTripper
+	*http.Transport
 	mu    sync.Mutex
 	steps []step
 }
 
 func (t *trail) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.RoundTripper.RoundTrip(r)
+	resp, err := t.Transport.RoundTrip(r)
 	if err == nil {
 		t.mu.Lock()
 		t.steps = append(t.steps, step{r.Method, r.URL, resp.StatusCode, resp.Header.Clone()})
@@ -466,7 +466,7 @@ func (l *lab) person() *person {
 		l.t.Fatal("a person's transport is wrapped already")
 	}
 	tr.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the certificate is the lab's own
-	p.trail = &trail{RoundTripper: tr}
+	p.trail = &trail{Transport: tr}
 	p.client.Transport = p.trail
 	l.mu.Lock()
 	defer l.mu.Unlock()
