@@ -62,7 +62,12 @@ func (f *front) stays(p *guest, host, what string) (cut chan string) {
 // open does that with a line of the head.
 func (f *front) open(line, host, what string) (cut chan string) {
 	f.t.Helper()
-	before := len(f.streams.of(everything))
+	_, path, _ := strings.Cut(lasting[what].request, " ")
+	path, _, _ = strings.Cut(path, " ")
+	there := func() int { // of another path one may just be going
+		return len(f.streams.of(func(s *stream) bool { return s.path == path }))
+	}
+	before := there()
 	c := f.dial(host)
 	f.t.Cleanup(func() { _ = c.Close() })
 	request, _, _ := strings.Cut(lasting[what].request, "\r\n")
@@ -82,12 +87,19 @@ func (f *front) open(line, host, what string) (cut chan string) {
 			got.WriteByte(b)
 		}
 	}
-	eventually(f.t, "the stream is there", func() bool { return len(f.streams.of(everything)) > before })
 	cut = make(chan string, 1)
 	go func() {
 		_, _ = io.Copy(&got, br)
 		cut <- got.String()
 	}()
+	eventually(f.t, "the stream is there", func() bool {
+		select {
+		case said := <-cut:
+			f.t.Fatalf("%s: it ended at once: %q", what, said)
+		default:
+		}
+		return there() > before
+	})
 	return cut
 }
 
