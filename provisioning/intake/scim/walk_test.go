@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/client"
@@ -175,6 +176,7 @@ func TestIndexedFiltersFindAmongMany(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, client.Client{ID: "all", UserStores: []string{"primary"}, Groups: []string{"*"}})
 	list := w.fill(1100)
+	time.Sleep(2 * time.Millisecond) // times are compared by the millisecond
 	w.do(all, "PATCH", "/Users/"+list[7], scimtest.Patch(`{"op":"add","path":"emails","value":[{"value":"Home@x.test","type":"home"}]}`)).want(t, 200, "")
 	since := w.stored(list[7]).Modified.Format("2006-01-02T15:04:05.000Z")
 	for _, filter := range []string{
