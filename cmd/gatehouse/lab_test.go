@@ -172,7 +172,7 @@ outbound: { allow: [127.0.0.0/8, "::1/128"] }
 // newLab starts one. with may be nil.
 func newLab(t testing.TB, with func(*labConfig)) *lab {
 	t.Helper()
-	c := labConfig{Scheme: "http", Dir: t.TempDir(), People: idptest.Campus(), PerAddress: 100000, PerPerson: 100000}
+	c := labConfig{Scheme: "http", Dir: shortDir(t), People: idptest.Campus(), PerAddress: 100000, PerPerson: 100000}
 	if with != nil {
 		with(&c)
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -78,7 +79,7 @@ func listenAt(at string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := listenUnix(path)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +88,15 @@ func listenAt(at string) (net.Listener, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	return ln, nil
+}
+
+// listenUnix listens on a socket in the file system.
+func listenUnix(path string) (net.Listener, error) {
+	ln, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EINVAL) { // what the system says of it
+		return nil, fmt.Errorf("the path of a socket is too long with %d bytes, put it into a folder with a shorter one: %w", len(path), err)
+	}
+	return ln, err
 }
 
 // here is a listener that only this machine reaches: who comes, comes from

@@ -93,13 +93,27 @@ func TestTheProxyProtocolIsBelievedOfListedPeersAlone(t *testing.T) {
 }
 
 // shortDir is a folder whose path fits into the address of a socket.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "gh")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
+}
+
+func TestAPathThatIsTooLongForASocketIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(shortDir(t), strings.Repeat("long", 30))
+	for name, listen := range map[string]func() (net.Listener, error){
+		"for everybody": func() (net.Listener, error) { return listenAt("unix:" + path) },
+		"for this user": func() (net.Listener, error) { return listenUser(path) },
+	} {
+		if ln, err := listen(); err == nil || !strings.Contains(err.Error(), "too long") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, %v", name, ln, err)
+		}
+	}
 }
 
 func TestListensOnASocket(t *testing.T) {

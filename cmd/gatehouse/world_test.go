@@ -51,7 +51,7 @@ func (b *buffer) String() string {
 // newWorld starts a demo and stops it when the test ends.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return startWorld(t, t.TempDir(), fourPorts(t))
+	return startWorld(t, shortDir(t), fourPorts(t))
 }
 
 func startWorld(t testing.TB, dir string, port int) *world {
