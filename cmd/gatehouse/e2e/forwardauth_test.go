@@ -139,6 +139,8 @@ func TestPeopleSignInBehindAProxyThatAsks(t *testing.T) {
 			if v := p.sees("This part is closed.", "signed in as alice"); v.Status != 403 {
 				t.Errorf("the denial page has the status %d", v.Status)
 			}
+			p.open(g.at("", "/")) // the gateway's own host is its own
+			p.sees("Wiki", "alice")
 		})
 	}
 }
@@ -258,6 +260,27 @@ func TestP12_AProxyThatAsksServesNoServiceByTheRulesOfAnother(t *testing.T) {
 			}
 			if resp, text := g.raw(t, "GET http://"+wiki+"/public/x HTTP/1.1\r\nHost: "+wiki+"\r\nConnection: close\r\n\r\n"); !strings.Contains(text, `"Headers"`) {
 				t.Errorf("control: %d %s", resp.StatusCode, text)
+			}
+		})
+	}
+}
+
+// The gateway believes a proxy that is listed, so the proxy lets no client ask through it.
+func TestP10_NoClientAsksThroughAProxyThatAsks(t *testing.T) {
+	t.Parallel()
+	for kind := range edges {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			g := edge(t, kind)
+			address := "http://" + g.host("open") + "/"
+			for _, host := range []string{g.host(""), g.host("wiki")} {
+				for _, path := range []string{"/.gatehouse/verify", "/.gatehouse/%76erify", "/.gatehouse/verify/page", "/.gatehouse//verify", "/.gatehouse/./verify", "/oauth2/auth", "/oauth2/%61uth", "/api/authz/auth-request", "/api/authz/forward-auth", "/api/authz/ext-authz/x"} {
+					resp, text := g.raw(t, "GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\nX-Original-Method: GET\r\nX-Original-URL: "+address+
+						"\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "+g.host("open")+"\r\nX-Forwarded-Uri: /\r\n\r\n")
+					if resp.StatusCode/100 == 2 || resp.Header.Get("X-Gatehouse-Jwt") != "" {
+						t.Errorf("%s%s: %d %v %s", host, path, resp.StatusCode, resp.Header, text)
+					}
+				}
 			}
 		})
 	}
