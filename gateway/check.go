@@ -119,6 +119,9 @@ func (c *check) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// FlushError is for http.ResponseController. The answer is one message.
+func (c *check) FlushError() error { return nil }
+
 // Unwrap is for http.ResponseController.
 func (c *check) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 

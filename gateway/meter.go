@@ -38,6 +38,9 @@ func (silent) Released(string)                    {}
 
 // end counts a request, and writes its line of the access log.
 func (v *visit) end() {
+	if w, asked := v.w.ResponseWriter.(*verdict); asked && !w.said && !v.broke {
+		v.w.WriteHeader(http.StatusForbidden) // where nothing is said, a server says 200
+	}
 	if v.checks != nil {
 		v.checks.end(v)
 	}

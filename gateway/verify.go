@@ -275,6 +275,14 @@ func (w *verdict) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
+// FlushError is for http.ResponseController. Where nothing is said, a server says 200.
+func (w *verdict) FlushError() error {
+	if !w.said {
+		w.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
 // Unwrap is for http.ResponseController.
 func (w *verdict) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

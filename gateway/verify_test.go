@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 )
@@ -284,6 +286,47 @@ func TestAProxyLearnsAtOnceThatASessionEnded(t *testing.T) {
 	defer f.mu.Unlock()
 	if !slices.ContainsFunc(f.events, func(e audit.Event) bool { return e.From == "192.0.2.7" }) && f.g.c.TrustedProxies == nil {
 		t.Error("the proxy's address is believed to be the person's")
+	}
+}
+
+// Nor is it one where nothing is said, or only that it be sent.
+func TestSayingNothingIsNoYes(t *testing.T) {
+	t.Parallel()
+	for kind := range ProxyKinds {
+		f := newFront(t, behind(kind))
+		for what, flush := range map[string]bool{"nothing": false, "a flush": true} {
+			ask := func(r *http.Request) *recorder {
+				w := newRecorder()
+				v := &visit{g: f.g, r: r}
+				v.reply = reply{ResponseWriter: w}
+				v.w = &v.reply
+				if err := v.question(); err != nil || v.proxy == nil {
+					t.Fatal(kind, err, v.proxy)
+				}
+				if flush {
+					_ = http.NewResponseController(v.w).Flush()
+				}
+				v.end()
+				return w
+			}
+			k, r := ProxyKinds[kind], f.request(nil, "GET", "open", "/", nil)
+			r.RequestURI, r.RemoteAddr = verifyPath, "127.0.0.1:1"
+			r.Header = http.Header{"X-Forwarded-For": {"192.0.2.7"}, k.Method: {"GET"}, k.URL: {r.URL.String()}, k.Scheme: {"http"}, k.Host: {r.Host}, k.URI: {"/"}}
+			if k.Behind {
+				r.RequestURI += "/"
+			}
+			r.URL.Path = verifyPath
+			if w := ask(r); w.Code != http.StatusForbidden {
+				t.Errorf("%s: %s is told as %d", kind, what, w.Code)
+			}
+			if !k.Checks {
+				continue
+			}
+			var m auth.CheckResponse
+			if w := ask(f.envoy().call(nil, "")); w.Body.Len() < 5 || proto.Unmarshal(w.Body.Bytes()[5:], &m) != nil || m.GetDeniedResponse().GetStatus().GetCode() != http.StatusForbidden {
+				t.Errorf("%s by gRPC: %s is told as %v", kind, what, &m)
+			}
+		}
 	}
 }
 
