@@ -300,3 +300,25 @@ func TestP25_OnlyConfiguredUpstreamsAreDialled(t *testing.T) {
 		t.Errorf("%d requests went where the client said", n)
 	}
 }
+
+// A method that only asks, or one that says it is another, gets nobody more than the
+// method that it is: no preflight reaches a service for nobody.
+func TestZ07_MethodsThatAskOrPretendGetNoMore(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	preflight := []string{"Origin: http://other.test", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: authorization"}
+	for _, m := range []string{"GET", "HEAD", "OPTIONS", "PROPFIND", "POST"} {
+		for _, lines := range [][]string{nil, preflight, {"X-HTTP-Method-Override: OPTIONS", "X-HTTP-Method: HEAD", "X-Method-Override: GET"}} {
+			a := f.ask(nil, m, "wiki", "/secret?_method=OPTIONS", append(lines, "Content-Length: 0")...)
+			if a.StatusCode != 401 || a.Header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%s %q: %d %v", m, lines, a.StatusCode, a.Header)
+			}
+		}
+	}
+	if f.echo.count() != 0 {
+		t.Error("one reached the service")
+	}
+	if s := f.passed(f.ask(f.guest("alice"), "OPTIONS", "wiki", "/secret", preflight...)); s.Method != "OPTIONS" {
+		t.Errorf("the service got %s", s.Method)
+	}
+}
