@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"os"
+	"path"
 	"runtime/debug"
 	"runtime/metrics"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,26 +24,33 @@ const (
 )
 
 // paceHeap keeps the garbage collector to that until ctx ends, unless GOGC says
-// something else.
+// something else; and to what the system lets the process have, which may change,
+// unless GOMEMLIMIT does.
 func paceHeap(ctx context.Context) {
-	if os.Getenv("GOGC") != "" {
-		return
-	}
-	was := 100
-	defer func() { debug.SetGCPercent(was) }()
+	paced, limited := os.Getenv("GOGC") == "", os.Getenv("GOMEMLIMIT") == ""
+	per, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(-1)
+	debug.SetGCPercent(per)
+	defer debug.SetGCPercent(per)
+	defer debug.SetMemoryLimit(limit)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
-	for tick, set := time.NewTicker(time.Second), 0; ; {
-		metrics.Read(live)
-		if per := percent(live[0].Value.Uint64() + live[1].Value.Uint64()); per < set*9/10 || per > set*11/10 {
-			old := debug.SetGCPercent(per)
-			if set == 0 {
-				was = old
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for most := int64(0); ; {
+		if metrics.Read(live); paced {
+			if now := percent(live[0].Value.Uint64() + live[1].Value.Uint64()); now < per*9/10 || now > per*11/10 {
+				debug.SetGCPercent(now)
+				per = now
 			}
-			set = per
+		}
+		if now := memoryLimit(os.DirFS("/")); limited && now != most {
+			if most = now; now == 0 {
+				debug.SetMemoryLimit(limit)
+			} else {
+				debug.SetMemoryLimit(now - now/10) // the rest is for what the runtime does not count
+			}
 		}
 		select {
 		case <-ctx.Done():
-			tick.Stop()
 			return
 		case <-tick.C:
 		}
@@ -52,3 +63,35 @@ func percent(live uint64) int {
 	garbage := max(room-min(live, room), spare, live*sparePart/100)
 	return int(min(garbage*100/live, 1000))
 }
+
+// memoryLimit is how many bytes the control groups of this process let it have, of
+// either version of them; 0: as many as there are. A container sees its own group
+// where the root would be, so each folder up to there counts.
+func memoryLimit(root fs.FS) int64 {
+	var least int64
+	groups, _ := fs.ReadFile(root, "proc/self/cgroup") // where there are none, there is no limit
+	for line := range strings.Lines(string(groups)) {
+		part := strings.SplitN(strings.TrimSpace(line), ":", 3) // number, controllers, group
+		if len(part) != 3 {
+			continue
+		}
+		top, file := "sys/fs/cgroup", "memory.max"
+		switch {
+		case part[1] == "memory":
+			top, file = top+"/memory", "memory.limit_in_bytes"
+		case part[1] != "":
+			continue
+		}
+		for dir := path.Join(top, part[2]); len(dir) >= len(top); dir = path.Dir(dir) {
+			raw, _ := fs.ReadFile(root, path.Join(dir, file))
+			n, err := strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64)
+			if err == nil && n > 0 && n < noLimit && (least == 0 || n < least) {
+				least = n
+			}
+		}
+	}
+	return least
+}
+
+// noLimit is less than what version 1 writes where there is none.
+const noLimit = 1 << 60
