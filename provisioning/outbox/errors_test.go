@@ -355,6 +355,18 @@ func TestR27_AnHourWithoutTheTarget(t *testing.T) {
 		if n := calls.Load(); n > 2*people {
 			t.Errorf("%d calls", n)
 		}
+		for _, a := range f.held {
+			i, title := 0, ""
+			if _, err := fmt.Sscanf(a.UserName, "p%d", &i); err != nil {
+				t.Fatal(err)
+			}
+			if i%4 < 3 {
+				title = fmt.Sprint("Title ", i%4)
+			}
+			if got := strings.Join(a.Attributes["title"], ""); got != title {
+				t.Errorf("the account of %s has the title %q, want %q", a.UserName, got, title)
+			}
+		}
 	})
 }
 
