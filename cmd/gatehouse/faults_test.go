@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -86,6 +87,13 @@ func TestR10_WhatIsUnderWayAtSIGTERMIsAnswered(t *testing.T) {
 	code := make(chan int, 1)
 	go func() { code <- c.terminate() }()
 	eventually(t, "it drains", func() bool { return bytes.Contains([]byte(c.log.String()), []byte("draining")) })
+	eventually(t, "no connection is taken any more", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", y.port))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
 	close(release)
 	wg.Wait()
 	if _, err := io.Copy(io.Discard, stream); err == nil {
