@@ -45,6 +45,8 @@ func TestR10_WhatIsUnderWayAtSIGTERMIsAnswered(t *testing.T) {
 	}
 	y := newYard(t, crowd(1), nil)
 	arrived, release := make(chan struct{}, n), make(chan struct{})
+	answer := sync.OnceFunc(func() { close(release) })
+	defer answer()
 	service := y.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/events" {
 			y.upstream.ServeHTTP(w, r)
@@ -94,7 +96,7 @@ func TestR10_WhatIsUnderWayAtSIGTERMIsAnswered(t *testing.T) {
 		}
 		return err != nil
 	})
-	close(release)
+	answer()
 	wg.Wait()
 	if _, err := io.Copy(io.Discard, stream); err == nil {
 		t.Error("the stream ends as if it were whole")
