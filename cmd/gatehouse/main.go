@@ -79,10 +79,16 @@ func command() *cobra.Command {
 // args wraps a check of arguments so that its error counts as usage.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, a []string) error {
-		if err := check(cmd, a); err != nil {
-			return usageError{fmt.Errorf("%w — `%s --help` shows how", err, cmd.CommandPath())}
+		err := check(cmd, a)
+		if err == nil {
+			return nil
 		}
-		return nil
+		// Cobra only counts.
+		if counts := err.Error(); strings.HasPrefix(counts, "accepts ") || strings.HasPrefix(counts, "requires ") {
+			_, takes, _ := strings.Cut(cmd.Use, " ")
+			err = fmt.Errorf("`%s` takes %s, and got %s", cmd.CommandPath(), takes, listed(a))
+		}
+		return usageError{fmt.Errorf("%w — `%s --help` shows how", err, cmd.CommandPath())}
 	}
 }
 

@@ -277,6 +277,11 @@ func TestDocsQuestionsOfServicesAreAnsweredAsShown(t *testing.T) {
 	n := 0
 	for _, f := range fences(readDoc(t, "docs/how-to/authzen.md")) {
 		switch f.kind {
+		case "sh":
+			if status, answer := w.curl(strings.Replace(f.body, "gh_service_…", text, 1)); status != http.StatusOK || !strings.Contains(string(answer.AppendJSON(nil)), "access.step_up") {
+				t.Errorf("line %d: %d, %s", f.line, status, answer.AppendJSON(nil))
+			}
+			n++
 		case "json question":
 			question = f.body
 		case "json answer":
@@ -306,7 +311,7 @@ func TestDocsQuestionsOfServicesAreAnsweredAsShown(t *testing.T) {
 			}
 		}
 	}
-	if n != 2 {
+	if n != 3 {
 		t.Errorf("the page has %d answers", n)
 	}
 }

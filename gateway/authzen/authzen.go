@@ -265,7 +265,7 @@ func (q *question) semantic() (string, error) {
 // somebody else.
 func (q *question) read(w http.ResponseWriter, r *http.Request) error {
 	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		return wrong("the body is not application/json")
+		return wrong("the header Content-Type is not application/json")
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var large *http.MaxBytesError
