@@ -88,11 +88,25 @@ func (a *api) serviceNamed(id string) (configs.Service, error) {
 }
 
 func (a *api) endToken(r *http.Request) (any, error) {
-	t, err := a.p.tokens.Revoke(r.Context(), r.FormValue("id"), a.serviceTokenEvent("token.revoked", a.actor(r)))
-	if errors.Is(err, bearer.ErrNotFound) {
-		err = errNone(fmt.Sprintf("there is no token %q — `gatehouse tokens list` shows those there are", r.FormValue("id")))
+	id := r.FormValue("id")
+	t, err := a.p.tokens.Revoke(r.Context(), id, a.serviceTokenEvent("token.revoked", a.actor(r)))
+	if !errors.Is(err, bearer.ErrNotFound) {
+		return t, err
 	}
-	return t, err
+	list, err := a.p.tokens.List(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	var its []string
+	for _, t := range list {
+		if t.Name == id {
+			its = append(its, t.ID)
+		}
+	}
+	if len(its) > 0 {
+		return nil, errNone(fmt.Sprintf("%q is a program and no token — end its tokens one by one: %s", id, strings.Join(its, ", ")))
+	}
+	return nil, errNone(fmt.Sprintf("there is no token %q — `gatehouse tokens list` shows those there are", id))
 }
 
 // serviceTokenEvent records for what there is a token, and which; never the token.

@@ -116,7 +116,7 @@ const (
 func (s *site) write() (Draft, error) {
 	slices.SortStableFunc(s.draft.Left, func(a, b Note) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
 	if len(s.services) == 0 {
-		return s.draft, fmt.Errorf("nothing in it is protected: no upstream, location or rule was found")
+		return s.draft, fmt.Errorf("nothing in it is protected: no upstream, location or rule was found — name all files of its configuration, and the gateway that they are of")
 	}
 	if s.public == "" || slices.ContainsFunc(s.services, func(sv *service) bool { return "https://"+sv.host == s.public }) {
 		s.public = "https://" + someHost
