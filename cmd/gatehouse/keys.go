@@ -163,7 +163,7 @@ func (a *api) keyRoutes() {
 		doc("The gateway's own keys, without what is secret in them.", []keyView{})
 	a.route("POST /v1/keys", a.rotateKey).
 		doc("Lets another key follow the one in use.", keyView{}, "purpose! which: jwt, cookie, access or saml",
-			"announce how long it is shown before it is used, such as 90m", "keep how long the one before is taken after that")
+			"announce how long it is shown before it is used, such as 90m or 7d; 0: not at all", "keep how long the one before is taken after that")
 	a.route("POST /v1/keys/store", func(r *http.Request) (any, error) { return a.p.rotateStoreKey(r.Context(), a.s.cfg, a.actor(r)) }).
 		doc("Seals what is sealed in the store with another key; asked again, it goes on where it ended.", resealed{})
 }
@@ -184,11 +184,13 @@ func (a *api) rotateKey(r *http.Request) (any, error) {
 		if text == "" {
 			continue
 		}
-		n, err := time.ParseDuration(text)
-		if err != nil || n < 0 {
-			return nil, errBad(fmt.Sprintf("%s %q is no duration such as 90m", name, text))
+		if *d = 0; text == "0" {
+			continue
 		}
-		*d = n
+		var err error
+		if *d, err = configs.Duration(text); err != nil {
+			return nil, errBad(fmt.Sprintf("%s: %v", name, err))
+		}
 	}
 	made, err := gateway.Rotate(r.Context(), a.p.store, a.p.sealer, kp.name, a.p.now(), announce, keep, func() ([]byte, error) { return kp.fresh(a.s.cfg) })
 	if errors.Is(err, gateway.ErrAnnounced) {
@@ -296,7 +298,6 @@ func (p *process) noteKey(ctx context.Context, purpose, by string) error {
 }
 
 func keysCommand() *cobra.Command {
-	var announce, keep time.Duration
 	atOnce := false
 	rotate := adminVerb("rotate PURPOSE", "Let another key follow the one in use: jwt, cookie, access, saml; or store, which seals the store", cobra.ExactArgs(1),
 		func(cmd *cobra.Command, a []string) (string, string, url.Values) {
@@ -308,11 +309,10 @@ func keysCommand() *cobra.Command {
 				q.Set("announce", "0")
 				q.Set("keep", "0")
 			}
-			if cmd.Flags().Changed("announce") {
-				q.Set("announce", announce.String())
-			}
-			if cmd.Flags().Changed("keep") {
-				q.Set("keep", keep.String())
+			for _, name := range []string{"announce", "keep"} {
+				if f := cmd.Flags().Lookup(name); f.Changed {
+					q.Set(name, f.Value.String())
+				}
 			}
 			return "POST", "keys", q
 		}, func(w io.Writer, v struct {
@@ -325,8 +325,8 @@ func keysCommand() *cobra.Command {
 			}
 			fmt.Fprintf(w, "a key for %s was made, and is used from %s\n", v.Purpose, v.From.Local().Format(time.DateTime))
 		})
-	rotate.Flags().DurationVar(&announce, "announce", 0, "how long it is shown before it is used")
-	rotate.Flags().DurationVar(&keep, "keep", 0, "how long the one before is taken after that")
+	rotate.Flags().String("announce", "", "how long it is shown before it is used, such as 90m or 7d; 0: not at all")
+	rotate.Flags().String("keep", "", "how long the one before is taken after that")
 	rotate.Flags().BoolVar(&atOnce, "at-once", false, "use it at once and take no other: when somebody else has the key")
 	return group("keys", "The gateway's own keys: list, rotate", rotate,
 		adminVerb("list", "List the keys, and which is in use", cobra.NoArgs,

@@ -31,7 +31,7 @@ func TestKeysAreRotatedWhilePeopleWork(t *testing.T) {
 	rotate := func(purpose string) {
 		t.Helper()
 		before := l.p.site.Load()
-		l.admin("POST", "keys", url.Values{"purpose": {purpose}, "announce": {"0s"}}, nil)
+		l.admin("POST", "keys", url.Values{"purpose": {purpose}, "announce": {"0"}}, nil)
 		eventually(t, "the key is used", func() bool { return l.p.site.Load() != before })
 	}
 	if _, err := l.p.samlKeys(t.Context(), l.p.site.Load().cfg, configs.SAML{}); err != nil { // the lab's providers have keys that are configured

@@ -34,6 +34,11 @@ type admin struct {
 	work func(ctx context.Context, kind, key string) error
 }
 
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 func openAdmin(ctx context.Context, file string) (*admin, error) {
 	cfg, mistakes := loadAll(file, configs.AllowInlineSecrets)
 	if len(mistakes) > 0 {
@@ -48,7 +53,8 @@ func openAdmin(ctx context.Context, file string) (*admin, error) {
 		}}}
 		return &admin{do: c.Do, close: func() error { c.CloseIdleConnections(); return nil }}, nil
 	}
-	if _, err := os.Stat(cfg.Store.Bolt()); errors.Is(err, os.ErrNotExist) {
+	// Where one was, opening it says that it is lost.
+	if !there(cfg.Store.Bolt()) && !there(cfg.Store.Bolt()+".id") {
 		return nil, fmt.Errorf("there is no store at %s yet — start the gateway once, or name another configuration with -c", cfg.Store.Bolt())
 	}
 	p, err := openProcess(ctx, cfg, slog.New(slog.DiscardHandler), time.Now)

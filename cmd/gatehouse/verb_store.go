@@ -77,7 +77,7 @@ func backupCommand() *cobra.Command {
 		defer func() { _ = a.close() }()
 		part, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".part-*")
 		if err != nil {
-			return err
+			return fmt.Errorf("nothing can be written in %s: %w — make that folder, or name a file in another", filepath.Dir(to), errors.Unwrap(err))
 		}
 		defer os.Remove(part.Name())
 		if err := errors.Join(a.fetch(cmd.Context(), "store/backup", part), part.Sync(), part.Close()); err != nil {
