@@ -43,6 +43,11 @@ func (c *Config) check() []Mistake {
 	if c.StoreKey.IsZero() && !c.StoreKeyBefore.IsZero() {
 		k.say("store_key_before", "there is a key from before and none that follows it", "name that with store_key")
 	}
+	for name, s := range map[string]Secret{"store_key": c.StoreKey, "store_key_before": c.StoreKeyBefore} {
+		if key, ok := s.Key(); !ok && s.Value() != "" { // whether it can be read is said elsewhere
+			k.say(where(name), fmt.Sprintf("this is no key: it has %d bytes", len(key)), "make one of 64 hexadecimal digits, as `openssl rand -hex 32` does")
+		}
+	}
 	k.server()
 	k.site()
 	k.attributeTypes()

@@ -14,7 +14,7 @@ type Config struct {
 	Server Server `yaml:"server" jsonschema:"required"`
 	// Store keeps users, sessions and tasks: `bolt:` and the path of a file.
 	Store Store `yaml:"store" jsonschema:"required"`
-	// StoreKey seals secrets and tokens at rest. Left out: the gateway makes a key beside the store when it first starts.
+	// StoreKey seals secrets and tokens at rest: 64 hexadecimal digits, as `openssl rand -hex 32` makes them, or 32 bytes. Left out: the gateway makes a key beside the store when it first starts.
 	StoreKey Secret `yaml:"store_key"`
 	// StoreKeyBefore opens what was sealed before StoreKey was another, until `gatehouse keys rotate store` has sealed it again.
 	StoreKeyBefore Secret `yaml:"store_key_before"`

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +28,15 @@ func (s Secret) Value() string {
 		return ""
 	}
 	return *s.value
+}
+
+// Key is the secret as a key of 32 bytes: it is those, or 64 hexadecimal digits.
+func (s Secret) Key() (key []byte, ok bool) {
+	const size = 32
+	if key, err := hex.DecodeString(s.Value()); err == nil && len(key) == size {
+		return key, true
+	}
+	return []byte(s.Value()), len(s.Value()) == size
 }
 
 // IsZero reports that there is none.

@@ -229,7 +229,7 @@ func TestR01_KilledWhileTheStoresKeyIsRotated(t *testing.T) {
 func TestAConfiguredStoreKeyIsRotatedByNamingBoth(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, nil, nil)
-	keys := map[string]string{"one": strings.Repeat("1", 32), "two": strings.Repeat("2", 32)}
+	keys := map[string]string{"one": strings.Repeat("1", 32), "two": strings.Repeat("2f", 32) + "\n"}
 	for name, key := range keys {
 		if err := os.WriteFile(filepath.Join(y.dir, name), []byte(key), 0o600); err != nil {
 			t.Fatal(err)
@@ -270,5 +270,32 @@ func TestAConfiguredStoreKeyIsRotatedByNamingBoth(t *testing.T) {
 	p.older = func() bool { return true }
 	if _, err := rotate(p); !errors.As(err, &no) || !strings.Contains(err.Error(), "before an upgrade") {
 		t.Errorf("beside an old process: %v", err)
+	}
+}
+
+// What is no key is a mistake in the file, and not an end of the gateway that starts.
+func TestAStoreKeyThatIsNoneIsAMistakeInTheFile(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil, nil)
+	if err := y.write(nil); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(y.file())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]int{
+		strings.Repeat("1", 32): 0, strings.Repeat("2f", 32) + "\n": 0,
+		"yLNqDEZyJ6wG0kKXmG0KXr0Vx3n1c4p9l2sYt0vQeA8=\n": 1, strings.Repeat("2f", 31): 1, strings.Repeat("2g", 32): 1, "secret": 1,
+	} {
+		for name, text := range map[string]string{"store.key": key, "gatehouse.yaml": string(good) + "store_key: { file: store.key }\n"} {
+			if err := os.WriteFile(filepath.Join(y.dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, mistakes := loadAll(y.file())
+		if len(mistakes) != want || want > 0 && !strings.Contains(mistakes[0].String(), "this is no key: it has") {
+			t.Errorf("%q: %v", key, mistakes)
+		}
 	}
 }

@@ -218,11 +218,13 @@ const taskForget = "session.forget"
 func openSealer(cfg *configs.Config, fresh bool) (*store.Sealer, error) {
 	const purpose = "gateway keys"
 	if !cfg.StoreKey.IsZero() {
+		key, _ := cfg.StoreKey.Key() // what is none does not pass the check
 		var before [][]byte
 		if !cfg.StoreKeyBefore.IsZero() {
-			before = append(before, []byte(cfg.StoreKeyBefore.Value()))
+			b, _ := cfg.StoreKeyBefore.Key()
+			before = append(before, b)
 		}
-		return store.NewSealer([]byte(cfg.StoreKey.Value()), purpose, before...)
+		return store.NewSealer(key, purpose, before...)
 	}
 	path := ownKeyFile(cfg)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !fresh {
