@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -56,14 +57,14 @@ func TestR22_WithLittleMemoryManySignInAndNobodyIsLost(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		select {
+		case <-c.ended:
+			t.Fatalf("it ended: %v\n%s", c.cmd.ProcessState, c.log)
+		default:
+		}
 		most, _ := os.ReadFile(filepath.Join(group.dir, group.most))
 		status, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-		t.Logf("everybody %s: its group had %s bytes at most, its own were %s", what, most, regexp.MustCompile(`RssAnon:\s+(.*)`).FindSubmatch(status)[1])
-	}
-	select {
-	case <-c.ended:
-		t.Fatalf("it ended: %v\n%s", c.cmd.ProcessState, c.log)
-	default:
+		t.Logf("everybody %s: its group had %s bytes at most, %s", what, bytes.TrimSpace(most), regexp.MustCompile("RssAnon:.*").Find(status))
 	}
 	c.kill()
 	y.check(t)
@@ -73,9 +74,9 @@ func TestR22_WithLittleMemoryManySignInAndNobodyIsLost(t *testing.T) {
 // much it had at most.
 type memoryGroup struct{ dir, most string }
 
-// confine lets a process have so many bytes, the pages of files included, and no
+// confine lets a process have limit bytes, the pages of files included, and no
 // more: the kernel takes those back, and kills the process if that is not enough.
-func confine(t *testing.T, pid, bytes int) memoryGroup {
+func confine(t *testing.T, pid, limit int) memoryGroup {
 	for _, v := range []struct{ root, limit, most string }{
 		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"},
 		{"/sys/fs/cgroup", "memory.max", "memory.peak"},
@@ -85,7 +86,7 @@ func confine(t *testing.T, pid, bytes int) memoryGroup {
 			continue
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
-		if os.WriteFile(filepath.Join(dir, v.limit), []byte(strconv.Itoa(bytes)), 0o600) == nil &&
+		if os.WriteFile(filepath.Join(dir, v.limit), []byte(strconv.Itoa(limit)), 0o600) == nil &&
 			os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600) == nil {
 			return memoryGroup{dir, v.most}
 		}
