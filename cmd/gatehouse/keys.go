@@ -47,6 +47,9 @@ func freshSecret(*configs.Config) ([]byte, error) { return gateway.FreshSecret()
 func (p *process) readKeys(ctx context.Context) error {
 	if p.keys == nil {
 		keys, err := gateway.LoadKeys(ctx, p.store, p.sealer, p.now)
+		if errors.Is(err, store.ErrSeal) {
+			return fmt.Errorf("%w — the key of the store is not the one that its keys were sealed with: put that back, or name it with store_key_before", err)
+		}
 		if err != nil {
 			return err
 		}

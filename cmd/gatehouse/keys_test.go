@@ -173,7 +173,7 @@ func TestR09D05_TheStoresKeyIsRotatedAndDiesAtEachStep(t *testing.T) {
 	if err := os.WriteFile(ownKeyFile(cfg), first, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := openProcess(t.Context(), cfg, slog.New(slog.DiscardHandler), time.Now); !errors.Is(err, store.ErrSeal) {
+	if p, err := openProcess(t.Context(), cfg, slog.New(slog.DiscardHandler), time.Now); !errors.Is(err, store.ErrSeal) || !strings.Contains(err.Error(), "put that back, or name it with store_key_before") {
 		t.Errorf("with the key from before: %v", err)
 		_ = p.store.Close()
 	}
