@@ -49,7 +49,15 @@ func (a *api) sessionFilter(r *http.Request) (f session.Filter, err error) {
 		f.User = u.ID
 	}
 	// One that is not configured any more can have left sessions all the same.
-	f.Provider = r.FormValue("idp")
+	if f.Provider = r.FormValue("idp"); f.Provider != "" && !slices.ContainsFunc(a.s.cfg.IdentityProviders, func(c configs.IdentityProvider) bool { return c.ID == f.Provider }) {
+		left, err := a.s.sessions.Find(r.Context(), session.Filter{Provider: f.Provider}, "", 1)
+		if err != nil {
+			return f, err
+		}
+		if len(left) == 0 {
+			return f, errNone(fmt.Sprintf("there is no identity provider %q, and no session is from it — the configuration lists those there are", f.Provider))
+		}
+	}
 	if id := r.FormValue("service"); id != "" {
 		i := slices.IndexFunc(a.s.cfg.Services, func(c configs.Service) bool { return c.ID == id })
 		if i < 0 {
