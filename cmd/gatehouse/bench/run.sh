@@ -3,7 +3,7 @@
 # mod_auth_mellon (installed from Debian if they are missing), a sign-in, a decision,
 # SCIM beside scimmy-routers (if `make e2e` has installed it). Parts: -part scim -users 1000000 -scratch /dev/shm.
 # Everything runs on loopback
-# and ends by itself after a few minutes. Compare figures of one run only.
+# and ends by itself: the whole in less than an hour, a part in minutes. Compare figures of one run only.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 missing=
