@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
@@ -33,6 +34,8 @@ func paceHeap(ctx context.Context) {
 	defer debug.SetGCPercent(per)
 	defer debug.SetMemoryLimit(limit)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
+	collected := make(chan struct{}, 1)
+	runtime.AddCleanup(&sentinel{}, note, collected)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for most := int64(0); ; {
@@ -52,10 +55,18 @@ func paceHeap(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-collected: // at once, or where suddenly more is alive much more garbage gathers
+			runtime.AddCleanup(&sentinel{}, note, collected)
 		case <-tick.C:
 		}
 	}
 }
+
+// A sentinel is garbage from the beginning, so that its cleanup tells of the next
+// collection. It is too large to share its memory with something that is alive.
+type sentinel [32]byte
+
+func note(collected chan struct{}) { collected <- struct{}{} }
 
 // percent is what debug.SetGCPercent takes while this many bytes are alive.
 func percent(live uint64) int {
