@@ -11,7 +11,7 @@ import (
 // deskPages are those of the desk of administrators, with something that each says.
 var deskPages = [][2]string{
 	{"overview", "Support code"}, {"people", "Make a user"}, {"person?name=bob&service=payroll", "May not"}, {"person/delete?name=bob", "Delete for good"},
-	{"groups", "Make a group"}, {"sessions?idp=campus", "End all of these sessions"}, {"services", "payroll.localhost"}, {"service?id=payroll", "has a role: finance"},
+	{"groups", "Make a group"}, {"sessions?idp=campus", "End all of these sessions"}, {"services", "payroll.localhost"}, {"service?id=payroll", "has a role: Finance office"},
 	{"targets", "Staff directory"}, {"target?id=directory&name=bob", "May the target be asked?"}, {"tasks", "given up"},
 	{"providers", "SAML 2.0"}, {"provider?id=campus", "Begin a test sign-in"}, {"clients", "HR system"}, {"client?client=hr", "Make a token"},
 	{"audit?verify=yes", "Whole"}, {"settings", "Listens at"},
@@ -39,7 +39,7 @@ func TestCarolGoesThroughTheDesk(t *testing.T) {
 		// The code on Bob's page opens all that happened to him.
 		p.open(d.at("", "/.gatehouse/admin/overview")).sees("Support code")
 		p.types("code", code).press("Open")
-		p.sees(code, "access.no_rule", "a role: finance", "What the identity provider said", "email")
+		p.sees(code, "access.no_rule", "a role: Finance office", "What the identity provider said", "email")
 		p.lookIn("desk-flow", deskSights)
 
 		// A test sign-in as Alice shows what Campus says of her, and lets nobody in.
