@@ -28,36 +28,50 @@ const (
 // something else; and to what the system lets the process have, which may change,
 // unless GOMEMLIMIT does.
 func paceHeap(ctx context.Context) {
-	paced, limited := os.Getenv("GOGC") == "", os.Getenv("GOMEMLIMIT") == ""
 	per, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(-1)
 	debug.SetGCPercent(per)
 	defer debug.SetGCPercent(per)
 	defer debug.SetMemoryLimit(limit)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
 	collected := make(chan struct{}, 1)
-	runtime.AddCleanup(&sentinel{}, note, collected)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for most := int64(0); ; {
-		if metrics.Read(live); paced {
-			if now := percent(live[0].Value.Uint64() + live[1].Value.Uint64()); now < per*9/10 || now > per*11/10 {
-				debug.SetGCPercent(now)
-				per = now
-			}
+	pace := func() { // at once, or where suddenly more is alive much more garbage gathers
+		runtime.AddCleanup(&sentinel{}, note, collected)
+		metrics.Read(live)
+		if now := percent(live[0].Value.Uint64() + live[1].Value.Uint64()); now < per*9/10 || now > per*11/10 {
+			debug.SetGCPercent(now)
+			per = now
 		}
-		if now := memoryLimit(os.DirFS("/")); limited && now != most {
-			if most = now; now == 0 {
-				debug.SetMemoryLimit(limit)
-			} else {
-				debug.SetMemoryLimit(now - now/10) // the rest is for what the runtime does not count
-			}
+	}
+	most := int64(0)
+	confine := func() {
+		now := memoryLimit(os.DirFS("/"))
+		if now == most {
+			return
 		}
+		if most = now; now == 0 {
+			debug.SetMemoryLimit(limit)
+		} else {
+			debug.SetMemoryLimit(now - now/10) // the rest is for what the runtime does not count
+		}
+	}
+	if os.Getenv("GOGC") == "" {
+		pace()
+	}
+	var tick <-chan time.Time // never, unless it is ours to say
+	if os.Getenv("GOMEMLIMIT") == "" {
+		confine()
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-collected: // at once, or where suddenly more is alive much more garbage gathers
-			runtime.AddCleanup(&sentinel{}, note, collected)
-		case <-tick.C:
+		case <-collected: // never, unless the first pace was ours to say
+			pace()
+		case <-tick:
+			confine()
 		}
 	}
 }
