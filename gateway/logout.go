@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -127,14 +128,14 @@ func (v *visit) signOut(scope string) {
 		v.refuse(err)
 		return
 	}
-	gs, err := v.g.c.Sessions.Get(v.r, v.host)
-	if err == nil {
+	out := away{Provider: s.Provider, State: web.Kept, Support: v.code()}
+	if scope == scopeEverywhere { // the others first: what fails can be asked for again with this one
+		out.Others, err = v.g.c.Sessions.EndAll(v.r.Context(), session.Filter{User: s.UserID, Except: s.ID}, session.ReasonEverywhere)
+	}
+	gs, failed := v.g.c.Sessions.Get(v.r, v.host)
+	if err = cmp.Or(err, failed); err == nil {
 		gs.Options.MaxAge = -1
 		err = gs.Save(v.r, v.w)
-	}
-	out := away{Provider: s.Provider, State: web.Kept, Support: v.code()}
-	if err == nil && scope == scopeEverywhere {
-		out.Others, err = v.g.c.Sessions.EndUser(v.r.Context(), s.UserID, session.ReasonEverywhere)
 	}
 	if err != nil {
 		v.refuse(refusal{code: ReasonStore, detail: "end session: " + err.Error()})

@@ -39,6 +39,7 @@ type Filter struct {
 	User     string // ID
 	Provider string // identity provider
 	Host     string // a host that was visited with it
+	Except   string // ID of one that does not fit
 	// Of Provider alone: Name is what Named makes of a person there, and Sessions
 	// are its own names of sessions, of which any will do.
 	Name     string
@@ -125,7 +126,7 @@ func (f Filter) rows(tx store.Tx, after string) iter.Seq2[Row, error] {
 }
 
 func (f Filter) fits(s Row) bool {
-	return (f.User == "" || s.UserID == f.User) && (f.Provider == "" || s.Provider == f.Provider) &&
+	return (f.Except == "" || s.ID != f.Except) && (f.User == "" || s.UserID == f.User) && (f.Provider == "" || s.Provider == f.Provider) &&
 		(f.Name == "" || s.ProviderName == f.Name) && (len(f.Sessions) == 0 || slices.Contains(f.Sessions, s.ProviderSession))
 }
 

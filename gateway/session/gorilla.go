@@ -59,11 +59,14 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 	row, signed := g.Values[value{}].(*Row)
 	switch {
 	case g.Options.MaxAge < 0:
-		http.SetCookie(w, s.c.Cookie.Make("", ""))
-		if there == nil {
-			return nil
+		// The cookie goes last: while the session lives, its browser must be able to end it.
+		if there != nil {
+			if err := s.End(r.Context(), there.ID, ReasonSignedOut); err != nil {
+				return err
+			}
 		}
-		return s.End(r.Context(), there.ID, ReasonSignedOut)
+		http.SetCookie(w, s.c.Cookie.Make("", ""))
+		return nil
 	case !signed || !g.IsNew:
 		return nil
 	}
