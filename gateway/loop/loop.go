@@ -34,6 +34,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -376,6 +377,12 @@ func (c *conn) serve() {
 				return
 			}
 		}
+		for at == fresh && c.mayBeClear() {
+			n, err := c.nc.Read(c.buf[c.n:])
+			if c.n += n; n == 0 && err != nil {
+				break
+			}
+		}
 		if !c.become(at, serving) {
 			return
 		}
@@ -431,10 +438,19 @@ func (c *conn) rest() (what verdict) {
 	return what
 }
 
+// mayBeClear reports whether what has been read is the beginning of the preface and
+// nothing else, from somebody who is let. Which server of net/http's half it is for
+// only the rest tells; until then the connection has said nothing, to the clock as well.
+func (c *conn) mayBeClear() bool {
+	return c.n < len(preface) && strings.HasPrefix(preface, string(c.buf[:c.n])) && c.inClear()
+}
+
+func (c *conn) inClear() bool { return c.s.InClear != nil && c.s.InClear(c.nc.Conn) }
+
 // giveAway leaves the connection to net/http, with what has been read of it.
 func (c *conn) giveAway() {
 	to := c.s.odd
-	if bytes.HasPrefix(c.buf[:c.n], []byte(preface)) && c.s.InClear != nil && c.s.InClear(c.nc.Conn) {
+	if bytes.HasPrefix(c.buf[:c.n], []byte(preface)) && c.inClear() {
 		to = c.s.inClear
 	}
 	to.give(&given{c.nc.Conn, c.buf[:c.n]})

@@ -421,7 +421,7 @@ func TestClientsSeeWhatNetHTTPWouldSay(t *testing.T) {
 // However the bytes come, a request is the same one.
 func TestPiecesMakeTheSameRequest(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, answers["the request"])
+	s := newSite(t, answers["the request"], func(s *Server) { s.InClear = func(net.Conn) bool { return true } })
 	for what, a := range asked {
 		if len(a.raw) > 1000 || strings.Contains(what, "100") {
 			continue
@@ -571,9 +571,12 @@ func TestP26_SilentConnectionsEnd(t *testing.T) {
 		if r.URL.Path == "/slow" {
 			<-served
 		}
-	}, func(s *Server) { s.ReadHeaderTimeout, s.IdleTimeout = beat, 2*beat })
+	}, func(s *Server) {
+		s.ReadHeaderTimeout, s.IdleTimeout = beat, 2*beat
+		s.InClear = func(net.Conn) bool { return true }
+	})
 	slow := open(t, s.ours, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	for _, said := range []string{"", get} {
+	for _, said := range []string{"", get, preface[:5]} {
 		if _, err := io.Copy(io.Discard, open(t, s.ours, said)); err != nil {
 			t.Errorf("after %q: %v", said, err)
 		}
@@ -843,18 +846,6 @@ func TestHTTP2WithoutTLSIsForThoseWhoAreLet(t *testing.T) {
 	if a := talk(t, let.ours, "GET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); len(a) != 1 || a[0].Body != "HTTP/1.1/y" {
 		t.Errorf("HTTP/1.1 beside it: %+v", a)
 	}
-	// In pieces it is the same beginning.
-	c := open(t, let.ours, "")
-	defer c.Close()
-	for _, piece := range []string{begins[:20], begins[20:], "\x00\x00\x00\x04\x00\x00\x00\x00\x00"} {
-		if _, err := io.WriteString(c, piece); err != nil {
-			t.Fatal(err)
-		}
-	}
-	frame := make([]byte, 9)
-	if _, err := io.ReadFull(c, frame); err != nil || frame[3] != 4 {
-		t.Errorf("in pieces: %x %v", frame, err)
-	}
 	// Who is not let is told what net/http tells whom it does not speak it with.
 	for what, set := range map[string]func(*Server){
 		"nobody is let": func(*Server) {}, "somebody else is let": func(s *Server) { s.InClear = func(net.Conn) bool { return false } },
@@ -867,6 +858,38 @@ func TestHTTP2WithoutTLSIsForThoseWhoAreLet(t *testing.T) {
 			resp.Body.Close()
 			t.Errorf("%s, and it is spoken", what)
 		}
+	}
+}
+
+// A connection that has said a part of the preface is nobody's yet, however long the
+// rest takes: each piece has been read, and the clock has looked twice, before the next.
+func TestHTTP2WithoutTLSMayBeginInPieces(t *testing.T) {
+	t.Parallel()
+	read := make(chan bool, 100)
+	s := newSite(t, answers["the request"], func(s *Server) {
+		s.InClear = func(net.Conn) bool { read <- true; return true }
+	})
+	c := open(t, s.ours, "")
+	for _, piece := range []string{"P", "RI", " * HTTP/2.0\r", "\n"} {
+		if _, err := io.WriteString(c, piece); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-read:
+		case <-time.After(patient):
+			t.Fatalf("who says %q is not looked at", piece)
+		}
+		for from := s.server.tick.Load(); piece != "\n" && s.server.tick.Load() < from+2; {
+			time.Sleep(beat / 10)
+		}
+	}
+	const rest = "\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // SETTINGS, empty
+	if _, err := io.WriteString(c, rest); err != nil {
+		t.Fatal(err)
+	}
+	frame := make([]byte, 9)
+	if _, err := io.ReadFull(c, frame); err != nil || frame[3] != 4 {
+		t.Errorf("the first frame: %q %v", frame, err)
 	}
 }
 
