@@ -79,9 +79,9 @@ func listenAt(at string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	ln, err := listenUnix(path)
+	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, err
+		return nil, tooLong(path, err)
 	}
 	// The folder decides who may come in.
 	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // a proxy of another user connects to it
@@ -90,13 +90,12 @@ func listenAt(at string) (net.Listener, error) {
 	return ln, nil
 }
 
-// listenUnix listens on a socket in the file system.
-func listenUnix(path string) (net.Listener, error) {
-	ln, err := net.Listen("unix", path)
+// tooLong says of an error that a socket's path is too long, if that is why.
+func tooLong(path string, err error) error {
 	if errors.Is(err, syscall.EINVAL) { // what the system says of it
-		return nil, fmt.Errorf("the path of a socket is too long with %d bytes, put it into a folder with a shorter one: %w", len(path), err)
+		return fmt.Errorf("the path of a socket is too long with %d bytes, put it into a folder with a shorter one: %w", len(path), err)
 	}
-	return ln, err
+	return err
 }
 
 // here is a listener that only this machine reaches: who comes, comes from
