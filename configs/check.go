@@ -76,7 +76,7 @@ func (c *Config) check() []Mistake {
 	for i, s := range c.Sources {
 		k.source(where("sources").index(i), s)
 	}
-	k.people("admins", People{c.Admins.Roles, c.Admins.Groups, c.Admins.Users})
+	k.people("admins", c.Admins.All())
 	for key, p := range map[string]People{
 		"release_editors": c.Admins.ReleaseEditors, "approvers": c.Admins.Approvers, "helpdesk": c.Admins.Helpdesk, "auditors": c.Admins.Auditors,
 	} {
@@ -641,7 +641,7 @@ func (k *checker) service(at where, s Service) {
 	}
 	k.refers(at.key("denied").key("request"), "role", s.Denied.Request, k.roles, "roles")
 	k.people(at.key("owners"), s.Owners)
-	if s.OwnersApprove && len(s.Owners.Roles)+len(s.Owners.Groups)+len(s.Owners.Users) == 0 {
+	if s.OwnersApprove && s.Owners.Nobody() {
 		k.say(at.key("owners_approve"), "the service has no owners who could decide", "say who they are under owners")
 	} else if s.OwnersApprove && len(s.Denied.Request) == 0 {
 		k.say(at.key("owners_approve"), "the service offers no role that its owners could decide about", "name roles under denied.request")

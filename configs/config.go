@@ -211,6 +211,9 @@ type People struct {
 	Users Some[string] `yaml:"users"`
 }
 
+// Nobody reports whether they name nobody.
+func (p People) Nobody() bool { return len(p.Roles)+len(p.Groups)+len(p.Users) == 0 }
+
 // Admins are who administers the gateway: those named by `roles`, `groups` and `users` may do everything, the others what their name says.
 type Admins struct {
 	// Roles of administrators.
@@ -228,6 +231,9 @@ type Admins struct {
 	// Auditors read all of that and the audit log.
 	Auditors People `yaml:"auditors"`
 }
+
+// All are those who may do everything.
+func (a Admins) All() People { return People{Roles: a.Roles, Groups: a.Groups, Users: a.Users} }
 
 // UserStore is a named part of the directory.
 type UserStore struct {

@@ -22,7 +22,7 @@ func (c *Config) Surprises() []Mistake {
 	for i, t := range c.Targets {
 		s.target(where("targets").index(i), t)
 	}
-	if a := c.Admins; len(a.Roles)+len(a.Groups)+len(a.Users) == 0 {
+	if c.Admins.All().Nobody() {
 		s.say("", "there are no admins, so nobody can use the admin pages", "add admins: { roles: [ … ] }")
 	}
 	return Sort(s.found)
@@ -152,7 +152,7 @@ func (s *surprises) service(at where, svc Service) {
 		if j < 0 {
 			continue
 		}
-		if a := s.Roles[j].Approvers; len(a.Roles)+len(a.Groups)+len(a.Users) == 0 {
+		if s.Roles[j].Approvers.Nobody() {
 			s.say(at.key("denied").key("request").index(i), fmt.Sprintf("nobody can approve a request for the role %s", id), "add approvers to the role")
 		}
 	}

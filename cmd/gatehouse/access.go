@@ -31,7 +31,7 @@ func dutiesOf(cfg *configs.Config) map[string]configs.People {
 // askable: the configuration means the role to be asked for, by saying who
 // approves it or where it is offered. Others are given by administrators alone.
 func askable(cfg *configs.Config, r configs.Role) bool {
-	if a := r.Approvers; len(a.Roles)+len(a.Groups)+len(a.Users) > 0 {
+	if !r.Approvers.Nobody() {
 		return true
 	}
 	return slices.ContainsFunc(cfg.Services, func(s configs.Service) bool { return slices.Contains(s.Denied.Request, r.ID) })

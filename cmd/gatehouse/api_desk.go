@@ -123,7 +123,7 @@ func (a *api) settings(r *http.Request) (any, error) {
 	file, _, _ := strings.Cut(cfg.Pos("version"), ":")
 	v := webapi.Settings{
 		Version: version, File: filepath.Base(file), PublicURL: cfg.Server.PublicURL.String(), Listen: string(cfg.Server.Listen), Languages: append([]string{}, cfg.Languages...),
-		Store: string(cfg.Store), Duties: []webapi.Duty{dutyOf(administrator, configs.People{Roles: cfg.Admins.Roles, Groups: cfg.Admins.Groups, Users: cfg.Admins.Users})},
+		Store: string(cfg.Store), Duties: []webapi.Duty{dutyOf(administrator, cfg.Admins.All())},
 	}
 	v.Good, v.Taken = a.p.config.last()
 	for duty, p := range dutiesOf(cfg) {

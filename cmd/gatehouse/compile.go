@@ -84,7 +84,7 @@ func compile(cfg *configs.Config, programs *authz.Programs) (rules, []configs.Mi
 	}
 	services = append(services, ownRules()...)
 	services = append(services,
-		people("gatehouse:admins", cfg.Pos("admins"), configs.People{Roles: cfg.Admins.Roles, Groups: cfg.Admins.Groups, Users: cfg.Admins.Users}),
+		people("gatehouse:admins", cfg.Pos("admins"), cfg.Admins.All()),
 		people("gatehouse:protected", cfg.Pos("guard", "protect"), configs.People{Roles: cfg.Guard.Protect.Roles, Groups: cfg.Guard.Protect.Groups}))
 	for duty, p := range dutiesOf(cfg) {
 		services = append(services, people("gatehouse:"+duty, cfg.Pos("admins", duty), p))
