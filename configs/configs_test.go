@@ -230,6 +230,48 @@ func TestSurprisesAreToldAndStopNothing(t *testing.T) {
 	}
 }
 
+// Who may publish a release, and who decides about requests, is said as it is: those
+// whom the file names, else administrators, else who is on the machine.
+func TestWhoMayDoWhatIsMissingIsNamed(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		admins, approvers, owners string
+		learns, approves          string // empty: nothing is said
+	}{
+		"nobody is named":      {learns: "until somebody on this machine publishes something", approves: "only somebody on this machine can approve"},
+		"an administrator":     {admins: "users: [carol]", learns: "until an administrator publishes something", approves: "only an administrator can approve"},
+		"a release editor":     {admins: "users: [carol], release_editors: { users: [dave] }", learns: "until a release editor publishes something", approves: "only an administrator can approve"},
+		"an approver for all":  {admins: "approvers: { users: [dave] }", learns: "until somebody on this machine publishes something"},
+		"an approver":          {admins: "users: [carol]", approvers: ", approvers: { groups: [leads] }", learns: "until an administrator publishes something"},
+		"owners":               {admins: "users: [carol]", owners: ", owners: { users: [dave] }", learns: "until an administrator publishes something", approves: "only an administrator can approve"},
+		"owners who may do so": {admins: "users: [carol]", owners: ", owners: { users: [dave] }, owners_approve: true", learns: "until an administrator publishes something"},
+	} {
+		if c.admins != "" {
+			c.admins = "admins: { " + c.admins + " }"
+		}
+		src := fmt.Sprintf(`version: 1
+server: { public_url: https://gate.example, tls: proxy, trusted_proxies: [10.0.0.2] }
+store: bolt:./x.db
+identity_providers: [ { id: campus, oidc: { issuer: https://idp.example, client_id: a, client_secret: { file: campus } } } ]
+roles: [ { id: finance, title: Finance, from: { groups: [fin] }%s } ]
+services: [ { id: wiki, host: wiki.example, upstream: "http://10.0.0.7", access: [ { id: all, allow: { signed_in: true } } ], denied: { request: finance }%s } ]
+%s
+`, c.approvers, c.owners, c.admins)
+		cfg, mistakes := Parse("x", []byte(src), SkipFiles)
+		if len(mistakes) > 0 {
+			t.Errorf("%s: %v", what, mistakes)
+			continue
+		}
+		said := strings.Join(lines(cfg.Surprises()), "\n")
+		if !strings.Contains(said, "wiki learns nothing about people "+c.learns+" —") {
+			t.Errorf("%s: not said: %q in\n%s", what, c.learns, said)
+		}
+		if got := strings.Contains(said, "can approve"); got != (c.approves != "") || !strings.Contains(said, c.approves) {
+			t.Errorf("%s: not said: %q in\n%s", what, c.approves, said)
+		}
+	}
+}
+
 func TestFilesThatAreNoConfigurationAreRefused(t *testing.T) {
 	t.Parallel()
 	good := source(t, "testdata/good.yaml")

@@ -104,6 +104,14 @@ func (s *surprises) insecure() {
 	}
 }
 
+// deputy is who does what no others are named for.
+func (s *surprises) deputy() string {
+	if s.Admins.All().Nobody() {
+		return "somebody on this machine"
+	}
+	return "an administrator"
+}
+
 func (s *surprises) service(at where, svc Service) {
 	allows := 0
 	for i, r := range svc.Access {
@@ -119,11 +127,15 @@ func (s *surprises) service(at where, svc Service) {
 			s.say(p, fmt.Sprintf("the rule %s changes nothing: the rule %s allows all of it already", r.ID, by), "remove it, or narrow the other")
 		}
 	}
+	editor := s.deputy()
+	if !s.Admins.ReleaseEditors.Nobody() {
+		editor = "a release editor"
+	}
 	switch {
 	case allows == 0:
 		s.say(at, fmt.Sprintf("no rule of %s allows anybody, so everybody is denied", svc.ID), "add access with an allow")
 	case len(svc.Release) == 0 && svc.Edited():
-		s.say(at, fmt.Sprintf("%s learns nothing about people until a release editor publishes something", svc.ID), "add release, if it needs to know who they are")
+		s.say(at, fmt.Sprintf("%s learns nothing about people until %s publishes something", svc.ID, editor), "add release, if it needs to know who they are")
 	case len(svc.Release) == 0:
 		s.say(at, fmt.Sprintf("%s learns nothing about people", svc.ID), "add release, if it needs to know who they are")
 	}
@@ -152,8 +164,8 @@ func (s *surprises) service(at where, svc Service) {
 		if j < 0 {
 			continue
 		}
-		if s.Roles[j].Approvers.Nobody() {
-			s.say(at.key("denied").key("request").index(i), fmt.Sprintf("nobody can approve a request for the role %s", id), "add approvers to the role")
+		if s.Roles[j].Approvers.Nobody() && s.Admins.Approvers.Nobody() && !svc.OwnersApprove {
+			s.say(at.key("denied").key("request").index(i), fmt.Sprintf("only %s can approve a request for the role %s", s.deputy(), id), "add approvers to the role")
 		}
 	}
 }
