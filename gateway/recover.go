@@ -15,7 +15,7 @@ import (
 //
 //	gatehouse admin recover ── hash of a code into the store
 //	GET /recover?code=…     ── a page with a button; nothing is looked up or changed
-//	POST /recover           ── the code is spent, a session begins
+//	POST /recover           ── the code is spent and a session begins, both or neither
 //
 // What looks at links before people do, mail filters and browsers that prefetch,
 // sends no forms. The session is good for pages of ours on the gateway's own host
@@ -46,29 +46,23 @@ func (v *visit) recoverAccess() {
 		v.refuse(refusal{code: ReasonParameters, detail: "the form can not be read"})
 		return
 	}
-	ctx := v.r.Context()
-	row, err := v.g.c.Sessions.SpendRecovery(ctx, v.r.PostForm.Get("code"), func(tx store.Tx) error {
+	gs, err := v.g.c.Sessions.New(v.r, v.host)
+	if err != nil {
+		v.refuse(refusal{code: ReasonStore, detail: "read session: " + err.Error()})
+		return
+	}
+	cookie, err := v.g.c.Sessions.Recover(v.r.Context(), v.r.PostForm.Get("code"), v.host, gs.ID, v.code(), func(tx store.Tx) error {
 		return v.g.c.Recovered(tx, v.code(), v.from.String())
 	})
 	if errors.Is(err, session.ErrRecovery) {
-		err = refusal{code: ReasonRecovery, detail: "a code that was used, is too old or was never made"}
-	} else if err != nil {
-		err = refusal{code: ReasonStore, detail: "spend the code: " + err.Error()}
-	}
-	if err != nil {
-		v.refuse(err)
+		v.refuse(refusal{code: ReasonRecovery, detail: "a code that was used, is too old or was never made"})
 		return
 	}
-	row.Flow = v.code()
-	gs, err := v.g.c.Sessions.New(v.r, v.host)
-	if err == nil {
-		session.Sign(gs, row)
-		err = v.g.c.Sessions.Save(v.r, v.w, gs)
-	}
 	if err != nil {
-		v.refuse(refusal{code: ReasonStore, detail: "begin the session: " + err.Error()})
+		v.refuse(refusal{code: ReasonStore, detail: "spend the code: " + err.Error()})
 		return
 	}
+	http.SetCookie(v.w, v.g.c.Sessions.Cookie(cookie))
 	v.form = true
 	v.arrive(v.g.destination("/.gatehouse/admin/").url)
 }

@@ -67,13 +67,15 @@ func (s *Store) OfferRecovery(ctx context.Context, also func(store.Tx) error) (c
 	return code, until, err
 }
 
-// SpendRecovery uses a code up and returns the session to begin. ErrRecovery, or
-// the store's error. also is as in OfferRecovery.
-func (s *Store) SpendRecovery(ctx context.Context, code string, also func(store.Tx) error) (Row, error) {
+// Recover uses a code up and begins its session, as Begin does, in one transaction:
+// where that fails the code is as good as before. It returns the value of host's
+// cookie; ErrRecovery, or the store's error. also is as in OfferRecovery.
+func (s *Store) Recover(ctx context.Context, code, host, before, flow string, also func(store.Tx) error) (cookie string, err error) {
 	// What can not be a code is looked for as if it could: the hash is that of none.
 	sum, _ := hash(code)
 	now := s.c.Now()
-	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+	b := s.Beginning(Row{Session: Session{UserID: Recovery, Provider: Recovery, AuthTime: now, Until: now.Add(RecoveryLife)}, Flow: flow}, host, before)
+	return b.Cookie, b.Begun(ctx, s.c.Store.Update(ctx, func(tx store.Tx) error {
 		r, ok, err := recoveries.Get(tx, encode(sum[:]))
 		switch {
 		case err != nil:
@@ -84,7 +86,9 @@ func (s *Store) SpendRecovery(ctx context.Context, code string, also func(store.
 		if err := recoveries.Delete(tx, r.Hash); err != nil {
 			return err
 		}
-		return also(tx)
-	})
-	return Row{Session: Session{UserID: Recovery, Provider: Recovery, AuthTime: now, Until: now.Add(RecoveryLife)}}, err
+		if err := also(tx); err != nil {
+			return err
+		}
+		return b.Tx(tx)
+	}))
 }
