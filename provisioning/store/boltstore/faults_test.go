@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -338,6 +339,34 @@ func TestD04_AnEmptyOrMissingFileIsNotANewInstallation(t *testing.T) {
 		t.Error("the store of another installation is opened")
 	} else if !strings.Contains(err.Error(), "another installation") {
 		t.Error(err)
+	}
+}
+
+// A backup is a database of its own, whichever transaction it was made after and
+// however few have followed in it.
+func TestABackupOpensAfterEachOfItsTransactions(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	defer s.Close()
+	for i := range 4 {
+		write(t, s, map[string]string{"row": strconv.Itoa(i)})
+		backup := filepath.Join(t.TempDir(), "backup")
+		f, err := os.OpenFile(backup, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Backup(t.Context(), f), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for j := range 4 {
+			b, err := boltstore.Open(backup, boltstore.Options{})
+			if err != nil {
+				t.Errorf("backup %d after %d transactions: %v", i, j, err)
+				break
+			}
+			write(t, b, map[string]string{"row": strconv.Itoa(i + j)})
+			b.Close()
+		}
 	}
 }
 
