@@ -260,7 +260,7 @@ func TestSigningOutEverywhereEndsEveryBrowser(t *testing.T) {
 	l.alive("this browser", false, one, "alice")
 	l.alive("the other browser", false, two, "alice")
 	l.alive("somebody else", true, bob, "bob")
-	if why := l.endings(events); len(why) != 2 || why[0] != session.ReasonSignedOut || why[1] != session.ReasonEverywhere {
+	if why := l.endings(events); len(why) != 2 || why[0] != session.ReasonEverywhere || why[1] != session.ReasonSignedOut {
 		t.Errorf("recorded are %v", why)
 	}
 }

@@ -54,6 +54,7 @@ type server struct {
 // place puts a site into the front, and lets the one before go.
 func (s *server) place(next *site) {
 	ctx, cancel := context.WithCancel(s.ctx)
+	next.tracer.Start(ctx) // its first request is told of too
 	s.wg.Go(func() { next.run(ctx) })
 	s.p.site.Store(next)
 	if s.cancel != nil {

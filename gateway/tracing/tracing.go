@@ -55,7 +55,6 @@ type Tracer struct {
 	exporter sdk.SpanExporter
 	t        trace.Tracer
 	lost     func(error)
-	started  func() // of tests: spans are delivered from now on
 
 	mu     sync.Mutex
 	causes map[string]trace.SpanContext // by user
@@ -65,7 +64,7 @@ type Tracer struct {
 // maxCauses bounds how many sign-ins are remembered for the tasks that follow them.
 const maxCauses = 4096
 
-// New makes a Tracer. It connects to nobody; Run delivers.
+// New makes a Tracer. It connects to nobody; Start and Run deliver.
 func New(c Config) *Tracer {
 	opts := []otlptracehttp.Option{
 		otlptracehttp.WithEndpointURL(c.Endpoint.String()), otlptracehttp.WithHeaders(c.Headers), otlptracehttp.WithCompression(otlptracehttp.GzipCompression),
@@ -95,7 +94,7 @@ func newTracer(c Config, exporter sdk.SpanExporter) *Tracer {
 	p := sdk.NewTracerProvider(sdk.WithResource(res), sdk.WithSampler(sdk.ParentBased(following{sdk.TraceIDRatioBased(c.Sample)})), sdk.WithRawSpanLimits(sdk.SpanLimits{
 		AttributeValueLengthLimit: 256, AttributeCountLimit: 16, EventCountLimit: 0, LinkCountLimit: 1,
 	}))
-	return &Tracer{provider: p, exporter: exporter, t: p.Tracer("gatehouse"), lost: c.Lost, started: func() {}, causes: map[string]trace.SpanContext{}}
+	return &Tracer{provider: p, exporter: exporter, t: p.Tracer("gatehouse"), lost: c.Lost, causes: map[string]trace.SpanContext{}}
 }
 
 // following keeps what follows something that is kept, however few traces are.
@@ -110,8 +109,8 @@ func (f following) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
 	return f.Sampler.ShouldSample(p)
 }
 
-// Run delivers what ends from now on, until ctx ends.
-func (t *Tracer) Run(ctx context.Context) {
+// Start has what ends from now on delivered. Run has to follow.
+func (t *Tracer) Start(ctx context.Context) {
 	if t == nil {
 		return
 	}
@@ -122,7 +121,13 @@ func (t *Tracer) Run(ctx context.Context) {
 		}
 	}
 	t.provider.RegisterSpanProcessor(sdk.NewBatchSpanProcessor(told{t.exporter, t.lost}, sdk.WithMaxQueueSize(maxWaiting), sdk.WithExportTimeout(deliverTime)))
-	t.started()
+}
+
+// Run waits until ctx ends, and delivers what is left.
+func (t *Tracer) Run(ctx context.Context) {
+	if t == nil {
+		return
+	}
 	<-ctx.Done()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), bestEffort)
 	defer cancel()

@@ -17,10 +17,8 @@ func exported(t *testing.T, c Config, use func(*Tracer)) tracetest.SpanStubs {
 	tr := newTracer(c, sink)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	began := make(chan struct{})
-	tr.started = func() { close(began) }
+	tr.Start(ctx)
 	go func() { tr.Run(ctx); close(done) }()
-	<-began
 	use(tr)
 	cancel()
 	<-done
@@ -62,6 +60,7 @@ func TestOffCostsNothing(t *testing.T) { // alone, as it counts
 	}); n != 0 {
 		t.Errorf("%v allocations for nothing", n)
 	}
+	tr.Start(t.Context())
 	tr.Run(t.Context())
 }
 
