@@ -19,7 +19,7 @@ type checker struct {
 	*Config
 	found []Mistake
 
-	userStores, providers, roles, targets, attributes []string
+	userStores, providers, roles, targets, services, attributes []string
 }
 
 // check finds contradictions, unknown references and what is refused for
@@ -30,6 +30,7 @@ func (c *Config) check() []Mistake {
 	k.providers = ids(c.IdentityProviders, func(p IdentityProvider) string { return p.ID })
 	k.roles = ids(c.Roles, func(r Role) string { return r.ID })
 	k.targets = ids(c.Targets, func(t Target) string { return t.ID })
+	k.services = ids(c.Services, func(s Service) string { return s.ID })
 	k.attributes = ids(c.AttributeTypes(), func(a AttributeType) string { return a.ID })
 
 	unique(k, "user_stores", c.UserStores, func(s UserStore) string { return s.ID })
@@ -222,11 +223,16 @@ func (k *checker) forwardAuth(section where, list []ForwardAuth) {
 				k.say(at.key("from").index(j), "anybody could ask, and say what was asked for", "list the addresses of the proxy")
 			}
 			for _, other := range list[:i] {
-				if other.Kind != f.Kind && other.Kind != "" && f.Kind != "" && slices.ContainsFunc(other.From, n.Overlaps) {
+				switch {
+				case !slices.ContainsFunc(other.From, n.Overlaps):
+				case other.Kind != f.Kind && other.Kind != "" && f.Kind != "":
 					k.say(at.key("from").index(j), fmt.Sprintf("%s asks from the same addresses, in the way of %s", other.ID, other.Kind), "give each proxy its own addresses")
+				case !slices.Equal(other.Services, f.Services):
+					k.say(at.key("from").index(j), fmt.Sprintf("%s asks from the same addresses, about other services", other.ID), "give each proxy its own addresses, or both the same services in the same order")
 				}
 			}
 		}
+		k.refers(at.key("services"), "service", f.Services, k.services, "services")
 		if u := f.Probe; u != nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
 			k.say(at.key("probe"), "probe is no address of a proxy", "write its scheme, host and port, as in https://10.0.0.5")
 		}

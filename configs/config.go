@@ -104,8 +104,10 @@ type ForwardAuth struct {
 	ID string `yaml:"id" jsonschema:"required"`
 	// Kind of proxy, which is how it describes a request and what it does with an answer; there is an example of each in `configs/forward-auth`.
 	Kind string `yaml:"kind" jsonschema:"required,enum=nginx,enum=traefik,enum=caddy,enum=haproxy,enum=envoy"`
-	// From are the networks that it asks from. Proxies of two kinds can not ask from the same one.
+	// From are the networks that it asks from. Proxies of two kinds, or with other services behind them, can not ask from the same one.
 	From []netip.Prefix `yaml:"from" jsonschema:"required"`
+	// Services that are behind it. It is answered about no others, and `probe` looks for no others there. Left out: all.
+	Services Some[string] `yaml:"services"`
 	// Probe is where the proxy itself is reached, as `https://10.0.0.5`. Through it the gateway asks for every protected address without signing in, and raises an alarm if it is ever let in. Left out: it does not ask.
 	Probe *url.URL `yaml:"probe"`
 	// ProbeEvery is how often it asks.

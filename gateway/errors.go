@@ -45,6 +45,7 @@ const (
 	ReasonTimeout         = "provisioning.timeout"
 	ReasonProxy           = "proxy.untrusted"
 	ReasonQuestion        = "proxy.question"
+	ReasonNotBehind       = "proxy.not_behind"
 	ReasonStore           = "store.unavailable"
 	ReasonUpstream        = "upstream.unreachable"
 	ReasonUpstreamTimeout = "upstream.timeout"
@@ -78,6 +79,7 @@ var Reasons = map[string]string{
 	ReasonTimeout:         "The person's account at a target was not ready in time.",
 	ReasonProxy:           "Somebody asked as a proxy who is not listed as one.",
 	ReasonQuestion:        "A proxy did not describe the request that it asks about in the way of its kind.",
+	ReasonNotBehind:       "A proxy asked about a service that is not behind it.",
 	ReasonStore:           "The store could not be read, so nobody knows who this is, and nobody passes.",
 	ReasonUpstream:        "The service could not be reached, or broke off.",
 	ReasonUpstreamTimeout: "The service did not answer in time.",
@@ -143,6 +145,7 @@ var statuses = map[string]int{
 	ReasonProviderUnknown: http.StatusNotFound,
 	ReasonProxy:           http.StatusForbidden,
 	ReasonQuestion:        http.StatusBadRequest,
+	ReasonNotBehind:       http.StatusForbidden,
 	ReasonPending:         http.StatusServiceUnavailable,
 	ReasonTimeout:         http.StatusServiceUnavailable,
 

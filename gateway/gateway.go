@@ -396,6 +396,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.refuse(refusal{code: ReasonPathUnknown, detail: "no service is at " + v.host + v.path})
 		return
 	}
+	if v.proxy != nil && !v.proxy.Serves(v.service.ID) {
+		v.refuse(refusal{code: ReasonNotBehind, detail: "proxy " + v.proxy.ID + " asks about " + v.service.ID})
+		return
+	}
 	if err := v.recall(); err != nil {
 		v.refuse(err)
 		return

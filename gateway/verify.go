@@ -36,6 +36,13 @@ type Proxy struct {
 	ID   string
 	Kind string // a key of ProxyKinds
 	From []netip.Prefix
+	// Services that are behind it; empty: all.
+	Services []string
+}
+
+// Serves reports whether a service is behind the proxy.
+func (p Proxy) Serves(service string) bool {
+	return len(p.Services) == 0 || slices.Contains(p.Services, service)
 }
 
 // A ProxyKind is how proxies of a kind ask, and what they do with an answer.
@@ -297,8 +304,8 @@ func checkProxies(list []Proxy) error {
 		}
 		for _, q := range list[:i] {
 			for _, n := range p.From {
-				if q.Kind != p.Kind && slices.ContainsFunc(q.From, n.Overlaps) {
-					return fmt.Errorf("proxies %s and %s are of two kinds and ask from the same addresses", q.ID, p.ID)
+				if (q.Kind != p.Kind || !slices.Equal(q.Services, p.Services)) && slices.ContainsFunc(q.From, n.Overlaps) {
+					return fmt.Errorf("proxies %s and %s ask from the same addresses, and are of two kinds or before other services", q.ID, p.ID)
 				}
 			}
 		}

@@ -201,6 +201,37 @@ func TestP10_OnlyAListedProxyMayAskAndOnlyInItsOwnWay(t *testing.T) {
 	f.refused(a, 401, ReasonSignIn)
 }
 
+// A proxy that serves one service whatever the host would open it by the rules of
+// another, which anybody may have. It is answered about what is behind it, and about
+// nothing else: not by a yes, not by where to sign in, and not on the page.
+func TestP12_AProxyIsAnsweredAboutNoServiceThatIsNotBehindIt(t *testing.T) {
+	t.Parallel()
+	for kind, k := range ProxyKinds {
+		f := newFront(t, behind(kind), func(_ *front, c *Config) { c.Proxies[0].Services = []string{"wiki", "payroll"} })
+		alice := f.guest("alice")
+		if a := f.question(kind, alice, "GET", "wiki", "/"); a.StatusCode != 200 {
+			t.Fatalf("%s, control: %d %s", kind, a.StatusCode, a.body)
+		}
+		before := f.recorded(ReasonNotBehind)
+		asked := map[string]answer{"nobody": f.question(kind, nil, "GET", "open", "/", browse), "alice": f.question(kind, alice, "GET", "open", "/", browse)}
+		if k.Checks {
+			asked["alice, by gRPC"] = f.envoy().through(alice, "GET", "open", "/", browse)
+		}
+		for who, a := range asked {
+			if a.StatusCode != http.StatusForbidden || a.Header.Get("X-Gatehouse-Jwt") != "" || !strings.Contains(a.body, ReasonNotBehind) {
+				t.Errorf("%s, %s: %d %s", kind, who, a.StatusCode, a.body)
+			}
+		}
+		if k.Bare {
+			a := f.ask(nil, "GET", "open", verifyPage, "X-Original-Method: GET", "X-Original-URL: http://"+f.at("open")+"/", "X-Forwarded-For: 192.0.2.7")
+			f.refused(a, 403, ReasonNotBehind)
+		}
+		if got := f.recorded(ReasonNotBehind) - before; got == 0 {
+			t.Errorf("%s: nothing is recorded of it", kind)
+		}
+	}
+}
+
 // Which address a proxy asks from decides how it asks, so no address may be in
 // doubt.
 func TestProxiesThatCouldBeTakenForEachOtherAreRefused(t *testing.T) {
@@ -210,6 +241,7 @@ func TestProxiesThatCouldBeTakenForEachOtherAreRefused(t *testing.T) {
 		"no kind":    {{ID: "a", Kind: "squid", From: net("10.0.0.1/32")}},
 		"no address": {{ID: "a", Kind: "nginx"}},
 		"overlap":    {{ID: "a", Kind: "nginx", From: net("10.0.0.0/8")}, {ID: "b", Kind: "caddy", From: net("10.0.0.1/32")}},
+		"services":   {{ID: "a", Kind: "nginx", From: net("10.0.0.0/8"), Services: []string{"wiki"}}, {ID: "b", Kind: "nginx", From: net("10.0.0.1/32")}},
 	} {
 		if checkProxies(list) == nil {
 			t.Errorf("%s is taken", name)

@@ -22,9 +22,13 @@ import (
 // askers are the proxies that may ask the gateway about requests.
 func askers(cfg *configs.Config) (list []gateway.Proxy) {
 	for _, f := range cfg.Server.ForwardAuth {
-		list = append(list, gateway.Proxy{ID: f.ID, Kind: f.Kind, From: f.From})
+		list = append(list, asker(f))
 	}
 	return list
+}
+
+func asker(f configs.ForwardAuth) gateway.Proxy {
+	return gateway.Proxy{ID: f.ID, Kind: f.Kind, From: f.From, Services: f.Services}
 }
 
 // A prober looks whether the proxies that ask really do. A gateway that answers
@@ -118,6 +122,9 @@ func (p *prober) round(ctx context.Context, f configs.ForwardAuth) {
 		},
 	}
 	for _, d := range p.closed {
+		if !asker(f).Serves(d.service) {
+			continue
+		}
 		for how, w := range p.ways(d) {
 			if ctx.Err() != nil {
 				return
