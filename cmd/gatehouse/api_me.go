@@ -241,10 +241,8 @@ func (a *api) unlinkMine(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Unlinked) == 0 {
-		return nil, errNone("there is no such identity of yours")
-	}
-	// Sign-ins by that identity are over with it.
+	// Sign-ins by that identity are over with it, also of one that went before: then
+	// they could not be ended.
 	rows, err := a.s.sessions.Find(r.Context(), session.Filter{User: u.ID, Provider: provider}, "", 0)
 	if err != nil {
 		return nil, err
@@ -257,6 +255,9 @@ func (a *api) unlinkMine(r *http.Request) (any, error) {
 			}
 			ended++
 		}
+	}
+	if len(d.Unlinked)+ended == 0 {
+		return nil, errNone("there is no such identity of yours")
 	}
 	return map[string]int{"ended": ended}, nil
 }

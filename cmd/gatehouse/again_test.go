@@ -1,0 +1,95 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/federation"
+	"github.com/gatehouse-sso/gatehouse/gateway/session"
+	"github.com/gatehouse-sso/gatehouse/provisioning"
+)
+
+// What takes several of the store's transactions and is refused by one of them can be
+// asked for again, and then all of it has happened.
+func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil, nil)
+	cfg, p := y.opened(t)
+	defer p.store.Close()
+	power := &failing{Store: p.store, left: never}
+	p.store = power
+	s, err := p.newSite(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.outbox.Close()
+	h := newAPI(p, s)
+
+	// Ada has two identities, and is signed in by the one that is called work.
+	home, work := federation.Ref{Issuer: "https://op.test", Subject: "home"}, federation.Ref{Issuer: "https://op.test", Subject: "work"}
+	link := url.Values{"name": {"ada"}, "provider": {"campus"}, "issuer": {work.Issuer}, "subject": {work.Subject}}
+	moveIn := func(t *testing.T) provisioning.User {
+		u, _, err := s.directory.Create(t.Context(), provisioning.User{Store: storeIDs(cfg)[0], UserName: "ada", Active: true}, provisioning.Admin)
+		for _, ref := range []federation.Ref{home, work} {
+			if err == nil {
+				_, _, err = s.directory.Link(t.Context(), u.ID, ref, "campus", provisioning.Admin)
+			}
+		}
+		if err == nil {
+			err = s.sessions.Begin(t.Context(), s.sessions.Beginning(session.Row{Session: session.Session{UserID: u.ID, Provider: "campus"}, Issuer: work.Issuer, Subject: work.Subject}, "localhost", ""))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	signedOut := func(t *testing.T) {
+		u, err := s.userNamed(t.Context(), "ada")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left, err := s.sessions.Find(t.Context(), session.Filter{User: u.ID}, "", 0); err != nil || len(left) > 0 {
+			t.Errorf("%d sessions live, %v", len(left), err)
+		}
+	}
+	for _, tc := range []struct {
+		name, method, path string
+		form               url.Values
+		done               func(*testing.T)
+	}{
+		{"an identity of one's own", http.MethodDelete, "me/link", link, signedOut},
+		{"an identity of somebody", http.MethodDelete, "user/link", link, signedOut},
+		{"keep somebody out", http.MethodPost, "user/active", url.Values{"name": {"ada"}, "active": {"false"}}, signedOut},
+		{"all sessions", http.MethodDelete, "sessions", url.Values{"name": {"ada"}}, signedOut},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ask := func(works int) *httptest.ResponseRecorder {
+				power.left = works
+				defer func() { power.left = never }()
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest(tc.method, "/v1/"+tc.path+"?"+tc.form.Encode(), nil))
+				return w
+			}
+			for works, whole := 0, false; !whole; works++ {
+				if works > 20 {
+					t.Fatal("it takes more than 20 transactions")
+				}
+				u := moveIn(t)
+				if whole = ask(works).Code == http.StatusOK; !whole {
+					if w := ask(never); w.Code != http.StatusOK {
+						t.Errorf("again after %d transactions: %d %s", works, w.Code, w.Body)
+					}
+				}
+				tc.done(t)
+				if err := s.directory.Delete(t.Context(), u.ID, provisioning.Admin); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// never is after how many updates a store's power goes that stays.
+const never = 1 << 40
