@@ -56,7 +56,7 @@ func TestKeysFollowEachOtherWithNothingBetween(t *testing.T) {
 		return tok.Claims(s, &map[string]any{}) == nil
 	}
 	rotate := func(purpose string, announce, keep time.Duration, fresh func() ([]byte, error)) error {
-		_, err := Rotate(t.Context(), st, sealer, purpose, now, announce, keep, fresh)
+		_, err := Rotate(t.Context(), st, sealer, purpose, now, announce, keep, fresh, func(store.Tx) error { return nil })
 		return errors.Join(err, keys.Reload(t.Context()))
 	}
 	first, firstID := token()

@@ -129,8 +129,8 @@ var ErrAnnounced = errors.New("another key is announced already")
 // Rotate makes a key of a purpose that follows the one in use: it is announced for a
 // time before it is used, and the one in use is still taken for a time after that.
 // With neither it takes the place of all others at once, and nothing that they
-// made is good any more.
-func Rotate(ctx context.Context, st store.Store, sealer *store.Sealer, purpose string, now time.Time, announce, keep time.Duration, fresh func() ([]byte, error)) (Key, error) {
+// made is good any more. also writes what belongs to it in the same transaction.
+func Rotate(ctx context.Context, st store.Store, sealer *store.Sealer, purpose string, now time.Time, announce, keep time.Duration, fresh func() ([]byte, error), also func(store.Tx) error) (Key, error) {
 	plain, err := fresh()
 	if err != nil {
 		return Key{}, err
@@ -156,7 +156,10 @@ func Rotate(ctx context.Context, st store.Store, sealer *store.Sealer, purpose s
 			}
 		}
 		id := purpose + "/" + now.UTC().Format("20060102T150405.000000000Z")
-		return keyTable.Put(tx, keyRow{ID: id, Sealed: sealer.Seal(keySeal(id), plain), Created: now, From: k.From})
+		if err := keyTable.Put(tx, keyRow{ID: id, Sealed: sealer.Seal(keySeal(id), plain), Created: now, From: k.From}); err != nil {
+			return err
+		}
+		return also(tx)
 	})
 	if err != nil {
 		return Key{}, fmt.Errorf("rotate key %s: %w", purpose, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 )
 
 // What takes several of the store's transactions and is refused by one of them can be
@@ -45,6 +47,22 @@ func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
 		}
 		return u
 	}
+	inKeys := func(t *testing.T) { // each that was made is in the record
+		made, noted := -1, 0 // the first was made by nobody
+		list, err := p.listKeys(t.Context())
+		for _, k := range list {
+			if k.Purpose == "jwt" {
+				made++
+			}
+		}
+		for _, no := range audit.Events(t.Context(), p.store, audit.Query{Kind: eventKey}) {
+			err = errors.Join(err, no)
+			noted++
+		}
+		if err != nil || made != noted {
+			t.Errorf("%d keys were made, and %d are in the record, %v", made, noted, err)
+		}
+	}
 	signedOut := func(t *testing.T) {
 		u, err := s.userNamed(t.Context(), "ada")
 		if err != nil {
@@ -63,6 +81,7 @@ func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
 		{"an identity of somebody", http.MethodDelete, "user/link", link, signedOut},
 		{"keep somebody out", http.MethodPost, "user/active", url.Values{"name": {"ada"}, "active": {"false"}}, signedOut},
 		{"all sessions", http.MethodDelete, "sessions", url.Values{"name": {"ada"}}, signedOut},
+		{"another key", http.MethodPost, "keys", url.Values{"purpose": {"jwt"}, "announce": {"0"}}, inKeys},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ask := func(works int) *httptest.ResponseRecorder {

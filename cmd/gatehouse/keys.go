@@ -195,14 +195,11 @@ func (a *api) rotateKey(r *http.Request) (any, error) {
 			return nil, errBad(fmt.Sprintf("%s: %v", name, err))
 		}
 	}
-	made, err := gateway.Rotate(r.Context(), a.p.store, a.p.sealer, kp.name, a.p.now(), announce, keep, func() ([]byte, error) { return kp.fresh(a.s.cfg) })
+	made, err := gateway.Rotate(r.Context(), a.p.store, a.p.sealer, kp.name, a.p.now(), announce, keep, func() ([]byte, error) { return kp.fresh(a.s.cfg) }, a.p.keyEvent(kp.name, a.actor(r)))
 	if errors.Is(err, gateway.ErrAnnounced) {
 		return nil, errNo(err.Error())
 	}
 	if err != nil {
-		return nil, err
-	}
-	if err := a.p.noteKey(r.Context(), kp.name, a.actor(r)); err != nil {
 		return nil, err
 	}
 	return keyView{Purpose: kp.name, State: keyAnnounced, Created: made.Created, From: made.From, Does: kp.does}, nil
@@ -287,17 +284,17 @@ func (p *process) reseal(ctx context.Context, by string) (done resealed, err err
 			}
 		}
 	}
-	return done, p.noteKey(ctx, "store", by)
+	return done, p.store.Update(ctx, p.keyEvent("store", by))
 }
 
 // eventKey is the kind of the event of another key.
 const eventKey = "key.rotated"
 
-// noteKey records that a key was made.
-func (p *process) noteKey(ctx context.Context, purpose, by string) error {
-	return p.store.Update(ctx, func(tx store.Tx) error {
+// keyEvent records that a key was made.
+func (p *process) keyEvent(purpose, by string) func(store.Tx) error {
+	return func(tx store.Tx) error {
 		return p.audit.Append(tx, audit.Event{Kind: eventKey, By: by, Names: []string{purpose}})
-	})
+	}
 }
 
 func keysCommand() *cobra.Command {
