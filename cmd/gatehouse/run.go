@@ -143,6 +143,11 @@ func openProcess(ctx context.Context, cfg *configs.Config, log *slog.Logger, now
 	if err != nil {
 		return nil, err
 	}
+	return openProcessAt(ctx, cfg, path, sealer, log, now)
+}
+
+// openProcessAt opens the store at a path as that of a configuration.
+func openProcessAt(ctx context.Context, cfg *configs.Config, path string, sealer *store.Sealer, log *slog.Logger, now func() time.Time) (*process, error) {
 	bolt, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
 		return nil, err

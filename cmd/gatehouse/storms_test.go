@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +23,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/federation/oidc"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
 // often is how often to do something that a row wants done often: GATEHOUSE_FAULTS=1
@@ -382,6 +385,63 @@ func TestD07_ARestoredBackupRevivesNoSession(t *testing.T) {
 	}
 	if err := other.reach(); err != nil { // who may, signs in again
 		t.Error(err)
+	}
+}
+
+// The sessions of a backup are over before it is in its place, so that none comes to
+// life however a restore ends.
+func TestD07_ABackupWithSessionsIsNeverInThePlaceOfTheStore(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, crowd(1), nil)
+	c, _ := y.started(t)
+	backup := y.dir + "/backup.db"
+	if out, err := c.verb("store", "backup", backup); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	c.terminate()
+	cfg, mistakes := loadAll(y.file())
+	if len(mistakes) > 0 {
+		t.Fatal(mistakes)
+	}
+	sessions := func(path string) int {
+		t.Helper()
+		sealer, err := openSealer(cfg, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := openProcessAt(t.Context(), cfg, path, sealer, slog.New(slog.DiscardHandler), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := p.admin(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list []webapi.Session
+		if _, err := a.call(t.Context(), http.MethodGet, "sessions", nil, &list); err != nil {
+			t.Error(err)
+		}
+		if err := a.close(); err != nil {
+			t.Error(err)
+		}
+		return len(list)
+	}
+	before, err := os.ReadFile(cfg.Store.Bolt())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, ended, err := prepare(t.Context(), cfg, backup)
+	if err != nil || ended != 1 {
+		t.Fatalf("%d sessions ended, %v", ended, err)
+	}
+	if now, err := os.ReadFile(cfg.Store.Bolt()); err != nil || !bytes.Equal(now, before) {
+		t.Errorf("the store is another before the backup is prepared: %v", err)
+	}
+	if n := sessions(whole); n != 0 {
+		t.Errorf("%d sessions are in what takes the place of the store", n)
+	}
+	if n := sessions(cfg.Store.Bolt()); n != 1 {
+		t.Errorf("%d sessions are in the store until then, want the one that began", n)
 	}
 }
 

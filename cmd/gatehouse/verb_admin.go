@@ -61,6 +61,11 @@ func openAdmin(ctx context.Context, file string) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.admin(ctx, cfg)
+}
+
+// admin speaks to the API of a process that serves nobody; closing it closes the store.
+func (p *process) admin(ctx context.Context, cfg *configs.Config) (*admin, error) {
 	s, err := p.newSite(ctx, cfg, nil)
 	if err == nil {
 		err = s.clients.Admit(ctx) // a token may be made of one that is new

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -137,7 +138,7 @@ func stopped(cfg *configs.Config) error {
 func restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore FILE", Short: "Put a backup in the place of the store; the gateway is stopped", Args: args(cobra.ExactArgs(1)),
-		Long: "Puts a backup in the place of the store while no gateway runs. The backup is read and checked\nwhole first; the store that was there, if any, stays beside it under another name. The sessions in the\nbackup are ended, since some may have been ended after it was made.",
+		Long: "Puts a backup in the place of the store while no gateway runs. The backup is read and checked\nwhole first, and its sessions are ended, since some may have been ended after it was made; then it takes\nthe place at once. The store that was there, if any, stays beside it under another name.",
 	}
 	file := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, argv []string) error {
@@ -149,75 +150,77 @@ func restoreCommand() *cobra.Command {
 		if err := stopped(cfg); err != nil {
 			return err
 		}
+		whole, ended, err := prepare(cmd.Context(), cfg, argv[0])
+		if err != nil {
+			return fmt.Errorf("the backup was not restored: %w", err)
+		}
 		path := cfg.Store.Bolt()
-		aside, err := restore(argv[0], path)
+		var aside string
+		if err = stopped(cfg); err == nil { // one may have been started meanwhile
+			aside, err = boltstore.Replace(path, whole)
+		}
 		if err != nil {
-			return err
-		}
-		// Opening is the last check: the key fits, and the audit log is whole.
-		a, err := openAdmin(cmd.Context(), *file)
-		if err != nil {
-			return fmt.Errorf("the backup is in its place, and can not be used: %w", err)
-		}
-		_, err = a.call(cmd.Context(), http.MethodGet, "store/check", nil, nil)
-		// Which sessions ended after the backup was made nobody knows any more.
-		var sessions map[string]int
-		if err == nil {
-			_, err = a.call(cmd.Context(), http.MethodDelete, "sessions", url.Values{"all": {"true"}}, &sessions)
-		}
-		if err = errors.Join(err, a.close()); err != nil {
-			return fmt.Errorf("the backup is in its place, and can not be used: %w", err)
+			return errors.Join(err, boltstore.Remove(whole))
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s is the backup, and whole\n", path)
 		if aside != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "what was there is %s\n", aside)
 		}
-		if n := sessions["ended"]; n > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "%d %s of the backup ended: people sign in again\n", n, plural(n, "session", "sessions"))
+		if ended > 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), "%d %s of the backup ended: people sign in again\n", ended, plural(ended, "session", "sessions"))
 		}
 		return nil
 	}
 	return cmd
 }
 
-// restore puts a copy of the backup at path, which it does not have before the
-// copy is whole. What was there is put aside.
-func restore(backup, path string) (aside string, err error) {
+// prepare makes of a backup, beside the store, what may take the store's place: a whole
+// copy that the configuration opens, and which knows no session any more, since which
+// of them ended after the backup was made nobody knows.
+func prepare(ctx context.Context, cfg *configs.Config, backup string) (whole string, ended int, err error) {
 	if err := boltstore.InspectFile(backup); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
+	sealer, err := openSealer(cfg, false)
+	if err != nil {
+		return "", 0, err
 	}
 	from, err := os.Open(backup)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer from.Close()
+	path := cfg.Store.Bolt()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", 0, err
+	}
 	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*")
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	defer os.Remove(part.Name())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, boltstore.Remove(part.Name()))
+		}
+	}()
 	_, err = io.Copy(part, from)
 	if err = errors.Join(err, part.Sync(), part.Close()); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	if err := boltstore.InspectFile(part.Name()); err != nil {
-		return "", err
+	p, err := openProcessAt(ctx, cfg, part.Name(), sealer, slog.New(slog.DiscardHandler), time.Now)
+	if err != nil {
+		return "", 0, err
 	}
-	stamp := time.Now().UTC().Format("20060102T150405.000")
-	// The marker names the database that was made; the backup may be another.
-	for _, name := range []string{path, path + ".id"} {
-		to := name + ".before-" + stamp
-		switch err := os.Rename(name, to); {
-		case err == nil && name == path:
-			aside = to
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return aside, err
-		}
+	a, err := p.admin(ctx, cfg)
+	if err != nil {
+		return "", 0, err
 	}
-	return aside, os.Rename(part.Name(), path)
+	_, err = a.call(ctx, http.MethodGet, "store/check", nil, nil)
+	var sessions map[string]int
+	if err == nil {
+		_, err = a.call(ctx, http.MethodDelete, "sessions", url.Values{"all": {"true"}}, &sessions)
+	}
+	return part.Name(), sessions["ended"], errors.Join(err, a.close())
 }
 
 func checkStoreCommand() *cobra.Command {

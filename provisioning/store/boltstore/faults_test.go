@@ -370,6 +370,70 @@ func TestABackupOpensAfterEachOfItsTransactions(t *testing.T) {
 	}
 }
 
+// A database is replaced by another at once: before the last step the one that was
+// there is in use, and never is there a moment in which one would be made anew.
+func TestADatabaseIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, from := filepath.Join(dir, "db"), filepath.Join(dir, "db.part")
+	holds := func(path, want string) {
+		t.Helper()
+		s := open(t, path)
+		defer s.Close()
+		if got, err := read(s); err != nil || got["row"] != want {
+			t.Errorf("%s holds %v, %v, want %s", path, got, err, want)
+		}
+	}
+	s := open(t, path)
+	write(t, s, map[string]string{"row": "before"})
+	f, err := os.OpenFile(from, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Backup(t.Context(), f), f.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, from)
+	write(t, s, map[string]string{"row": "after"})
+	s.Close()
+
+	// The last step fails.
+	if err := os.Rename(from, from+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := boltstore.Replace(path, from); err == nil {
+		t.Fatal("a store was replaced by nothing")
+	}
+	holds(path, "before")
+	if err := os.Rename(path, path+".lost"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(from+".id", []byte("ANY\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := boltstore.Replace(path, from); err == nil {
+		t.Fatal("a store was replaced by nothing")
+	}
+	if _, err := boltstore.Open(path, boltstore.Options{}); !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("a database that is lost was made anew: %v", err)
+	}
+
+	// It does not.
+	if err := errors.Join(os.Rename(path+".lost", path), os.Rename(from+".gone", from)); err != nil {
+		t.Fatal(err)
+	}
+	open(t, from).Close() // makes its marker again
+	aside, err := boltstore.Replace(path, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(path, "after")
+	holds(aside, "before")
+	if left, err := filepath.Glob(from + "*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 func TestD06R08_ChangedBytesAreRefusedOrHarmless(t *testing.T) {
 	t.Parallel()
 	file, id, rows := filled(t)

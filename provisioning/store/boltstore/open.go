@@ -221,6 +221,49 @@ func (s *Store) settle(o Options) error {
 // marker is the file that says that a database was made at path.
 func marker(path string) string { return path + ".id" }
 
+// Replace puts the database at from, which nobody has open, in the place of the one at
+// path, in the same directory. What was there is kept under the name that it returns;
+// empty: nothing was. A crash before the last step leaves what was there in use, or, if
+// from is of another installation, refused until Replace is called again.
+func Replace(path, from string) (aside string, err error) {
+	suffix := ".before-" + time.Now().UTC().Format("20060102T150405.000")
+	for _, name := range []string{path, marker(path)} {
+		switch err := keep(name, name+suffix); {
+		case err == nil && name == path:
+			aside = path + suffix
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return aside, fmt.Errorf("keep what was there: %w", err)
+		}
+	}
+	// A marker without a database is refused; without either, one would be made anew.
+	for _, move := range [][2]string{{marker(from), marker(path)}, {from, path}} {
+		if err := os.Rename(move[0], move[1]); err != nil {
+			return aside, fmt.Errorf("replace store: %w", err)
+		}
+	}
+	return aside, syncDir(filepath.Dir(path))
+}
+
+// keep gives a file another name, and leaves it the first where it can.
+func keep(name, as string) error {
+	err := os.Link(name, as)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Rename(name, as) // a file system without links
+}
+
+// Remove removes the database at path, which nobody has open, and its marker.
+func Remove(path string) error {
+	var errs []error
+	for _, name := range []string{path, marker(path)} {
+		if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // writeWhole writes a file that appears whole or not at all.
 func writeWhole(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*")
