@@ -73,9 +73,9 @@ func (p *process) readKeys(ctx context.Context) error {
 	return nil
 }
 
-// watchKeys tells when keys are others than before: one was made, here or elsewhere,
-// or the time of one has come.
-func (p *process) watchKeys(ctx context.Context, others chan<- struct{}) {
+// watchKeys has keys taken when they are others than before: one was made, here or
+// elsewhere, or the time of one has come. What fails is tried again soon.
+func (p *process) watchKeys(ctx context.Context, take func(context.Context) error) {
 	changed := make(chan struct{}, 1)
 	go func() {
 		for range p.store.Watch(ctx, gateway.KeyPrefix()) {
@@ -88,19 +88,19 @@ func (p *process) watchKeys(ctx context.Context, others chan<- struct{}) {
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
 	for known := ""; ; {
+		var again <-chan time.Time
 		if now, err := p.keyStates(ctx); err == nil && now != known {
-			if known != "" {
-				select {
-				case others <- struct{}{}:
-				case <-ctx.Done():
-				}
+			if known == "" || take(ctx) == nil {
+				known = now
+			} else {
+				again = time.After(time.Second)
 			}
-			known = now
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-again:
 		case <-tick.C:
 		}
 	}

@@ -299,3 +299,24 @@ func TestAStoreKeyThatIsNoneIsAMistakeInTheFile(t *testing.T) {
 		}
 	}
 }
+
+// A key that was made is used, though the first attempt to take it failed: here for want
+// of a file that the configuration names.
+func TestAKeyThatCouldNotBeTakenIsTakenLater(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	file := filepath.Join(l.dir, "saml.crt")
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	before := l.p.site.Load()
+	l.admin("POST", "keys", url.Values{"purpose": {"access"}, "announce": {"0"}, "keep": {"0"}}, nil)
+	eventually(t, "the attempt fails", func() bool { return strings.Contains(l.log.String(), "are not used yet") })
+	if l.p.site.Load() != before {
+		t.Fatal("the site is another without the file")
+	}
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the key is used", func() bool { return l.p.site.Load() != before })
+}

@@ -69,21 +69,15 @@ func (s *site) publish(ctx context.Context, p *process) error {
 	return nil
 }
 
-// released puts what was published into force, and returns when it is. A process
-// that is about to end does nothing more: the next one begins with it.
+// released puts what was published into force, and returns when it is.
 func (s *server) released(ctx context.Context) error {
-	done := make(chan error, 1)
-	select {
-	case s.releases <- done:
-	case <-s.ended:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := <-done; err != nil {
+	taken, err := s.again(ctx, false)
+	switch {
+	case taken:
+		s.log.Info("release policy taken", "version", s.p.site.Load().version.Number)
+	case err != nil:
 		return fmt.Errorf("put what was published into force: %w", err)
 	}
-	s.log.Info("release policy taken", "version", s.p.site.Load().version.Number)
 	return nil
 }
 

@@ -35,8 +35,8 @@ type server struct {
 	cancel context.CancelFunc // ends it
 	wg     sync.WaitGroup
 
-	releases chan chan error // something was published; who asks is told when it is in force
-	ended    chan struct{}   // closed when nothing is put in place any more
+	renewals chan renewal  // of the site, of the same file
+	ended    chan struct{} // closed when nothing is put in place any more
 
 	working context.Context // ends with what one process alone does; nil: another does
 	rest    context.CancelFunc
@@ -166,13 +166,37 @@ func (s *server) renew(cfg *configs.Config, before *site) error {
 	return nil
 }
 
-// rekey makes everything use the keys that there are now.
-func (s *server) rekey() {
-	if err := s.renew(s.p.site.Load().file, nil); err != nil {
-		s.log.Error("keys that were made or have come into use are not used yet", "error", err)
-		return
+// A renewal makes the site again of its own file. Whoever asks is told what came of it.
+type renewal struct {
+	keys bool // it is because of keys, which identity providers have too: they do not go on
+	done chan error
+}
+
+// again makes the site again, and returns when it is in place. A process that is about
+// to end does nothing more, which is not taken: the next one begins so.
+func (s *server) again(ctx context.Context, keys bool) (taken bool, err error) {
+	r := renewal{keys, make(chan error, 1)}
+	select {
+	case s.renewals <- r:
+	case <-s.ended:
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
-	s.log.Info("keys taken")
+	err = <-r.done
+	return err == nil, err
+}
+
+// rekey makes everything use the keys that there are now.
+func (s *server) rekey(ctx context.Context) error {
+	taken, err := s.again(ctx, true)
+	switch {
+	case taken:
+		s.log.Info("keys taken")
+	case err != nil:
+		s.log.Error("keys that were made or have come into use are not used yet", "error", err)
+	}
+	return err
 }
 
 // A launch is what to serve.
@@ -253,7 +277,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	// What works in the background outlives the requests under way.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &server{
-		p: p, load: l.load, log: log, ctx: background, program: l.program, heir: l.heir, predecessor: l.heir.gone(), upgrades: make(chan chan<- upgraded), releases: make(chan chan error), ended: make(chan struct{}),
+		p: p, load: l.load, log: log, ctx: background, program: l.program, heir: l.heir, predecessor: l.heir.gone(), upgrades: make(chan chan<- upgraded), renewals: make(chan renewal), ended: make(chan struct{}),
 		inlets: map[string]*inlet{frontInlet: in, adminInlet: adminLn, localInlet: sock},
 	}
 	p.older = func() bool {
@@ -271,8 +295,7 @@ func serve(ctx context.Context, l launch) (err error) {
 	s.wg.Go(func() { p.recorder.run(background) })
 	s.wg.Go(func() { p.tokens.Run(background) })
 	s.startWork()
-	others := make(chan struct{})
-	s.wg.Go(func() { p.watchKeys(background, others) })
+	s.wg.Go(func() { p.watchKeys(background, s.rekey) })
 	defer func() { s.stopWork(); stop(); s.wg.Wait() }()
 	if l.heir != nil {
 		lent, err := l.heir.inlet(lentInlet, "", nil)
@@ -324,12 +347,13 @@ func serve(ctx context.Context, l launch) (err error) {
 		case <-l.hup:
 			s.reload()
 			continue
-		case <-others:
-			s.rekey()
-			continue
-		case done := <-s.releases:
+		case r := <-s.renewals:
 			before := p.site.Load()
-			done <- s.renew(before.file, before)
+			file := before.file
+			if r.keys {
+				before = nil
+			}
+			r.done <- s.renew(file, before)
 			continue
 		case <-l.upgrade:
 			next, err = s.replace(ctx, make(chan upgraded, 1))
