@@ -71,12 +71,12 @@ func (r *recorder) run(ctx context.Context) {
 	for {
 		select {
 		case e := <-r.queue:
-			r.write(r.batch(e))
+			r.write(r.batch(e), r.dropped.Swap(0))
 		case <-ctx.Done():
 			for {
 				select {
 				case e := <-r.queue:
-					r.write(r.batch(e))
+					r.write(r.batch(e), r.dropped.Swap(0))
 				default:
 					return
 				}
@@ -87,9 +87,6 @@ func (r *recorder) run(ctx context.Context) {
 
 func (r *recorder) batch(first audit.Event) []audit.Event {
 	list := []audit.Event{first}
-	if n := r.dropped.Swap(0); n > 0 {
-		list = append(list, audit.Event{Kind: "audit.dropped", Text: fmt.Sprintf("%d refusals were not recorded one by one: they came faster than they are written", n)})
-	}
 	for len(list) < recordBatch {
 		select {
 		case e := <-r.queue:
@@ -101,7 +98,8 @@ func (r *recorder) batch(first audit.Event) []audit.Event {
 	return list
 }
 
-func (r *recorder) write(list []audit.Event) {
+// write writes events, and how many were dropped before.
+func (r *recorder) write(list []audit.Event, dropped uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := r.st.Update(ctx, func(tx store.Tx) error {
@@ -110,10 +108,13 @@ func (r *recorder) write(list []audit.Event) {
 				return err
 			}
 		}
-		return nil
+		if dropped == 0 {
+			return nil
+		}
+		return r.log.Append(tx, audit.Event{Kind: "audit.dropped", Text: fmt.Sprintf("%d refusals were not recorded one by one: they came faster than they are written, or could not be written", dropped)})
 	})
 	if err != nil {
-		r.dropped.Add(uint64(len(list)))
+		r.dropped.Add(dropped + uint64(len(list)))
 		if r.failed != nil {
 			r.failed(len(list))
 		}

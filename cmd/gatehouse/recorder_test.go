@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,5 +49,40 @@ func TestO25_AFloodOfRefusalsDoesNotFillTheRecord(t *testing.T) {
 	}
 	if known != 1 || n["login.refused"] != 1 {
 		t.Errorf("of one user %d refusals, of sign-ins %d; want 1 and 1", known, n["login.refused"])
+	}
+}
+
+// What a store refused for however long is counted, each event once, and the count is
+// recorded when it can be written again.
+func TestR04_EventsThatCouldNotBeWrittenAreCounted(t *testing.T) {
+	t.Parallel()
+	st, err := boltstore.Open(filepath.Join(t.TempDir(), "g.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	power := &failing{Store: st}
+	r := newRecorder(power, audit.New(nil), slog.New(slog.DiscardHandler), time.Now)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	const lost = 5*recordBatch + 1
+	for range lost {
+		r.Record(audit.Event{Kind: "denied", UserID: "kim"})
+	}
+	r.run(over)
+	power.left = never
+	for range 2 { // the count is there once
+		r.Record(audit.Event{Kind: "denied", UserID: "bob"})
+		r.run(over)
+	}
+	var counts []string
+	for e, err := range audit.Events(t.Context(), st, audit.Query{Kind: "audit.dropped"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts = append(counts, e.Text)
+	}
+	if want := fmt.Sprint(lost, " refusals"); len(counts) != 1 || !strings.HasPrefix(counts[0], want) {
+		t.Errorf("recorded is %q, want %q once", counts, want)
 	}
 }
