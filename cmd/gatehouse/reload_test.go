@@ -121,3 +121,34 @@ func TestAReloadRefusesWhatItCanNotChange(t *testing.T) {
 		}
 	}
 }
+
+// Of a certificate a reload says what the start says: what browsers refuse is served and
+// told, what can not be used is not taken.
+func TestAReloadSaysWhatIsWrongWithTheCertificate(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(c *labConfig) { c.TLS = true })
+	const told = "the certificate is not for else.where.test, so browsers refuse it there"
+	if strings.Contains(l.log.String(), told) {
+		t.Fatal("it is told before it is so")
+	}
+	l.reload(func(yaml string) string {
+		return strings.Replace(yaml, "host: wiki.localhost", "host: else.where.test", 1)
+	})
+	eventually(t, "it is told that the certificate is for other hosts", func() bool { return strings.Contains(l.log.String(), told) })
+
+	other := t.TempDir()
+	writePair(t, other)
+	key, err := os.ReadFile(other + "/tls.key")
+	if err == nil {
+		err = os.WriteFile(l.dir+"/tls.key", key, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := l.p.site.Load()
+	l.hup <- syscall.SIGHUP
+	eventually(t, "a certificate with the key of another is refused", func() bool { good, _ := l.p.config.last(); return !good })
+	if l.p.site.Load() != before || !strings.Contains(l.log.String(), "the certificate can not be used with its key") {
+		t.Errorf("the configuration was taken, or nobody says why not: %s", l.log)
+	}
+}

@@ -99,6 +99,10 @@ func (s *server) stopWork() {
 func (s *server) reload() (taken bool) {
 	defer func() { s.p.config.note(taken) }()
 	cfg, mistakes := s.load()
+	var surprises []configs.Mistake
+	if len(mistakes) == 0 {
+		mistakes, surprises = examine(cfg, s.p.now())
+	}
 	if len(mistakes) > 0 {
 		for _, m := range mistakes {
 			s.log.Error("configuration", "mistake", m.String())
@@ -120,6 +124,7 @@ func (s *server) reload() (taken bool) {
 		s.log.Error("the configuration was not taken; the one before stays in force", "error", err)
 		return false
 	}
+	warn(s.log, surprises)
 	s.log.Info("configuration taken")
 	return true
 }

@@ -20,8 +20,9 @@ func checkCommand() *cobra.Command {
 		cfg, mistakes := loadAll(*file)
 		var surprises []configs.Mistake
 		if cfg != nil {
-			unusable, unbelieved := certificate(cfg, time.Now())
-			mistakes, surprises = configs.Sort(append(mistakes, unusable...)), configs.Sort(append(cfg.Surprises(), unbelieved...))
+			var more []configs.Mistake
+			more, surprises = examine(cfg, time.Now())
+			mistakes = configs.Sort(append(mistakes, more...))
 		}
 		printMistakes(mistakes)
 		for _, s := range surprises {

@@ -56,7 +56,7 @@ func runCommand() *cobra.Command {
 		cfg, mistakes := load()
 		var surprises []configs.Mistake
 		if len(mistakes) == 0 {
-			mistakes, surprises = certificate(cfg, time.Now())
+			mistakes, surprises = examine(cfg, time.Now())
 		}
 		if len(mistakes) > 0 {
 			printMistakes(mistakes)
@@ -64,9 +64,7 @@ func runCommand() *cobra.Command {
 		}
 		log, out := logger(level)
 		defer out.close()
-		for _, s := range append(cfg.Surprises(), surprises...) {
-			log.Warn("configuration", "surprise", s.String())
-		}
+		warn(log, surprises)
 		hup := make(chan os.Signal, 1)
 		signal.Notify(hup, syscall.SIGHUP)
 		defer signal.Stop(hup)
@@ -156,6 +154,20 @@ func loadAll(file string, opts ...configs.Option) (*configs.Config, []configs.Mi
 	}
 	_, more := compile(cfg, nil)
 	return cfg, cfg.Merge(mistakes, more)
+}
+
+// examine says of a configuration that was read what else keeps it from being served,
+// and what may surprise: the check, the start and each reload ask the same.
+func examine(cfg *configs.Config, now time.Time) (mistakes, surprises []configs.Mistake) {
+	mistakes, surprises = certificate(cfg, now)
+	return mistakes, configs.Sort(append(cfg.Surprises(), surprises...))
+}
+
+// warn logs what may surprise in a configuration that is served.
+func warn(log *slog.Logger, surprises []configs.Mistake) {
+	for _, s := range surprises {
+		log.Warn("configuration", "surprise", s.String())
+	}
 }
 
 func printMistakes(list []configs.Mistake) {
