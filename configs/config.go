@@ -108,7 +108,7 @@ type ForwardAuth struct {
 	From []netip.Prefix `yaml:"from" jsonschema:"required"`
 	// Services that are behind it. It is answered about no others, and `probe` looks for no others there. Left out: all.
 	Services Some[string] `yaml:"services"`
-	// Probe is where the proxy itself is reached, as `https://10.0.0.5`. Through it the gateway asks for every protected address without signing in, and raises an alarm if it is ever let in. Left out: it does not ask.
+	// Probe is where the proxy itself is reached, as `https://10.0.0.5`. Through it the gateway asks for every protected address without signing in, and for the same paths under a host that nobody has, and raises an alarm if it is ever let in. Left out: it does not ask.
 	Probe *url.URL `yaml:"probe"`
 	// ProbeEvery is how often it asks.
 	ProbeEvery time.Duration `yaml:"probe_every" jsonschema:"default=5m"`

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/authz"
@@ -35,8 +40,10 @@ func asker(f configs.ForwardAuth) gateway.Proxy {
 // questions can not see that one was not asked, so it goes to the proxy's own
 // door, as nobody, for every address that nobody may have: once plainly, once with
 // headers by which a client would speak for the proxy, and once with a Host that is
-// not the one of the request line. Whatever is neither "sign in" nor "no" is an alarm:
-// in the log each time, in the record and at /readyz while it lasts.
+// not the one of the request line. It asks for the same paths under a host that nobody
+// has, where a proxy's default server would serve whatever is behind it.
+// Whatever is neither "sign in" nor "no" is an alarm: in the log each time, in the
+// record and at /readyz while it lasts.
 type prober struct {
 	proxies []configs.ForwardAuth
 	public  *url.URL
@@ -49,8 +56,24 @@ type prober struct {
 	alarms map[string]bool
 }
 
-// A door is an address of a service.
-type door struct{ service, host, path string }
+// A door is an address of a service, or one that nobody should serve.
+type door struct {
+	service    string // empty: nobody's
+	host, path string
+}
+
+// nobodys is a host that nobody has or ever will (RFC 6761).
+const nobodys = "gatehouse-probe.invalid"
+
+func (d door) ofNobody() bool { return d.service == "" }
+
+// is says which kind of address it is.
+func (d door) is() string {
+	if d.ofNobody() {
+		return "an address of nobody"
+	}
+	return "a protected address"
+}
 
 // newProber finds the doors of a configuration: where services and the paths of
 // their rules begin.
@@ -111,37 +134,58 @@ func (p *prober) round(ctx context.Context, f configs.ForwardAuth) {
 		at = net.JoinHostPort(f.Probe.Hostname(), map[string]string{"http": "80", "https": "443"}[f.Probe.Scheme])
 	}
 	dial := &net.Dialer{Timeout: probeTime}
-	client := &http.Client{
-		Timeout:       probeTime,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return dial.DialContext(ctx, network, at)
-			},
-			DisableKeepAlives: true,
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dial.DialContext(ctx, network, at)
 		},
+		DisableKeepAlives: true,
 	}
+	// Nobody has a certificate for nobody's host, and nothing that is said is a secret.
+	trusting := transport.Clone()
+	trusting.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	by := func(tr *http.Transport) *http.Client {
+		return &http.Client{Transport: tr, Timeout: probeTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	services, nobody := by(transport), by(trusting)
+	try := func(d door, how string, w way) {
+		if ctx.Err() != nil {
+			return
+		}
+		client := services
+		if d.ofNobody() {
+			client = nobody
+		}
+		heard, err := p.knock(ctx, client, f.Probe.Scheme, d, w)
+		p.judge(f.ID, d, how, heard, err)
+	}
+	tried := map[door]bool{}
 	for _, d := range p.closed {
 		if !asker(f).Serves(d.service) {
 			continue
 		}
 		for how, w := range p.ways(d) {
-			if ctx.Err() != nil {
-				return
-			}
-			heard, err := p.knock(ctx, client, f.Probe.Scheme, d, w)
-			p.judge(f.ID, d, how, heard, err)
+			try(d, how, w)
+		}
+		no := door{host: nobodys, path: d.path}
+		if tried[no] {
+			continue
+		}
+		tried[no] = true
+		try(no, "plainly", way{})
+		if f.Probe.Scheme == "https" { // a proxy may look at one of the two names
+			try(no, "with TLS for "+d.host, way{server: d.host})
 		}
 	}
 }
 
 // A way to come as nobody.
 type way struct {
-	lines map[string]string // more of the header
-	host  string            // that Host names, while the request line names the door's; empty: it is the same
+	lines  map[string]string // more of the header
+	host   string            // that Host names, while the request line names the door's; empty: it is the same
+	server string            // that the connection is for; empty: it is the door's host
 }
 
-// ways to a door, by what they are.
+// ways to a door of a service, by what they are.
 func (p *prober) ways(d door) map[string]way {
 	ways := map[string]way{"plainly": {}}
 	if len(p.open) > 0 {
@@ -175,7 +219,7 @@ const (
 )
 
 func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, d door, w way) (heard, error) {
-	to := url.URL{Scheme: scheme, Host: d.host, Path: d.path}
+	to := url.URL{Scheme: scheme, Host: cmp.Or(w.server, d.host), Path: d.path}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
 	if err != nil {
 		return unclear, err
@@ -191,11 +235,16 @@ func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, 
 		r.Header.Set(name, val)
 	}
 	resp, err := client.Do(r)
-	if err != nil {
+	switch {
+	case err != nil && d.ofNobody() && hungUp(err):
+		return kept, nil
+	case err != nil:
 		return unclear, err
 	}
 	defer resp.Body.Close()
 	switch st := resp.StatusCode; {
+	case d.ofNobody() && (st/100 == 4 || strings.HasPrefix(resp.Header.Get("Location"), p.public.String()+"/")):
+		return kept, nil // no such host, in other words, or ours
 	case st == http.StatusUnauthorized, st == http.StatusForbidden, strings.HasPrefix(resp.Header.Get("Location"), p.public.String()+"/.gatehouse/login?"):
 		return kept, nil
 	case st == http.StatusBadRequest, st == http.StatusNotFound, st == http.StatusMisdirectedRequest, st >= 500:
@@ -205,10 +254,19 @@ func (p *prober) knock(ctx context.Context, client *http.Client, scheme string, 
 	}
 }
 
+// hungUp reports whether somebody is there and wants to hear nothing.
+func hungUp(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || ok && op.Op == "remote error" // an alert of TLS
+}
+
 // judge raises an alarm, or ends it once the same door is found shut. What is
 // unclear changes neither.
 func (p *prober) judge(proxy string, d door, how string, s heard, err error) {
-	what := fmt.Sprintf("proxy %s lets nobody into %s at %s%s, asked %s", proxy, d.service, d.host, d.path, how)
+	what, again := fmt.Sprintf("proxy %s lets nobody into %s at %s%s, asked %s", proxy, d.service, d.host, d.path, how), "proxy "+proxy+" asks again"
+	if d.ofNobody() {
+		what, again = fmt.Sprintf("proxy %s serves a host that nobody has, at %s%s, asked %s", proxy, d.host, d.path, how), "proxy "+proxy+" refuses a host again that nobody has"
+	}
 	p.mu.Lock()
 	was := p.alarms[what]
 	switch s {
@@ -220,17 +278,17 @@ func (p *prober) judge(proxy string, d door, how string, s heard, err error) {
 	p.mu.Unlock()
 	switch {
 	case s == let:
-		p.log.Error("a protected address is open: "+what, "code", reasonOpen)
+		p.log.Error(d.is()+" is open: "+what, "code", reasonOpen)
 		if !was {
 			p.record(audit.Event{Kind: "proxy.open", Code: reasonOpen, Service: d.service, Text: what})
 		}
 	case s == kept && !was:
-		p.log.Debug("a protected address is closed", "proxy", proxy, "service", d.service, "path", d.path, "asked", how)
+		p.log.Debug(d.is()+" is closed", "proxy", proxy, "service", d.service, "path", d.path, "asked", how)
 	case s == kept:
-		p.log.Info("a protected address is closed again", "proxy", proxy, "service", d.service, "path", d.path)
-		p.record(audit.Event{Kind: "proxy.closed", Service: d.service, Text: "proxy " + proxy + " asks again"})
+		p.log.Info(d.is()+" is closed again", "proxy", proxy, "service", d.service, "path", d.path)
+		p.record(audit.Event{Kind: "proxy.closed", Service: d.service, Text: again})
 	case s == unclear:
-		p.log.Warn("a probe of a proxy found nothing out", "proxy", proxy, "service", d.service, "path", d.path, "error", err)
+		p.log.Warn("a probe of a proxy found nothing out", "proxy", proxy, "service", d.service, "host", d.host, "path", d.path, "error", err)
 	}
 }
 

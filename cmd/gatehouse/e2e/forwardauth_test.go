@@ -335,6 +335,7 @@ func TestTheProbeFindsAProxyThatLetsPeopleIn(t *testing.T) {
 		"nobody is asked":      {"nginx", []string{"auth_request /gatehouse-question;", ""}, "asked plainly"},
 		"nobody asks in Lua":   {"haproxy", []string{"http-request lua.gatehouse", "http-request set-var(txn.gatehouse) str(yes) #"}, "asked plainly"},
 		"by another's host":    {"nginx", []string{"$scheme://$host$request_uri", "$scheme://$http_host$request_uri", "if ($gatehouse_one_host = 0)", "if ($gatehouse_one_host = 2)"}, "with the host of open"},
+		"a default server":     {"nginx", []string{"    return 421;", "    location / { proxy_pass http://wiki; }"}, "a host that nobody has"},
 		"by the client's word": {"nginx", []string{"proxy_set_header X-Original-URL", "proxy_set_header X-Other"}, "with headers of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
