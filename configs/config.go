@@ -127,7 +127,7 @@ type TLS struct {
 	Proxy bool `yaml:"-"`
 }
 
-// ACME gets certificates by itself.
+// ACME gets certificates by itself, with ECDSA keys. A client that takes RSA alone gets none: which kind it takes is what a stranger says, and strangers do not have the authority asked. For such clients use `cert` and `key`.
 type ACME struct {
 	// Email is told when something is wrong with a certificate.
 	Email string `yaml:"email" jsonschema:"required"`

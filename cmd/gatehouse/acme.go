@@ -110,7 +110,9 @@ func (n *notary) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // wants is a handshake for which the Manager has, or gets, the certificate of a host:
-// one with an ECDSA key, which is what every browser takes.
+// one with an ECDSA key, which is what every browser takes. One with an RSA key
+// besides would be made when a stranger says that it takes nothing else, or ahead, and
+// double what the authority is asked for; who has such clients brings a certificate.
 func wants(host string) *tls.ClientHelloInfo {
 	return &tls.ClientHelloInfo{ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
 }
