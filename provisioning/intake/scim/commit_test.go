@@ -18,14 +18,18 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 )
 
-// counted counts the Updates that have begun.
+// counted counts the Updates that have begun; while fails is there, none succeeds.
 type counted struct {
 	store.Store
 	begun atomic.Int64
+	fails atomic.Pointer[error]
 }
 
 func (s *counted) Update(ctx context.Context, fn func(store.Tx) error) error {
 	s.begun.Add(1)
+	if fails := s.fails.Load(); fails != nil {
+		return *fails
+	}
 	return s.Store.Update(ctx, fn)
 }
 

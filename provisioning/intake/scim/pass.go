@@ -50,6 +50,7 @@ type passing struct {
 	Modified time.Time         `json:"modified"`
 	Accounts map[string]string `json:"accounts,omitempty"` // the targets' IDs, by target
 	Whole    bool              `json:"whole"`              // every target has agreed at least once
+	Begun    bool              `json:"begun,omitempty"`    // a change was, and its end is not known
 }
 
 var passings = &store.Table[passing]{
@@ -74,7 +75,8 @@ var passings = &store.Table[passing]{
 //
 // If a target fails the answer is 502 and names it; the same request again goes on
 // where this one ended, and never makes a second account: the row is there before
-// the first call, and our ID is the external ID of every account.
+// the first call and says that something was begun, and our ID is the external ID of
+// every account.
 type passages struct {
 	*Config
 	turns *[64]sync.Mutex // no account is changed by two requests at once
@@ -201,7 +203,7 @@ func (s passages) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, e
 		}
 		return nil, errors.Join(err, s.save(ctx, p, nil))
 	}
-	p.Whole = true
+	p.Whole, p.Begun = true, false
 	if err := s.save(ctx, p, s.event(ctx, "user.created", p, names(&rfc.Resource{}, r))); err != nil {
 		return nil, err
 	}
@@ -434,7 +436,7 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	switch {
 	case err != nil:
 		return nil, err
-	case len(differ) == 0 && p.Whole:
+	case len(differ) == 0 && p.Whole && !p.Begun:
 		return seen(c, cur), nil
 	case is.Store != p.Store:
 		return nil, rfc.Errorf(http.StatusBadRequest, rfc.Mutability, "a user can not be moved to another user store")
@@ -447,24 +449,21 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 			return nil, err
 		}
 	}
-	before := p
-	p.Name = s.nameHash(c, is.Store, is.UserName)
+	if !p.Whole || p.Begun { // who was left out knows nothing of what the first target has
+		was = provisioning.User{}
+	}
+	p.Name, p.Begun = s.nameHash(c, is.Store, is.UserName), true
 	if h := s.externalHash(c, is.ExternalID); h != "" {
 		p.External = h
 	}
-	if p.Name != before.Name { // before a target is told: the name may be taken
-		if err := s.save(ctx, p, nil); err != nil {
-			return nil, err
-		}
-	}
-	if !p.Whole { // who was left out knows nothing of what the first target has
-		was = provisioning.User{}
+	if err := s.save(ctx, p, nil); err != nil { // before a target is told: the name may be taken
+		return nil, err
 	}
 	if _, err := s.push(ctx, &p, was, is); err != nil {
 		p.Whole = false
 		return nil, errors.Join(err, s.save(ctx, p, nil))
 	}
-	p.Whole, p.Version, p.Modified = true, p.Version+1, s.now()
+	p.Whole, p.Begun, p.Version, p.Modified = true, false, p.Version+1, s.now()
 	if err := s.save(ctx, p, s.event(ctx, "user.changed", p, differ)); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package scim_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -26,8 +27,9 @@ type shelf struct {
 	mu       sync.Mutex
 	accounts map[string]connector.Account
 	next     int
-	fail     error // of the next calls
-	lost     bool  // the next Sync happens, and its answer is lost
+	fail     error        // of the next calls
+	lost     bool         // the next Sync happens, and its answer is lost
+	fault    func() error // what the next Sync comes to, if not nil
 	told     []connector.Account
 }
 
@@ -36,6 +38,10 @@ func (s *shelf) Sync(_ context.Context, want connector.Account, have string) (st
 	defer s.mu.Unlock()
 	if s.fail != nil {
 		return have, s.fail
+	}
+	if fault := s.fault; fault != nil {
+		s.fault = nil
+		return have, fault()
 	}
 	s.told = append(s.told, want)
 	if have == "" {
@@ -261,6 +267,42 @@ func TestPushThatFailsInPartIsGoneOnWith(t *testing.T) {
 		if bytes.Contains(bytes.ToLower(raw), []byte(s)) {
 			t.Errorf("the file holds %q", s)
 		}
+	}
+}
+
+// A change of which one target has heard and another has not is gone on with by the same
+// request again, also if nothing could be noted any more when the first one ended.
+func TestR04_APushOfWhichNothingCouldBeNotedIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(w *world, hangUp func()) error{
+		"the client goes away": func(_ *world, hangUp func()) error {
+			hangUp()
+			return context.Canceled
+		},
+		"the store refuses": func(w *world, _ func()) error {
+			full := errors.New("the disk is full")
+			w.st.fails.Store(&full)
+			return &connector.Error{Class: connector.Transient, Text: "it is down too"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, crm, mail := passWorld(t)
+			id := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 201, "").obj.String("id")
+			change := scimtest.Patch(`{"op":"replace","path":"emails","value":[{"value":"bartholomaeus@volcano.test"}]}`)
+			ctx, hangUp := context.WithCancel(t.Context())
+			mail.fault = func() error { return fault(w, hangUp) }
+			if a := w.doFor(ctx, push, "PATCH", "/Users/"+id, change); a.StatusCode < 500 {
+				t.Fatalf("%d: %s", a.StatusCode, a.body)
+			}
+			w.st.fails.Store(nil)
+			w.do(push, "PATCH", "/Users/"+id, change).want(t, 200, "")
+			for _, s := range []*shelf{crm, mail} {
+				if a := s.only(t); a.Attributes["their_mail"][0] != "bartholomaeus@volcano.test" {
+					t.Errorf("a target was left out: it has %v", a.Attributes)
+				}
+			}
+		})
 	}
 }
 

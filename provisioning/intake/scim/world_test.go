@@ -129,7 +129,13 @@ type answer struct {
 // do asks as who: a bearer token, or "user:password"; headers are pairs.
 func (w *world) do(who, method, path, body string, headers ...string) answer {
 	w.t.Helper()
-	r := httptest.NewRequest(method, "http://inside.test/.gatehouse/scim/v2"+path, strings.NewReader(body))
+	return w.doFor(w.t.Context(), who, method, path, body, headers...)
+}
+
+// doFor is do for as long as somebody waits for the answer.
+func (w *world) doFor(ctx context.Context, who, method, path, body string, headers ...string) answer {
+	w.t.Helper()
+	r := httptest.NewRequestWithContext(ctx, method, "http://inside.test/.gatehouse/scim/v2"+path, strings.NewReader(body))
 	if user, pass, ok := strings.Cut(who, ":"); ok {
 		r.SetBasicAuth(user, pass)
 	} else if who != "" {
