@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
+	"github.com/gatehouse-sso/gatehouse/provisioning/memorytest"
 )
 
 // R22: a process that may have 128 MiB, the pages of its store included, signs
@@ -35,7 +35,10 @@ func TestR22_WithLittleMemoryManySignInAndNobodyIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := c.cmd.Process.Pid
-	group := confine(t, pid, limit)
+	most, ok := memorytest.Confine(t, pid, limit)
+	if !ok {
+		t.Skip("this needs the right to make a control group")
+	}
 	guests := make([]*guest, persons)
 	for _, what := range []string{"signs in", "comes again"} {
 		var wg sync.WaitGroup
@@ -62,35 +65,9 @@ func TestR22_WithLittleMemoryManySignInAndNobodyIsLost(t *testing.T) {
 			t.Fatalf("it ended: %v\n%s", c.cmd.ProcessState, c.log)
 		default:
 		}
-		most, _ := os.ReadFile(filepath.Join(group.dir, group.most))
 		status, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-		t.Logf("everybody %s: its group had %s bytes at most, %s", what, bytes.TrimSpace(most), regexp.MustCompile("RssAnon:.*").Find(status))
+		t.Logf("everybody %s: its group had %d bytes at most, %s", what, most(), regexp.MustCompile("RssAnon:.*").Find(status))
 	}
 	c.kill()
 	y.check(t)
-}
-
-// A memoryGroup is a control group for memory: its folder, and the file that says how
-// much it had at most.
-type memoryGroup struct{ dir, most string }
-
-// confine lets a process have limit bytes, the pages of files included, and no
-// more: the kernel takes those back, and kills the process if that is not enough.
-func confine(t *testing.T, pid, limit int) memoryGroup {
-	for _, v := range []struct{ root, limit, most string }{
-		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"},
-		{"/sys/fs/cgroup", "memory.max", "memory.peak"},
-	} {
-		dir, err := os.MkdirTemp(v.root, "gatehouse-test-")
-		if err != nil {
-			continue
-		}
-		t.Cleanup(func() { _ = os.Remove(dir) })
-		if os.WriteFile(filepath.Join(dir, v.limit), []byte(strconv.Itoa(limit)), 0o600) == nil &&
-			os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600) == nil {
-			return memoryGroup{dir, v.most}
-		}
-	}
-	t.Skip("this needs the right to make a control group")
-	return memoryGroup{}
 }

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gatehouse-sso/gatehouse/provisioning/memorytest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	"github.com/gatehouse-sso/gatehouse/provisioning/reconcile"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
@@ -65,24 +66,6 @@ func ownMemory() int {
 	return n
 }
 
-// confine lets a process have so much memory resident, the pages of the store's
-// file included, and no more: the kernel takes those back, and kills the process
-// if that is not enough. It reports whether it could.
-func confine(t *testing.T, pid, bytes int) bool {
-	for _, c := range []struct{ root, limit string }{{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}} {
-		dir, err := os.MkdirTemp(c.root, "gatehouse-reconcile-")
-		if err != nil {
-			continue
-		}
-		t.Cleanup(func() { _ = os.Remove(dir) })
-		if os.WriteFile(filepath.Join(dir, c.limit), []byte(strconv.Itoa(bytes)), 0o600) == nil &&
-			os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600) == nil {
-			return true
-		}
-	}
-	return false
-}
-
 // child runs a reconciliation in another process, and kills it as it makes its
 // kill-th request, unless that is 0. The report is zero if it was killed.
 func child(t *testing.T, path string, p *place, m reconcile.Mode, kill int64) (rep reconcile.Report, memory string) {
@@ -101,8 +84,10 @@ func child(t *testing.T, path string, p *place, m reconcile.Mode, kill int64) (r
 		}
 	})
 	memory = "not confined"
-	if big && confine(t, cmd.Process.Pid, maxResident) {
-		memory = fmt.Sprintf("confined to %d MiB", maxResident>>20)
+	if big {
+		if _, ok := memorytest.Confine(t, cmd.Process.Pid, maxResident); ok {
+			memory = fmt.Sprintf("confined to %d MiB", maxResident>>20)
+		}
 	}
 	err := cmd.Wait()
 	m1 := regexp.MustCompile(`REPORT (.*)\n`).FindStringSubmatch(out.String())
