@@ -29,6 +29,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/provisioning/task"
 	"github.com/gatehouse-sso/gatehouse/web"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
+	"github.com/gatehouse-sso/gatehouse/web/webtest"
 )
 
 // deskPages are all pages of the desk of administrators, by the duties that open
@@ -334,16 +335,9 @@ func TestASupportCodeOpensTheWholeFlow(t *testing.T) {
 // Each kind of task has a name that people can read; what the languages have is the same.
 func TestEachKindOfTaskHasAName(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile("../../web/translations/admin.en.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all struct{ Texts map[string]json.RawMessage }
-	if err := json.Unmarshal(raw, &all); err != nil {
-		t.Fatal(err)
-	}
+	texts := webtest.Texts(t)
 	for kind := range (&process{}).handlers() {
-		if _, ok := all.Texts["admin.task."+kind]; !ok {
+		if _, ok := texts["admin.task."+kind]; !ok {
 			t.Errorf("the page of tasks has no name for %s", kind)
 		}
 	}
@@ -631,16 +625,7 @@ func TestPagesCallThingsByTheirNames(t *testing.T) {
 // All attributes that are built in, all keys and their states have words.
 func TestWhatIsBuiltInHasWords(t *testing.T) {
 	t.Parallel()
-	raw, err := web.Translation("en")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said struct {
-		Texts map[string]any `json:"texts"`
-	}
-	if err := json.Unmarshal(raw, &said); err != nil {
-		t.Fatal(err)
-	}
+	texts := webtest.Texts(t)
 	want := []string{"admin.key_state." + keyInUse, "admin.key_state." + keyAnnounced, "admin.key_state." + keyStillTaken}
 	for _, a := range new(configs.Config).AttributeTypes() {
 		want = append(want, "attribute."+a.ID)
@@ -652,7 +637,7 @@ func TestWhatIsBuiltInHasWords(t *testing.T) {
 		want = append(want, "admin.key."+k.name, "admin.key_does."+k.name)
 	}
 	for _, key := range want {
-		if said.Texts[key] == nil {
+		if texts[key] == nil {
 			t.Errorf("there is no text %q", key)
 		}
 	}

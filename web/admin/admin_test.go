@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,30 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatehouse-sso/gatehouse/web"
+	"github.com/gatehouse-sso/gatehouse/web/webtest"
 )
-
-// texts are the English ones, by key.
-func texts(t *testing.T) map[string]any {
-	t.Helper()
-	raw, err := web.Translation("en")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said struct {
-		Texts map[string]any `json:"texts"`
-	}
-	if err := json.Unmarshal(raw, &said); err != nil {
-		t.Fatal(err)
-	}
-	return said.Texts
-}
 
 // Every text that a page asks for is there, and every text that is there is asked
 // for: by its key, or by the kind of word that it is.
 func TestEveryTextOfThePagesIsThere(t *testing.T) {
 	t.Parallel()
-	said := texts(t)
+	said := webtest.Texts(t)
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +68,7 @@ func TestEveryTextOfThePagesIsThere(t *testing.T) {
 // What the audit log calls an event, the pages say in words.
 func TestEveryEventHasItsWords(t *testing.T) {
 	t.Parallel()
-	said := texts(t)
+	said := webtest.Texts(t)
 	kind := regexp.MustCompile(`audit\.Event\{[^}]*Kind: "([a-z_]+(?:\.[a-z_]+)*)"`)
 	found := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
