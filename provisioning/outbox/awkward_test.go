@@ -1,6 +1,8 @@
 package outbox_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -12,6 +14,9 @@ import (
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/provisioning"
+	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
+	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
+	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
@@ -128,6 +133,63 @@ func TestManyWhoNameOneAreReachedThoughEachRunBreaksOff(t *testing.T) {
 		}
 		if known == "" || named != people {
 			t.Errorf("%d of %d accounts name the manager's, %q", named, people, known)
+		}
+	})
+}
+
+// forgetful refuses what is written next after it was told to.
+type forgetful struct {
+	store.Store
+	next atomic.Bool
+}
+
+func (f *forgetful) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if f.next.CompareAndSwap(true, false) {
+		return errors.New("the disk is full")
+	}
+	return f.Store.Update(ctx, fn)
+}
+
+// A group that we made is ours to delete, also if the store refused to note that it was
+// made, and one that was there before is not.
+func TestR04_AGroupWhoseCreationCouldNotBeNotedIsDeletedInItsTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		crm := newPlace(t, "crm")
+		tg := crm.target()
+		tg.Adopt, tg.Groups = outbox.ByUserName, func(provisioning.Group) bool { return true }
+		o, err := scim.Decode([]byte(`{"schemas":["` + scim.GroupURN + `"],"displayName":"theirs"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := scim.GroupType().New(o)
+		if err == nil {
+			_, err = crm.groups.Create(t.Context(), theirs)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := open(t)
+		background := &forgetful{Store: st}
+		w := worldOver(t, st, background, tg)
+		w.start()
+		for _, name := range []string{"ours", "theirs"} {
+			crm.awkward.When(1, func(r *http.Request) bool {
+				if strings.HasPrefix(r.URL.Path, "/scim/v2/Groups") && r.Method != http.MethodGet {
+					background.next.Store(true)
+				}
+				return false
+			}, connectortest.Fail(500, ""))
+			id := w.group(name)
+			w.quiet()
+			crm.awkward.Behave()
+			if background.next.Load() || !slices.Contains(crm.members(t), name+":") {
+				t.Fatalf("%s: the target has %q, and the store refused nothing", name, crm.members(t))
+			}
+			if err := w.dir.DeleteGroup(t.Context(), id, provisioning.Admin); err != nil {
+				t.Fatal(err)
+			}
+			w.quiet()
+			want(t, name+" deleted", crm.members(t), []string{"theirs:"})
 		}
 	})
 }

@@ -203,11 +203,13 @@ func (r *groupRun) there(ctx context.Context) error {
 		return nil
 	}
 	if r.link.RemoteID == "" {
-		id, err := r.mine(ctx, want)
+		g, err := r.mine(ctx, want)
 		if err != nil {
 			return err
 		}
-		r.link.RemoteID, r.link.Intent = id, r.o.c.Now()
+		// One that bears our ID after a creation was begun is that creation's.
+		r.link.Made = r.link.Made || !r.link.Intent.IsZero() && g.ExternalID == r.id
+		r.link.RemoteID, r.link.Intent = g.ID, r.o.c.Now()
 		if err := r.note(ctx, ""); err != nil {
 			return err
 		}
@@ -236,29 +238,29 @@ func (r *groupRun) there(ctx context.Context) error {
 	return r.note(ctx, did)
 }
 
-// mine is the ID of a group that is there and is ours; empty: there is none. One
-// that only has the name is taken where accounts are taken by their name.
-func (r *groupRun) mine(ctx context.Context, want connector.Group) (string, error) {
+// mine is a group that is there and is ours; the zero Group: there is none. One that
+// only has the name is taken where accounts are taken by their name.
+func (r *groupRun) mine(ctx context.Context, want connector.Group) (connector.Group, error) {
 	var there []connector.Group
 	err := r.t.call(ctx, func(ctx context.Context) (err error) {
 		there, err = r.c.FindGroup(ctx, want)
 		return err
 	})
 	if err != nil {
-		return "", err
+		return connector.Group{}, err
 	}
 	for _, g := range there {
 		if g.ExternalID == want.ExternalID {
-			return g.ID, nil
+			return g, nil
 		}
 	}
 	switch {
 	case len(there) == 0:
-		return "", nil
+		return connector.Group{}, nil
 	case len(there) == 1 && there[0].ExternalID == "" && r.t.Adopt == ByUserName:
-		return there[0].ID, nil
+		return there[0], nil
 	}
-	return "", &connector.Error{Class: connector.Conflict, Text: "a group of this name is there already and is not known to be ours"}
+	return connector.Group{}, &connector.Error{Class: connector.Conflict, Text: "a group of this name is there already and is not known to be ours"}
 }
 
 func (r *groupRun) note(ctx context.Context, did string) error {
@@ -451,11 +453,11 @@ func (r *groupRun) end(ctx context.Context) error {
 		return nil
 	}
 	if r.link.RemoteID == "" {
-		id, err := r.mine(ctx, connector.Group{ExternalID: r.id})
+		g, err := r.mine(ctx, connector.Group{ExternalID: r.id})
 		if err != nil {
 			return err
 		}
-		if r.link.RemoteID, r.link.Made = id, true; id == "" {
+		if r.link.RemoteID, r.link.Made = g.ID, true; g.ID == "" {
 			return r.forget(ctx)
 		}
 	}
