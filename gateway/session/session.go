@@ -636,7 +636,7 @@ func (b *Beginning) Session() *Session {
 }
 
 // Begun is told what became of the transaction, and returns that if it failed. It
-// ends the user's oldest sessions beyond PerUser.
+// ends the user's oldest sessions beyond PerUser, as far as the store lets it.
 func (b *Beginning) Begun(ctx context.Context, failed error) error {
 	if b.before != "" { // even after a failure: then the next lookup asks the store
 		b.s.forget(b.before)
@@ -651,8 +651,8 @@ func (b *Beginning) Begun(ctx context.Context, failed error) error {
 	// What began just now is another tab of the same browser, more likely than
 	// not, and perhaps the one whose cookie stays.
 	for len(b.mine) >= b.s.c.PerUser && b.Row.Created.Sub(b.mine[0].Created) >= TicketLife {
-		if err := b.s.End(ctx, b.mine[0].ID, ReasonTooMany); err != nil {
-			return err
+		if b.s.End(ctx, b.mine[0].ID, ReasonTooMany) != nil {
+			break // this one has begun all the same; those go with the next sign-in
 		}
 		b.mine = b.mine[1:]
 	}

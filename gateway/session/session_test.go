@@ -598,6 +598,46 @@ func TestTheOldestOfTooManySessionsEnds(t *testing.T) {
 	})
 }
 
+// stumbling refuses all but the next few writes, where it is told to.
+type stumbling struct {
+	store.Store
+	works *int
+}
+
+func (s *stumbling) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if s.works != nil {
+		if *s.works--; *s.works < 0 {
+			return errors.New("the disk is full")
+		}
+	}
+	return s.Store.Update(ctx, fn)
+}
+
+// Who has begun a session is told so, though the store refuses to end an old one: that
+// goes when they sign in next.
+func TestR04_ASignInIsNotRefusedForAnOldSessionThatStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		st := &stumbling{Store: open(t)}
+		b := newBed(t, st, Config{PerUser: 2})
+		for range 2 {
+			b.signIn("alice", nil)
+			time.Sleep(TicketLife)
+		}
+		one := 1
+		st.works = &one
+		ck, id := b.signIn("alice", nil)
+		if s, err := b.Lookup(request(ck), home); err != nil || s.ID != id {
+			t.Fatalf("the session that began: %v", err)
+		}
+		st.works = nil
+		time.Sleep(TicketLife)
+		b.signIn("alice", nil)
+		if left, err := b.Find(t.Context(), Filter{User: "alice"}, "", 0); err != nil || len(left) != 2 {
+			t.Errorf("%d sessions are left, %v", len(left), err)
+		}
+	})
+}
+
 // Who opened a host is known for a month, also when they are signed out, and then
 // no more.
 func TestVisitsOutliveSessionsAndEnd(t *testing.T) {
