@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gatehouse-sso/gatehouse/federation"
@@ -15,6 +16,7 @@ import (
 // A sign-out ends what is ours first, and then asks the identity provider, if
 // the person wants that:
 //
+//	/logout of a service ── leaving ──▶ /logout ── asks
 //	POST /logout ── session ended ──▶ /signed-out             scope=here
 //	     └─ Leave ──(browser)──▶ identity provider            scope=provider, everywhere
 //	                                  │ its answer
@@ -44,30 +46,83 @@ const (
 	scopeEverywhere = "everywhere"
 )
 
-// logout asks, and at a POST of the same origin ends the session on every host.
-func (v *visit) logout() {
+// leaving is what a service's host tells the gateway's own about a sign-out that begins
+// there, sealed: by which session it knows the person. The own host may know another in
+// this browser, or none. It is good for nothing but to end that session.
+type leaving struct {
+	Session string    `json:"s"`
+	Until   time.Time `json:"u"`
+}
+
+// logoutAtHome sends the browser from a service's host to the gateway's, to sign out.
+func (v *visit) logoutAtHome() {
 	if err := v.recall(); err != nil {
 		v.refuse(err)
 		return
 	}
+	query := url.Values{"return": {v.g.origin(v.host) + "/"}}
+	if v.session != nil {
+		sealed, err := v.g.c.Keys.Seal("leaving", leaving{v.session.ID, v.g.c.Now().Add(awayLife)})
+		if err != nil {
+			v.refuse(err)
+			return
+		}
+		query.Set("leaving", sealed)
+	}
+	v.toHome("logout", query)
+}
+
+// leaving is the session that logoutAtHome told of, if it lasts and is not the one that
+// this host knows itself.
+func (v *visit) leaving() (*session.Session, error) {
+	var l leaving
+	sealed := v.r.FormValue("leaving")
+	if sealed == "" || v.g.c.Keys.Open("leaving", sealed, &l) != nil || v.g.c.Now().After(l.Until) || v.session != nil && v.session.ID == l.Session {
+		return nil, nil
+	}
+	s, err := v.g.c.Sessions.Peek(v.r.Context(), l.Session)
+	if err != nil && !errors.Is(err, session.ErrNone) {
+		return nil, refusal{code: ReasonStore, detail: "look up session: " + err.Error()}
+	}
+	return s, nil
+}
+
+// logout asks, and at a POST of the same origin ends the session on every host.
+func (v *visit) logout() {
+	err := v.recall()
+	there, failed := v.leaving()
 	switch {
-	case v.session == nil:
-		v.answer(http.StatusOK, "", web.SignedOut{AgainURL: v.g.c.Public.String() + "/"})
+	case failed != nil:
+		v.refuse(failed)
+	case err != nil && (there == nil || reasonOf(err) != ReasonCookies): // whoever has two cookies here may have one there
+		v.refuse(err)
+	case v.session == nil && there == nil:
+		v.nobody()
 	case v.r.Method != http.MethodPost:
-		v.confirm()
+		v.confirm(there)
 	case !v.fromHere():
 		v.refuse(refusal{code: ReasonCrossSite, detail: "sign-out asked for by another site"})
 	default:
-		v.signOut(v.r.PostFormValue("scope"))
+		v.signOut(v.r.PostFormValue("scope"), there)
 	}
 }
 
+// nobody says that no session is known here, so none has ended.
+func (v *visit) nobody() {
+	v.answer(http.StatusOK, "", web.SignedOut{Nobody: true, AgainURL: v.g.c.Public.String() + "/"})
+}
+
 // confirm asks what is to end. Only what can be done is offered.
-func (v *visit) confirm() {
-	page := web.Confirm{
-		Who: web.Who{Name: v.name(), Provider: v.providerTitle()}, From: v.g.allTitles(),
-		Action: "/.gatehouse/logout", BackURL: v.g.destination(v.r.URL.Query().Get("return")).url,
+func (v *visit) confirm(there *session.Session) {
+	page := web.Confirm{From: v.g.allTitles(), Action: "/.gatehouse/logout", BackURL: v.g.destination(v.r.URL.Query().Get("return")).url}
+	if there != nil {
+		page.Fields = url.Values{"leaving": {v.r.FormValue("leaving")}}
 	}
+	if v.session == nil {
+		v.answer(http.StatusOK, "", page)
+		return
+	}
+	page.Who = web.Who{Name: v.name(), Provider: v.providerTitle()}
 	row, err := v.row()
 	if err != nil {
 		v.refuse(err)
@@ -120,8 +175,19 @@ func (v *visit) leave(s *session.Row, scope string) (federation.Challenge, feder
 }
 
 // signOut ends the session, or with scopeEverywhere all of the person, and then
-// asks the identity provider, unless the person wants it to end here only.
-func (v *visit) signOut(scope string) {
+// asks the identity provider, unless the person wants it to end here only. First it ends
+// the one by which a service knows them, if that is another.
+func (v *visit) signOut(scope string, there *session.Session) {
+	if there != nil {
+		if err := v.g.c.Sessions.End(v.r.Context(), there.ID, session.ReasonSignedOut); err != nil {
+			v.refuse(refusal{code: ReasonStore, detail: "end session: " + err.Error()})
+			return
+		}
+	}
+	if v.session == nil {
+		v.farewell(away{Provider: there.Provider, State: web.Kept, Support: v.code()})
+		return
+	}
 	title := v.providerTitle()
 	s, err := v.row()
 	if err != nil {
@@ -202,7 +268,7 @@ func (v *visit) signedOut() {
 		} else if v.session != nil {
 			v.redirect(v.g.c.Public.String() + "/.gatehouse/logout")
 		} else {
-			v.answer(http.StatusOK, "", web.SignedOut{AgainURL: v.g.c.Public.String() + "/"})
+			v.nobody()
 		}
 		return
 	}

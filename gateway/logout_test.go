@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 )
@@ -59,4 +61,99 @@ func TestR04_ASignOutThatFailsCanBeAskedForAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A sign-out that begins at a service ends the session by which that service knows the
+// person, also where the gateway's own host knows none in this browser, another, or no
+// longer which.
+func TestASignOutThatBeginsAtAServiceEndsTheServicesSession(t *testing.T) {
+	t.Parallel()
+	for name, cookies := range map[string]func(f *front, alice *guest) string{
+		"the same":        func(f *front, alice *guest) string { return alice.cookie("gate") },
+		"the cookie gone": func(*front, *guest) string { return "" },
+		"another session": func(f *front, alice *guest) string {
+			return f.signIn(alice.user, session.Session{Provider: "campus", AuthTime: f.now()}).cookie("gate")
+		},
+		"two of the cookie": func(f *front, alice *guest) string {
+			return alice.cookie("gate") + "Cookie: " + f.c.Cookie.Name("") + "=planted\r\n"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFront(t)
+			alice, bob := f.guest("alice"), f.guest("bob")
+			passes := func(p *guest) bool { return f.ask(p, "GET", "wiki", "/report").StatusCode == http.StatusOK }
+			if !passes(alice) || !passes(bob) {
+				t.Fatal("nobody is signed in")
+			}
+			mine := cookies(f, alice)
+			begins := f.ask(alice, "GET", "wiki", "/.gatehouse/logout")
+			home, ok := strings.CutPrefix(begins.Header.Get("Location"), "http://"+f.at("gate"))
+			if !ok {
+				t.Fatalf("%d to %q", begins.StatusCode, begins.Header.Get("Location"))
+			}
+			asks := f.raw("GET " + home + " HTTP/1.1\r\nHost: " + f.at("gate") + "\r\nAccept: text/html\r\n" + mine + "\r\n")
+			if asks.StatusCode != http.StatusOK || !strings.Contains(asks.body, "Sign out?") || !passes(alice) {
+				t.Fatalf("%d %s", asks.StatusCode, asks.body)
+			}
+			form := "scope=here"
+			if _, rest, ok := strings.Cut(asks.body, `name="leaving" value="`); ok {
+				value, _, _ := strings.Cut(rest, `"`)
+				form += "&leaving=" + value
+			}
+			posts := func(origin string) answer {
+				return f.raw(fmt.Sprintf("POST /.gatehouse/logout HTTP/1.1\r\nHost: %s\r\nOrigin: http://%s\r\n%s"+
+					"Accept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", f.at("gate"), f.at(origin), mine, len(form), form))
+			}
+			if a := posts("wiki"); a.StatusCode != http.StatusForbidden || !passes(alice) {
+				t.Errorf("a page of another origin signs out: %d", a.StatusCode)
+			}
+			if a := posts("gate"); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "You are signed out") {
+				t.Errorf("%d %s", a.StatusCode, a.body)
+			}
+			if passes(alice) {
+				t.Error("the person is told to be signed out, and is not")
+			}
+			if !passes(bob) {
+				t.Error("somebody else was signed out")
+			}
+		})
+	}
+}
+
+// What the gateway's own host does not know it does not say: where nobody is signed in
+// there, nothing ends, whatever is said to be left.
+func TestNobodyIsToldToBeSignedOutWhoWasNot(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	alice := f.guest("alice")
+	passes := func() bool { return f.ask(alice, "GET", "wiki", "/report").StatusCode == http.StatusOK }
+	seal := func(purpose string, v any) string {
+		sealed, err := f.keys.Seal(purpose, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	for name, value := range map[string]string{
+		"nothing":         "",
+		"a session's ID":  alice.session,
+		"another purpose": seal("away", leaving{alice.session, f.now().Add(time.Minute)}),
+		"too late":        seal("leaving", leaving{alice.session, f.now().Add(-time.Second)}),
+		"no session":      seal("leaving", leaving{"none", f.now().Add(time.Minute)}),
+	} {
+		form := "scope=here&leaving=" + value
+		for _, request := range []string{
+			"GET /.gatehouse/logout?leaving=" + value + " HTTP/1.1\r\nHost: " + f.at("gate") + "\r\nAccept: text/html\r\n\r\n",
+			"GET /.gatehouse/signed-out HTTP/1.1\r\nHost: " + f.at("gate") + "\r\nAccept: text/html\r\n\r\n",
+			fmt.Sprintf("POST /.gatehouse/logout HTTP/1.1\r\nHost: %[1]s\r\nOrigin: http://%[1]s\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %[2]d\r\n\r\n%[3]s", f.at("gate"), len(form), form),
+		} {
+			a := f.raw(request)
+			if a.StatusCode != http.StatusOK || strings.Contains(a.body, "You are signed out") || !strings.Contains(a.body, "You are not signed in here") || !passes() {
+				t.Errorf("%s: %.4s says %d %s", name, request, a.StatusCode, a.body)
+			}
+		}
+	}
+	twice := f.ask(alice, "GET", "gate", "/.gatehouse/logout", "Cookie: "+f.c.Cookie.Name("")+"=planted")
+	f.refused(twice, http.StatusBadRequest, ReasonCookies)
 }

@@ -66,8 +66,10 @@ func (v *visit) endpoint(rest string) (serve func(), allow string) {
 		return func() { v.g.language.ServeHTTP(v.w, v.r) }, reads
 	case len(v.g.c.Proxies) > 0 && (rest == "verify" || strings.HasPrefix(rest, "verify/")):
 		return func() { v.refuse(refusal{code: ReasonProxy, detail: "asked from " + v.r.RemoteAddr}) }, v.r.Method
-	case !home && rest == "login", !home && rest == "logout":
-		return func() { v.toHome(rest) }, readsPost
+	case !home && rest == "login":
+		return v.loginAtHome, readsPost
+	case !home && rest == "logout":
+		return v.logoutAtHome, readsPost
 	case !home:
 		return nil, ""
 	case v.g.program(rest) != nil:
@@ -148,13 +150,18 @@ func (v *visit) asset() {
 	v.g.assets.ServeHTTP(v.w, r)
 }
 
-// toHome sends the browser from a service's host to the gateway's.
-func (v *visit) toHome(rest string) {
+// loginAtHome sends the browser from a service's host to the gateway's, to sign in.
+func (v *visit) loginAtHome() {
 	back := v.g.origin(v.host) + "/"
-	if ret := v.r.URL.Query().Get("return"); rest == "login" && ret != "" {
+	if ret := v.r.URL.Query().Get("return"); ret != "" {
 		back = v.g.destination(ret).url
 	}
-	v.redirect(v.g.c.Public.String() + "/.gatehouse/" + rest + "?" + url.Values{"return": {back}}.Encode())
+	v.toHome("login", url.Values{"return": {back}})
+}
+
+// toHome sends the browser to an address of ours on the gateway's own host.
+func (v *visit) toHome(rest string, query url.Values) {
+	v.redirect(v.g.c.Public.String() + "/.gatehouse/" + rest + "?" + query.Encode())
 }
 
 // redirect with a status after which a browser always GETs.

@@ -160,7 +160,9 @@ type Failed struct {
 
 // SignedOut says from what the person is signed out, and from what not.
 type SignedOut struct {
-	From []string
+	// Nobody: nobody was signed in at the gateway's own host, so nothing has ended.
+	Nobody bool
+	From   []string
 	// Others is how many sessions of theirs ended in other browsers.
 	Others int
 	// Provider is the title of the identity provider, and State what is known of

@@ -231,7 +231,7 @@ func TestO43_SigningOutAtAnOpenIDProviderEndsHereFirstAndComesBackHere(t *testin
 	q := l.in("campus", "bob")
 	q.open(l.at("", "/.gatehouse/signed-out?state=x"))
 	l.alive("a stranger's link", true, q, "bob")
-	l.person().open(l.at("", "/.gatehouse/signed-out")).wants(http.StatusOK, "You are signed out")
+	l.person().open(l.at("", "/.gatehouse/signed-out")).wants(http.StatusOK, "You are not signed in here")
 	// Here only: the page says where one is still signed in.
 	q.open(out).submit(url.Values{"scope": {"here"}}).wants(http.StatusOK, "You are still signed in at", "Campus")
 	// A provider that has no way out is not offered, and where it is asked for all the same the page says so.

@@ -97,6 +97,7 @@ func Samples() []Sample {
 		{"signed-out-asked", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, Provider: "Campus", State: web.Asked, AgainURL: "/"}},
 		{"signed-out-cannot", 200, web.SignedOut{From: []string{"Wiki", "Payroll"}, Provider: "Campus", State: web.CanNot, AgainURL: "/"}},
 		{"signed-out-plain", 200, web.SignedOut{}},
+		{"signed-out-nobody", 200, web.SignedOut{Nobody: true, AgainURL: "/"}},
 		{"portal", 200, web.Portal{
 			Who: bob, MeURL: "/.gatehouse/me", LogoutURL: "/.gatehouse/logout", AdminURL: "/.gatehouse/admin/",
 			Services: []web.Tile{
