@@ -193,3 +193,32 @@ func TestR04_AGroupWhoseCreationCouldNotBeNotedIsDeletedInItsTime(t *testing.T) 
 		}
 	})
 }
+
+// What we may have created ourselves is taken although nothing else is, also when the
+// store refused that at first.
+func TestR04_AnAccountOfOursThatCouldNotBeClaimedAtOnceIsClaimedLater(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		crm := newPlace(t, "crm")
+		tg := crm.target()
+		tg.Adopt = outbox.Never
+		st := open(t)
+		background := &forgetful{Store: st}
+		w := worldOver(t, st, background, tg)
+		crm.awkward.Writes(1, connectortest.DropReply())
+		searched := 0
+		crm.awkward.When(1, func(r *http.Request) bool {
+			if r.Method == http.MethodGet && len(crm.holds(t)) == 1 {
+				searched++
+				background.next.Store(searched == 1)
+			}
+			return false
+		}, connectortest.Fail(500, ""))
+		ana := w.person("ana", "Dr", "")
+		w.start()
+		w.quiet()
+		if got, waits := w.task(ana.ID); waits || searched < 2 {
+			t.Errorf("searched %d times, and waiting is %+v", searched, got)
+		}
+		want(t, "claimed", crm.holds(t), []string{`ana active "Dr" ""`})
+	})
+}

@@ -284,9 +284,10 @@ func sameName(a, b string) bool { return provisioning.Fold(a) == provisioning.Fo
 // that it can not be two users', then at the target. That it was taken over is
 // recorded as it is claimed: who comes after a death in between only updates it.
 func (r *run) adopt(ctx context.Context, id string) error {
+	was := r.link
 	r.link.RemoteID, r.link.Intent = id, time.Time{}
 	if err := r.note(ctx, "adopted"); err != nil {
-		r.link.RemoteID = ""
+		r.link = was // with the intent, by which it is known as ours
 		return err
 	}
 	return r.sync(ctx, "")
