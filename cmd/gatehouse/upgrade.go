@@ -502,16 +502,8 @@ func upgradeCommand() *cobra.Command {
 	}
 	file := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		a, err := openAdmin(cmd.Context(), *file)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = a.close() }()
-		if a.work != nil {
-			return errNo("no gateway runs here: start it with `gatehouse run`")
-		}
 		var got upgraded
-		if _, err := a.call(cmd.Context(), http.MethodPost, "upgrade", nil, &got); err != nil {
+		if err := tellGateway(cmd.Context(), *file, "upgrade", &got); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "process %d has taken over, after %s\n", got.Pid, got.Took.Round(time.Millisecond))

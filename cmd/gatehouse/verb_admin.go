@@ -91,6 +91,21 @@ func (a *admin) call(ctx context.Context, method, path string, q url.Values, v a
 	return a.send(ctx, method, path, q, nil, v)
 }
 
+// tellGateway has the gateway that runs here do what no store alone could, and
+// decodes its answer into v.
+func tellGateway(ctx context.Context, file, path string, v any) error {
+	a, err := openAdmin(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = a.close() }()
+	if a.work != nil {
+		return errors.New("no gateway runs here — start it with `gatehouse run`, then ask again")
+	}
+	_, err = a.call(ctx, http.MethodPost, path, nil, v)
+	return err
+}
+
 // send is call with something to send; v is nil if the answer is no JSON.
 func (a *admin) send(ctx context.Context, method, path string, q url.Values, body io.Reader, v any) (raw []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://admin.sock/v1/"+path+"?"+q.Encode(), body)

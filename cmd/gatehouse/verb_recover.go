@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -23,19 +22,11 @@ func recoverCommand() *cobra.Command {
 	}
 	file := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		a, err := openAdmin(cmd.Context(), *file)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = a.close() }()
-		if a.work != nil {
-			return errors.New("no gateway runs that a link could lead to — start it with `gatehouse run`, then ask again")
-		}
 		var in webapi.WayIn
-		if _, err := a.call(cmd.Context(), "POST", "recover", nil, &in); err != nil {
+		if err := tellGateway(cmd.Context(), *file, "recover", &in); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\nworks once, until %s\n", in.URL, in.Until.UTC().Format("15:04:05 UTC"))
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\nworks once, until %s\n", in.URL, in.Until.UTC().Format("15:04:05 UTC"))
 		return err
 	}
 	return cmd
