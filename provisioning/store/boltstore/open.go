@@ -226,7 +226,7 @@ func marker(path string) string { return path + ".id" }
 // empty: nothing was. A crash before the last step leaves what was there in use, or, if
 // from is of another installation, refused until Replace is called again.
 func Replace(path, from string) (aside string, err error) {
-	suffix := ".before-" + time.Now().UTC().Format("20060102T150405.000")
+	suffix := ".before-" + time.Now().UTC().Format("20060102T150405.000000000")
 	for _, name := range []string{path, marker(path)} {
 		switch err := keep(name, name+suffix); {
 		case err == nil && name == path:
