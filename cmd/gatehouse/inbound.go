@@ -93,22 +93,19 @@ func (s *site) passages() (list []scim.Passage, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("target %s: %w", t.ID, err)
 		}
-		names := namesOf(t)
+		names, ours := namesOf(t), map[string]string{}
+		for _, r := range t.Release {
+			if path := names.place(r.Attribute, r.As); path != "" {
+				ours[path] = r.Attribute
+			}
+		}
 		list = append(list, scim.Passage{
 			ID: t.ID, Connector: c.Connector, Timeout: 2 * c.timeout, Limit: connector.NewLimit(c.rate, nil),
 			Account: func(u provisioning.User) (connector.Account, error) {
 				sub := s.rules.policy.Roles(s.directory.SubjectOf(u, nil))
 				return account(s.rules.release.Release("target:"+t.ID, sub), names, s.directory.FullName(u.Store, u.UserName)), nil
 			},
-			User: func(a connector.Account) (string, map[string][]string) {
-				m := map[string][]string{}
-				for _, r := range t.Release {
-					if path := names.place(r.Attribute, r.As); path != "" && len(a.Attributes[path]) > 0 {
-						m[r.Attribute] = a.Attributes[path]
-					}
-				}
-				return a.UserName, m
-			},
+			Names: ours,
 		})
 	}
 	return list, nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,10 +32,21 @@ type Passage struct {
 	Connector connector.Connector
 	Timeout   time.Duration    // of one request's part
 	Limit     *connector.Limit // nil: none
-	// Account is what the target is told of a user, and User what its account says
-	// of one, under the names of our attributes.
+	// Account is what the target is told of a user, and Names are those of our attributes
+	// by what an account calls them there.
 	Account func(provisioning.User) (connector.Account, error)
-	User    func(connector.Account) (userName string, attributes map[string][]string)
+	Names   map[string]string
+}
+
+// attributes are what an account says of a user, under the names of ours.
+func (t Passage) attributes(a connector.Account) map[string][]string {
+	m := map[string][]string{}
+	for name, ours := range t.Names {
+		if values := a.Attributes[name]; len(values) > 0 {
+			m[ours] = values
+		}
+	}
+	return m
 }
 
 // A passing user is all that is kept of somebody who only passes through: nothing
@@ -197,7 +209,7 @@ func (s passages) Create(ctx context.Context, r *rfc.Resource) (*rfc.Resource, e
 		return nil, err
 	}
 	u.ID = p.ID
-	if may, err := s.push(ctx, &p, provisioning.User{}, u); err != nil {
+	if may, err := s.push(ctx, &p, change{is: u}); err != nil {
 		if len(p.Accounts) == 0 && !may { // nobody has heard of the user
 			return nil, errors.Join(err, s.Store.Update(ctx, func(tx store.Tx) error { return passings.Delete(tx, p.ID) }))
 		}
@@ -230,10 +242,20 @@ func names(a, b *rfc.Resource) (all []string) {
 	return all
 }
 
+// A change of a user, as targets are told of it.
+type change struct {
+	was, is provisioning.User // was is zero: nothing is known of what was
+	// told are the attributes that was and is have from a target: to one that may not
+	// have heard of an earlier change they are said though they do not differ. What
+	// others have besides is theirs alone, and stays unless it differs.
+	told  []string
+	again bool // each target may be such a one, else those alone that have no account
+}
+
 // push makes every target agree with a user, at the same time, and puts their IDs
 // into p. Of an account that is there only what differs is said. may says that
 // a target that failed may have done it all the same.
-func (s passages) push(ctx context.Context, p *passing, was, is provisioning.User) (may bool, err error) {
+func (s passages) push(ctx context.Context, p *passing, ch change) (may bool, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	failed := map[string]error{}
@@ -241,7 +263,7 @@ func (s passages) push(ctx context.Context, p *passing, was, is provisioning.Use
 	for _, t := range s.targets(client.From(ctx)) {
 		have := p.Accounts[t.ID]
 		wg.Go(func() {
-			id, err := t.sync(ctx, was, is, have)
+			id, err := t.sync(ctx, ch, have)
 			mu.Lock()
 			defer mu.Unlock()
 			if id != "" {
@@ -267,36 +289,39 @@ func (s passages) push(ctx context.Context, p *passing, was, is provisioning.Use
 }
 
 // sync is one target's part of push.
-func (t Passage) sync(ctx context.Context, was, is provisioning.User, have string) (string, error) {
+func (t Passage) sync(ctx context.Context, ch change, have string) (string, error) {
 	ctx, cancel, err := t.begin(ctx)
 	defer cancel()
 	if err != nil {
 		return have, err
 	}
-	want, err := t.Account(is)
+	want, err := t.Account(ch.is)
 	if err != nil {
 		return have, err
 	}
-	want.ExternalID, want.Active, want.Version = is.ID, is.Active, is.Version
+	want.ExternalID, want.Active, want.Version = ch.is.ID, ch.is.Active, ch.is.Version
+	again := ch.again || have == ""
 	if have == "" {
 		there, err := t.Connector.Find(ctx, want)
 		if err != nil {
 			return "", err
 		}
 		for _, a := range there {
-			if a.ExternalID == is.ID { // of an earlier try, whose answer was lost
+			if a.ExternalID == ch.is.ID { // of an earlier try, whose answer was lost
 				have = a.ID
 			} else if a.ExternalID == "" || provisioning.Fold(a.UserName) == provisioning.Fold(want.UserName) {
 				return "", &connector.Error{Class: connector.Conflict, Text: "an account of this name is somebody else's"}
 			}
 		}
-	} else if was.ID != "" {
-		old, err := t.Account(was)
+	}
+	if have != "" && ch.was.ID != "" {
+		old, err := t.Account(ch.was)
 		if err != nil {
 			return have, err
 		}
 		for name, values := range want.Attributes {
-			if before, said := old.Attributes[name]; said && slices.Equal(before, values) {
+			before, said := old.Attributes[name]
+			if said && slices.Equal(before, values) && !(again && slices.Contains(ch.told, t.Names[name])) {
 				delete(want.Attributes, name)
 			}
 		}
@@ -343,7 +368,7 @@ func (s passages) Get(ctx context.Context, id string) (*rfc.Resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, _, err := s.read(ctx, p)
+	r, _, _, err := s.read(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -351,8 +376,8 @@ func (s passages) Get(ctx context.Context, id string) (*rfc.Resource, error) {
 }
 
 // read asks the first target that has an account: all of it, also what the client
-// may not see.
-func (s passages) read(ctx context.Context, p passing) (*rfc.Resource, provisioning.User, error) {
+// may not see. told are the attributes that this target can tell of.
+func (s passages) read(ctx context.Context, p passing) (r *rfc.Resource, u provisioning.User, told []string, err error) {
 	c := client.From(ctx)
 	for _, t := range s.targets(c) {
 		have := p.Accounts[t.ID]
@@ -361,24 +386,20 @@ func (s passages) read(ctx context.Context, p passing) (*rfc.Resource, provision
 		}
 		a, err := t.get(ctx, p.ID, have)
 		if err != nil {
-			return nil, provisioning.User{}, s.failure(ctx, map[string]error{t.ID: err})
+			return nil, u, nil, s.failure(ctx, map[string]error{t.ID: err})
 		}
-		u := provisioning.User{ID: p.ID, Store: p.Store, Active: a.Active, Version: p.Version, Created: p.Created, Modified: p.Modified}
-		name, attributes := t.User(a)
-		if _, rest, err := c.Split(name); err == nil {
-			name = rest
+		u = provisioning.User{ID: p.ID, Store: p.Store, Active: a.Active, Version: p.Version, Created: p.Created, Modified: p.Modified}
+		u.UserName = a.UserName
+		if _, rest, err := c.Split(a.UserName); err == nil {
+			u.UserName = rest
 		}
-		u.UserName = name
-		for attr, values := range attributes {
+		for attr, values := range t.attributes(a) {
 			u.Say(c.Source(), attr, values...)
 		}
-		r, err := s.shape.read(&u, c.Source(), c.Join(u.Store, u.UserName))
-		if err != nil {
-			return nil, u, err
-		}
-		return r, u, nil
+		r, err = s.shape.read(&u, c.Source(), c.Join(u.Store, u.UserName))
+		return r, u, slices.Collect(maps.Values(t.Names)), err
 	}
-	return nil, provisioning.User{}, rfc.Errorf(http.StatusBadGateway, "", "no target has an account of this user yet: create the user again")
+	return nil, u, nil, rfc.Errorf(http.StatusBadGateway, "", "no target has an account of this user yet: create the user again")
 }
 
 // begin waits for the turn of a call, and bounds it.
@@ -419,7 +440,7 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	if err != nil {
 		return nil, err
 	}
-	cur, was, err := s.read(ctx, p)
+	cur, was, told, err := s.read(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -449,9 +470,8 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 			return nil, err
 		}
 	}
-	if !p.Whole || p.Begun { // who was left out knows nothing of what the first target has
-		was = provisioning.User{}
-	}
+	// Who was left out knows nothing of what the first target has.
+	ch := change{was, is, told, !p.Whole || p.Begun}
 	p.Name, p.Begun = s.nameHash(c, is.Store, is.UserName), true
 	if h := s.externalHash(c, is.ExternalID); h != "" {
 		p.External = h
@@ -459,7 +479,7 @@ func (s passages) Change(ctx context.Context, id string, fn rfc.Edit) (*rfc.Reso
 	if err := s.save(ctx, p, nil); err != nil { // before a target is told: the name may be taken
 		return nil, err
 	}
-	if _, err := s.push(ctx, &p, was, is); err != nil {
+	if _, err := s.push(ctx, &p, ch); err != nil {
 		p.Whole = false
 		return nil, errors.Join(err, s.save(ctx, p, nil))
 	}
@@ -570,7 +590,7 @@ func (s passages) Walk(ctx context.Context, q rfc.Query) (page rfc.Page, err err
 		if len(p.Accounts) == 0 {
 			continue // being made, or nobody came back to go on with it
 		}
-		r, _, err := s.read(ctx, p)
+		r, _, _, err := s.read(ctx, p)
 		if err != nil {
 			return rfc.Page{}, err
 		}

@@ -118,6 +118,10 @@ func passWorld(t *testing.T) (w *world, crm, mail *shelf) {
 		client.Client{ID: "other", UserStores: []string{"primary", "partners"}, Mode: client.PushOnly, Targets: []string{"crm"}},
 		client.Client{ID: "clerk", UserStores: []string{"primary"}, Mode: client.PushOnly, Targets: []string{"crm", "mail"}, Read: []string{"userName", "displayName"}})
 	passage := func(id string, c connector.Connector, attrs ...string) intake.Passage {
+		names := map[string]string{}
+		for _, attr := range attrs {
+			names["their_"+attr] = attr
+		}
 		return intake.Passage{
 			ID: id, Connector: c, Timeout: time.Minute,
 			Account: func(u provisioning.User) (connector.Account, error) {
@@ -127,13 +131,7 @@ func passWorld(t *testing.T) (w *world, crm, mail *shelf) {
 				}
 				return a, nil
 			},
-			User: func(a connector.Account) (string, map[string][]string) {
-				m := map[string][]string{}
-				for name, v := range a.Attributes {
-					m[strings.TrimPrefix(name, "their_")] = v
-				}
-				return a.UserName, m
-			},
+			Names: names,
 		}
 	}
 	w.serve(intake.Config{
@@ -303,6 +301,36 @@ func TestR04_APushOfWhichNothingCouldBeNotedIsGoneOnWith(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a target has besides what the first one can tell stays when a change is gone on
+// with that it did not hear of, and what the first lost by that change goes there too.
+func TestAChangeThatIsGoneOnWithTakesNothingElseAway(t *testing.T) {
+	t.Parallel()
+	w, crm, mail := passWorld(t)
+	id := w.do(push, "POST", "/Users", scimtest.User(secretive)).want(t, 201, "").obj.String("id")
+	mail.fault = func() error { return &connector.Error{Class: connector.Transient, Text: "it is down"} }
+	change := scimtest.Patch(`{"op":"remove","path":"emails"}`)
+	w.do(push, "PATCH", "/Users/"+id, change).want(t, 502, "")
+	w.do(push, "PATCH", "/Users/"+id, change).want(t, 200, "")
+	a, b := crm.only(t), mail.only(t)
+	if len(a.Attributes["their_mail"])+len(b.Attributes["their_mail"]) > 0 || !slices.Equal(b.Attributes["their_title"], []string{"Grossinquisitor"}) {
+		t.Errorf("the targets have %v and %v", a.Attributes, b.Attributes)
+	}
+	// The same where the account itself was not heard of.
+	mail.lost = true
+	const other = `"userName":"Huitzilopochtli","displayName":"H","title":"Hummingbird"`
+	w.do(push, "POST", "/Users", scimtest.User(other)).want(t, 502, "")
+	found := w.found(push, `userName eq "Huitzilopochtli"`)
+	if len(found) != 1 {
+		t.Fatalf("found are %v", found)
+	}
+	w.do(push, "PATCH", "/Users/"+found[0], scimtest.Patch(`{"op":"replace","path":"displayName","value":"Huitzi"}`)).want(t, 200, "")
+	for _, a := range mail.accounts {
+		if a.UserName == "Huitzilopochtli" && !slices.Equal(a.Attributes["their_title"], []string{"Hummingbird"}) {
+			t.Errorf("the target has %v", a.Attributes)
+		}
 	}
 }
 
