@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
+	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
 )
 
 // What takes several of the store's transactions and is refused by one of them can be
@@ -107,6 +108,52 @@ func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever was disabled is signed out, also where the store refused that, or whoever
+// disabled them died, right after they were: what takes people away by itself finds
+// them disabled the next time, and looks no further.
+func TestR04_WhoWasDisabledIsSignedOutThoughThatWasRefusedAtFirst(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil, nil)
+	cfg, p := y.opened(t)
+	defer p.store.Close()
+	power := &failing{Store: p.store, left: never}
+	p.store = power
+	s, err := p.newSite(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.outbox.Close()
+	p.site.Store(s)
+	for works, whole := 0, false; !whole; works++ {
+		if works > 20 {
+			t.Fatal("it takes more than 20 transactions")
+		}
+		u, _, err := s.directory.Create(t.Context(), provisioning.User{Store: storeIDs(cfg)[0], UserName: "ada", Active: true}, provisioning.Admin)
+		if err == nil {
+			err = s.sessions.Begin(t.Context(), s.sessions.Beginning(session.Row{Session: session.Session{UserID: u.ID, Provider: "campus"}}, "localhost", ""))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave := func() error {
+			_, err := s.lifecycle.Leave(t.Context(), lifecycle.Departure{UserID: u.ID, By: lifecycle.By, Kind: lifecycle.KindDates})
+			return err
+		}
+		power.left = works
+		whole = leave() == nil
+		power.left = never
+		if err := errors.Join(leave(), p.runner.Now(t.Context(), taskForget, u.ID)); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := s.sessions.Find(t.Context(), session.Filter{User: u.ID}, "", 0); err != nil || len(left) > 0 {
+			t.Errorf("after %d transactions: %d sessions live, %v", works, len(left), err)
+		}
+		if err := s.directory.Delete(t.Context(), u.ID, provisioning.Admin); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

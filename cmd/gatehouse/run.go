@@ -207,15 +207,29 @@ func (p *process) handlers() map[string]task.Handler {
 		reconcile.TaskPlan:     func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandlePlan(ctx, key) },
 		reconcile.TaskStray:    func(ctx context.Context, key string) error { return p.site.Load().reconcile.HandleStray(ctx, key) },
 		lifecycle.TaskProbe:    func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleProbe(ctx, key) },
-		taskForget:             func(ctx context.Context, key string) error { return p.site.Load().sessions.Forget(ctx, key) },
+		taskForget:             func(ctx context.Context, key string) error { return p.site.Load().forget(ctx, key) },
 		taskImpact:             func(ctx context.Context, key string) error { return p.site.Load().handleImpact(ctx, key) },
 		lifecycle.TaskInactive: func(ctx context.Context, key string) error { return p.site.Load().lifecycle.HandleInactive(ctx, key) },
 	})
 }
 
-// taskForget takes away, of a user who was deleted by anybody, where they were signed
-// in and which hosts they opened.
+// taskForget takes away, of a user who was disabled or deleted by anybody, where they
+// were signed in and, of one who was deleted, which hosts they opened.
 const taskForget = "session.forget"
+
+// forget is the task.Handler of taskForget. Most who take somebody away end the sessions
+// themselves, so that it is done when they say so; it is done too where they died in
+// between, or the store refused it. Who was let in again meanwhile stays.
+func (s *site) forget(ctx context.Context, userID string) error {
+	u, err := s.directory.User(ctx, userID)
+	switch {
+	case errors.Is(err, provisioning.ErrNotFound):
+		return s.sessions.Forget(ctx, userID)
+	case err != nil || u.Active:
+		return err
+	}
+	return s.endSessions(ctx, userID)
+}
 
 // openSealer takes the key of the configuration, or one in a file beside the
 // store, made together with the store: a key that is lost is not replaced, since
@@ -329,7 +343,7 @@ func (p *process) newSite(ctx context.Context, file *configs.Config, before *sit
 				return p.audit.Append(tx, changeEvent(d))
 			},
 			func(tx store.Tx, before, after provisioning.User, d provisioning.Delta) error {
-				if !d.Deleted {
+				if !d.Deleted && (!before.Active || after.Active) {
 					return nil
 				}
 				return task.Add(tx, taskForget, before.ID, p.now())
