@@ -215,7 +215,9 @@ func (p *pass) walk(ctx context.Context) error {
 			return context.Cause(ctx)
 		case errors.As(err, &ce) && ce.Class == connector.Invalid && p.at.Cursor != "" && !errors.Is(err, connector.ErrCanNot):
 			// The target does not know its own cursor any more.
-			p.restart()
+			if err := p.restart(ctx); err != nil {
+				return err
+			}
 			return &task.Retry{After: time.Second, Reason: "the target forgot how far it was read; it is read from the beginning"}
 		}
 		return err
@@ -223,12 +225,12 @@ func (p *pass) walk(ctx context.Context) error {
 	return p.r.c.Store.Update(ctx, func(tx store.Tx) error { return p.next(tx) })
 }
 
-// restart forgets what was read. What was seen stays seen.
-func (p *pass) restart() {
-	p.at.Cursor, p.at.Got = "", 0
+// restart forgets what was read, and begins the walk once more.
+func (p *pass) restart(ctx context.Context) error {
+	p.at.Phase, p.at.Cursor, p.at.Got = phaseClear, "", 0
 	p.rep = Report{Target: p.t.ID, Mode: p.mode, Started: p.rep.Started}
-	p.prog.Done = 0
-	_ = p.r.c.Store.Update(context.Background(), func(tx store.Tx) error { return p.save(tx) }) // else it is found out once more
+	p.prog.Done, p.prog.Failed = 0, 0
+	return p.clear(ctx)
 }
 
 // fallback is how many accounts a page has of a target that has none.
@@ -269,8 +271,11 @@ func (p *pass) pages(ctx context.Context) iter.Seq2[connector.Page, error] {
 // everything yields in pages what can only be read in one go. It begins anew
 // after a break.
 func (p *pass) everything(ctx context.Context, yield func(connector.Page, error) bool) {
-	p.restart()
 	var page connector.Page
+	if err := p.restart(ctx); err != nil {
+		yield(page, err)
+		return
+	}
 	if err := p.limit.Wait(ctx); err != nil {
 		yield(page, err)
 		return

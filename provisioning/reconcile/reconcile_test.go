@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -303,6 +304,78 @@ func TestAReconciliationGoesOnWhereItWas(t *testing.T) {
 	}); err != nil || got.State != task.Waiting {
 		t.Errorf("the same command leaves it %s, %v", got.State, err)
 	}
+}
+
+// TestAListThatIsReadFromItsBeginningAgainCountsWhole: whom the attempt before saw counts
+// too, where a target can only be read in one go, or forgot how far it was read.
+func TestAListThatIsReadFromItsBeginningAgainCountsWhole(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]func(connector.Connector) connector.Connector{
+		"in one go": func(c connector.Connector) connector.Connector { return &brokenOff{Connector: c, at: 250} },
+		"a cursor":  func(c connector.Connector) connector.Connector { return &forgetful{Connector: c, at: 3} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := newWorld(t, reconcile.Target{})
+			ids := w.populate(350)
+			if err := w.conn.Remove(t.Context(), w.link(ids[7]).RemoteID); err != nil {
+				t.Fatal(err)
+			}
+			again := reconcile.New(reconcile.Config{
+				Store: w.store, Directory: w.dir, Outbox: w.box, Guard: w.guard, Run: w.runner.Now,
+				Targets: []reconcile.Target{{ID: "crm", Connector: broken(w.conn), Deleted: reconcile.Unlink}},
+			})
+			key := reconcile.Key("crm", reconcile.Run)
+			if err := again.Start(t.Context(), "crm", reconcile.Run); err != nil {
+				t.Fatal(err)
+			}
+			if err := again.Handle(t.Context(), key); err == nil {
+				t.Fatal("it did not break off")
+			}
+			if err := again.Handle(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+			rep, _, err := again.Report(t.Context(), "crm", reconcile.Run)
+			if err != nil || rep.Unsound != "" || rep.Matrix[reconcile.Linked][reconcile.InStep] != 349 || rep.Matrix[reconcile.Deleted][reconcile.Forgotten] != 1 {
+				t.Errorf("%+v, %v", rep, err)
+			}
+		})
+	}
+}
+
+// brokenOff can be read in one go alone, and the first time not to its end.
+type brokenOff struct {
+	connector.Connector
+	at int // after so many accounts
+}
+
+func (b *brokenOff) Accounts(ctx context.Context) iter.Seq2[connector.Account, error] {
+	return func(yield func(connector.Account, error) bool) {
+		left := b.at
+		for a, err := range b.Connector.Accounts(ctx) {
+			if left--; left == 0 {
+				b.at = 0
+				yield(a, &connector.Error{Class: connector.Transient, Text: "it broke off"})
+				return
+			}
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
+}
+
+// forgetful does not know one of its cursors any more.
+type forgetful struct {
+	connector.Connector
+	at int // which page
+}
+
+func (f *forgetful) List(ctx context.Context, q connector.Listing) (connector.Page, error) {
+	if f.at--; f.at == 0 {
+		return connector.Page{}, &connector.Error{Class: connector.Invalid, Text: "what cursor?"}
+	}
+	return f.Connector.(connector.Lister).List(ctx, q)
 }
 
 func TestAnIncrementalPassReadsWhatWasChanged(t *testing.T) {
