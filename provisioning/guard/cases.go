@@ -117,8 +117,12 @@ func (g *Guard) close(tx store.Tx, c Case, by, state string) error {
 // page is how many items get a decision in one transaction: each is up to 13 keys.
 const page = 6
 
+// decided is the state that the items of a case come to by an answer.
+var decided = map[string]string{CaseApproved: ItemApproved, CaseRejected: ItemRejected}
+
 // decideSome gives those items of a case a decision that are about the subjects; none,
-// if there is nothing about one of these.
+// if there is nothing about one of these. An item that has this decision already has it
+// by an attempt that got no further.
 func (g *Guard) decideSome(ctx context.Context, caseID, by, state string, subjects []string) error {
 	wanted := map[string]bool{}
 	for _, s := range subjects {
@@ -126,18 +130,23 @@ func (g *Guard) decideSome(ctx context.Context, caseID, by, state string, subjec
 	}
 	var some []Item
 	found := map[string]bool{}
-	for after := ""; ; {
-		list, err := g.Items(ctx, caseID, ItemHeld, after, 200)
-		if err != nil {
-			return err
-		}
-		if len(list) == 0 {
-			break
-		}
-		after = list[len(list)-1].Key()
-		for _, it := range list {
-			if wanted[it.Act.Subject] {
-				some, found[it.Act.Subject] = append(some, it), true
+	for _, now := range []string{decided[state], ItemHeld} {
+		for after := ""; ; {
+			list, err := g.Items(ctx, caseID, now, after, 200)
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				break
+			}
+			after = list[len(list)-1].Key()
+			for _, it := range list {
+				if !wanted[it.Act.Subject] {
+					continue
+				}
+				if found[it.Act.Subject] = true; now == ItemHeld {
+					some = append(some, it)
+				}
 			}
 		}
 	}
@@ -167,13 +176,12 @@ func (g *Guard) settle(ctx context.Context, caseID, by, state string, list []Ite
 				if !ok || it.State != ItemHeld || it.Case != caseID {
 					continue // somebody was quicker
 				}
-				it.At = g.now()
+				it.At, it.State = g.now(), decided[state]
 				c.Held--
 				if state == CaseApproved {
-					it.State = ItemApproved
 					c.Approved++
 				} else {
-					it.State, it.Why = ItemRejected, "by "+by
+					it.Why = "by " + by
 					c.Rejected++
 				}
 				if err := items.Put(tx, it); err != nil {

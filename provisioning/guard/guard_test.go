@@ -388,6 +388,47 @@ func TestDecisionsSurviveAStoreThatIsNotSure(t *testing.T) {
 	}
 }
 
+// What a person decides about some is decided in several transactions: where one of them
+// was refused, they decide the same again, about all of them.
+func TestR04_ADecisionAboutSomeThatWasRefusedHalfwayIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	some := []string{"u00010", "u00011", "u00012", "u00013", "u00014", "u00015", "u00016", "u00017"}
+	whole := false
+	for works := 0; !whole; works++ {
+		w := newWorld(t)
+		w.goes(0, 40, nil)
+		id := w.open().ID
+		c := w.config()
+		c.Store = &refusing{w.store, works}
+		whole = guard.New(c).Approve(t.Context(), id, "carol", some...) == nil
+		if works > 9 {
+			t.Fatal("it takes more than 9 transactions")
+		}
+		if err := w.guard.Approve(t.Context(), id, "carol", some...); err != nil {
+			t.Errorf("again after %d transactions: %v", works, err)
+		}
+		if k := w.open(); k.Approved != len(some) || k.Held != 30-len(some) {
+			t.Errorf("after %d transactions the case is %+v", works, k)
+		}
+		if err := w.guard.Reject(t.Context(), id, "carol", some...); !errors.Is(err, guard.ErrNotFound) {
+			t.Errorf("what was approved is rejected: %v", err)
+		}
+	}
+}
+
+// refusing takes so many transactions, and no more.
+type refusing struct {
+	store.Store
+	works int
+}
+
+func (r *refusing) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if r.works--; r.works < 0 {
+		return errors.New("the disk is full")
+	}
+	return r.Store.Update(ctx, fn)
+}
+
 func TestWhatDoesNotCountAnyMoreIsSwept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
