@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
+	"github.com/gatehouse-sso/gatehouse/authz/versions"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
@@ -154,6 +157,54 @@ func TestR04_WhoWasDisabledIsSignedOutThoughThatWasRefusedAtFirst(t *testing.T) 
 		if err := s.directory.Delete(t.Context(), u.ID, provisioning.Admin); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A trial that could not be begun or ended everywhere is begun or ended by the same
+// request again, and who published is told that it is published.
+func TestR04_WhatOfAReleaseCouldNotBePutInPlaceIsSaidAndDoneAgain(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil, nil)
+	cfg, p := y.opened(t)
+	defer p.store.Close()
+	s, err := p.newSite(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { p.site.Load().outbox.Close() }()
+	p.site.Store(s)
+	h, fails := newAPI(p, s), true
+	p.renew = func(ctx context.Context) error {
+		if fails {
+			return errPower
+		}
+		next, err := p.newSite(ctx, cfg, p.site.Load())
+		if err == nil {
+			p.site.Swap(next).outbox.Close()
+		}
+		return err
+	}
+	d, err := s.versions.Save(t.Context(), "ada", "", func(*versions.Policy) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(method, path string, form url.Values) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, "/v1/release/"+path+"?"+form.Encode(), nil))
+		return w
+	}
+	for _, method := range []string{http.MethodPost, http.MethodDelete} {
+		if fails = true; ask(method, "trial", nil).Code == http.StatusOK {
+			t.Errorf("%s is said to be done", method)
+		}
+		fails = false
+		if w := ask(method, "trial", nil); w.Code != http.StatusOK || (p.site.Load().trial != nil) != (method == http.MethodPost) {
+			t.Errorf("%s again: %d %s", method, w.Code, w.Body)
+		}
+	}
+	fails = true
+	if w := ask(http.MethodPost, "publish", url.Values{"revision": {d.Revision}}); w.Code == http.StatusOK || !strings.Contains(w.Body.String(), "version 1 is published") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 

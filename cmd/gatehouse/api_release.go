@@ -584,9 +584,9 @@ func (a *api) inForce(ctx context.Context, v versions.Version, err error) (any, 
 		return nil, err
 	}
 	if a.p.renew != nil && a.p.site.Load().version.Number != v.Number {
-		// Whoever published it may go away meanwhile.
+		// Whoever published it may go away meanwhile. What fails is tried again by itself.
 		if err := a.p.renew(context.WithoutCancel(ctx)); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("version %d is published, and comes into force as soon as it can: %w", v.Number, err)
 		}
 	}
 	return a.releaseVersion(ctx, v), nil
@@ -714,17 +714,22 @@ func (a *api) startReleaseTrial(r *http.Request) (any, error) {
 
 func (a *api) stopReleaseTrial(r *http.Request) (any, error) {
 	a.p.site.Load().writeTrial(r.Context())
-	if _, err := a.s.versions.Stop(r.Context(), a.actor(r)); err != nil {
+	_, err := a.s.versions.Stop(r.Context(), a.actor(r))
+	if no, ok := versions.IsRefusal(err); ok && no.Code == versions.ReasonNone && a.p.site.Load().trial != nil {
+		err = nil // it was stopped, and the site could not be made without it
+	}
+	if err != nil {
 		return nil, err
 	}
 	return a.renewed(r)
 }
 
-// renewed makes the site anew, so that everybody is met who comes from now on.
+// renewed makes the site anew, so that everybody is met who comes from now on. Where
+// that fails, the same request again does it.
 func (a *api) renewed(r *http.Request) (any, error) {
 	if a.p.renew != nil {
 		if err := a.p.renew(context.WithoutCancel(r.Context())); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("it is kept, and not done yet; ask for it again: %w", err)
 		}
 	}
 	return a.reportView(r.Context(), versions.Shadow)
