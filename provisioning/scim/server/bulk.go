@@ -112,8 +112,8 @@ func (b *batch) carryOut(ctx context.Context) {
 		}
 		b.once(ctx, op)
 	}
-	for _, op := range b.partial {
-		b.complete(ctx, op)
+	for _, op := range b.partial { // also for a client that is gone
+		b.complete(context.WithoutCancel(ctx), op)
 	}
 }
 

@@ -467,3 +467,57 @@ func (s site) raw(b *testing.B, status int, method, path, body string) *httptest
 	}
 	return w
 }
+
+// A bulk whose client goes away leaves nothing half made: what was made without the
+// references that it has to what came later gets them all the same.
+func TestSC60_ABulkWhoseClientGoesAwayLeavesNothingHalfMade(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	groups := &hungUp{Store: memstore.New(scim.GroupType(), time.Now), hangUp: cancel, at: 2}
+	s := open(t, func(c *server.Config) { c.Resources[1].Store = groups })
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, base+"/Bulk", strings.NewReader(scimtest.Bulk("",
+		`{"method":"POST","path":"/Groups","bulkId":"x","data":`+scimtest.Group("x", "bulkId:y")+`}`,
+		`{"method":"POST","path":"/Groups","bulkId":"y","data":`+scimtest.Group("y", "bulkId:x")+`}`)))
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Content-Type", scim.MediaType)
+	w := httptest.NewRecorder()
+	s.h.ServeHTTP(w, r)
+	page, err := groups.List(t.Context(), scim.Query{Count: 10})
+	if err != nil || len(page.Resources) != 2 {
+		t.Fatalf("%d groups, %v: %s", len(page.Resources), err, w.Body)
+	}
+	for _, g := range page.Resources {
+		if len(g.List("members")) != 1 {
+			t.Errorf("%s is half made: %s", g.String("displayName"), g.AppendJSON(nil))
+		}
+	}
+}
+
+// hungUp is a store whose client goes away when so many resources are made; it does
+// nothing for a client that is gone.
+type hungUp struct {
+	*memstore.Store
+	hangUp func()
+	at     int
+}
+
+func (h *hungUp) Create(ctx context.Context, r *scim.Resource) (*scim.Resource, error) {
+	if h.at--; h.at == 0 {
+		defer h.hangUp()
+	}
+	return h.Store.Create(ctx, r)
+}
+
+func (h *hungUp) Change(ctx context.Context, id string, fn scim.Edit) (*scim.Resource, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return h.Store.Change(ctx, id, fn)
+}
+
+func (h *hungUp) Delete(ctx context.Context, id string, check func(*scim.Resource) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return h.Store.Delete(ctx, id, check)
+}
