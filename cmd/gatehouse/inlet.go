@@ -28,10 +28,7 @@ func newInlet(name, at string, ln net.Listener) *inlet {
 }
 
 // deadliner is what listeners of the operating system can do besides.
-type deadliner interface {
-	SetDeadline(t time.Time) error
-	File() (*os.File, error)
-}
+type deadliner interface{ SetDeadline(t time.Time) error }
 
 // shut stops taking connections. What is in the backlog stays there.
 func (in *inlet) shut() error {

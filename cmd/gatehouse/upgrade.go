@@ -221,7 +221,7 @@ func (s *server) successor(inlets []*inlet) (*successor, error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{down, up}
 	for _, gt := range inlets {
-		f, err := gt.Listener.(deadliner).File() // shut has asked whether it is one
+		f, err := duplicate(gt.Listener)
 		if err != nil {
 			return nil, errors.Join(err, toHeir.Close(), fromHeir.Close())
 		}
