@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -193,16 +194,22 @@ func (b *buffer) tail(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// ports finds n free ports in a row.
+// nextPorts is where to look next, so that tests that run together do not get the same.
+// It begins elsewhere in each run.
+var nextPorts = func() *atomic.Int64 {
+	var n atomic.Int64
+	n.Store(int64(os.Getpid()%4000) * 4)
+	return &n
+}()
+
+// ports finds n free ports in a row, of those that the system gives to nobody by itself:
+// what is closed here for a moment is not somebody's end of a connection by then.
 func ports(t testing.TB, n int) int {
 	t.Helper()
-	for range 200 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port, all := first.Addr().(*net.TCPAddr).Port, []net.Listener{first}
-		for i := 1; i < n; i++ {
+	for range 1000 {
+		port := 12000 + int((nextPorts.Add(int64(n))-int64(n))%20000)
+		var all []net.Listener
+		for i := range n {
 			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
 			if err != nil {
 				break
