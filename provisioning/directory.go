@@ -55,13 +55,14 @@ type Directory struct {
 	multi      map[string]bool
 	stores     map[string]bool
 	newID      func() string
-	memo       store.Memo[userRow, User]
-	groups     store.Memo[groupRow, Group]
+	memo       *store.Memo[userRow, User]
+	groups     *store.Memo[groupRow, Group]
+	actor      string // see As
 }
 
 // New makes a Directory over a store. It reads and writes nothing yet.
 func New(c Config) (*Directory, error) {
-	d := &Directory{Config: c, precedence: make(map[Source]int), multi: make(map[string]bool), stores: make(map[string]bool)}
+	d := &Directory{Config: c, precedence: make(map[Source]int), multi: make(map[string]bool), stores: make(map[string]bool), memo: &store.Memo[userRow, User]{}, groups: &store.Memo[groupRow, Group]{}}
 	if c.Store == nil {
 		return nil, errors.New("directory: no store")
 	}
@@ -271,8 +272,19 @@ func (d *Directory) commit(tx store.Tx, before, after User, dl Delta) (result, e
 	return result{after, dl}, nil
 }
 
+// As is the same Directory for one of those who are Admin together: what they change by
+// that word says who they are.
+func (d *Directory) As(actor string) *Directory {
+	own := *d
+	own.actor = actor
+	return &own
+}
+
 // follow tells the Followers; each has its own copies.
 func (d *Directory) follow(tx store.Tx, before, after User, dl Delta) error {
+	if dl.By == Admin {
+		dl.Actor = d.actor
+	}
 	for _, f := range d.Followers {
 		if err := f(tx, before.Clone(), after.Clone(), dl); err != nil {
 			return err

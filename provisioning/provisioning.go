@@ -140,6 +140,8 @@ type Delta struct {
 	Regrouped []string
 	// Flow is the support code of the request that caused it; may be empty.
 	Flow string
+	// Actor is the user who acted as Admin; empty: that is not known, or By is another.
+	Actor string
 }
 
 // A Field that differs: an attribute's effective values, or one of the names

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/authz"
 	"github.com/gatehouse-sso/gatehouse/provisioning/access"
+	"github.com/gatehouse-sso/gatehouse/provisioning/outbox"
 	webapi "github.com/gatehouse-sso/gatehouse/web/api"
 )
 
@@ -232,5 +234,54 @@ func TestANameThatIsAnIDStandsForNobodyElse(t *testing.T) {
 		if w.admin(http.MethodGet, "user", url.Values{"name": {name}}, &got); got.ID != want {
 			t.Errorf("%s is taken for %s", name, got.UserName)
 		}
+	}
+}
+
+// Administrators are one to what they change, and each is themselves to the record.
+func TestTheRecordSaysWhichAdministratorChangedSomebody(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	var ada, kim webapi.User
+	l.admin(http.MethodPost, "users", url.Values{"name": {"ada"}}, &ada)
+	l.reload(func(s string) string {
+		return strings.Replace(s, "admins: { roles: [gatehouse-admin] }", "admins: { users: [ada] }", 1)
+	})
+	before := len(l.recorded())
+	a := routesOf(l.p, l.p.site.Load(), true)
+	act := func(method, path string, q url.Values, v any) {
+		t.Helper()
+		r := httptest.NewRequest(method, "/v1/"+path+"?"+q.Encode(), nil)
+		s := authz.Subject{ID: ada.ID, UserName: "ada", Store: "primary", Active: true, AuthTime: l.clock.now()}
+		w := httptest.NewRecorder()
+		if a.ServeHTTP(w, r.WithContext(authz.WithSubject(r.Context(), s))); w.Code != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+		if v != nil {
+			decodeJSON(t, w.Body.String(), v)
+		}
+	}
+	act(http.MethodPost, "users", url.Values{"name": {"kim"}}, &kim)
+	act(http.MethodPost, "groups", url.Values{"name": {"finance"}}, nil)
+	act(http.MethodPost, "group/member", url.Values{"group": {"finance"}, "name": {"kim"}}, nil)
+	act(http.MethodPost, "user/active", url.Values{"name": {"kim"}, "active": {"false"}}, nil)
+	act(http.MethodDelete, "user", url.Values{"name": {"kim"}}, nil)
+	act(http.MethodPost, "target/pause", url.Values{"id": {"directory"}, "why": {"moving house"}}, nil)
+	var targets []outbox.TargetView
+	act(http.MethodGet, "targets", nil, &targets)
+	i := slices.IndexFunc(targets, func(v outbox.TargetView) bool { return v.Paused != nil })
+	if i < 0 || targets[i].Paused.By != "ada" {
+		t.Errorf("who paused is not to be seen: %+v", targets)
+	}
+	act(http.MethodPost, "target/resume", url.Values{"id": {"directory"}}, nil)
+	l.admin(http.MethodPost, "users", url.Values{"name": {"lee"}}, nil)
+	var got []string
+	for _, e := range l.recorded()[before:] {
+		if by := cmp.Or(map[string]string{ada.ID: "ada"}[e.By], e.By); strings.HasPrefix(e.Kind, "user.") || strings.HasPrefix(e.Kind, "target.") {
+			got = append(got, e.Kind+" by "+by)
+		}
+	}
+	want := []string{"user.created by ada", "user.changed by ada", "user.changed by ada", "user.deleted by ada", "target.paused by ada", "target.resumed by ada", "user.created by admin"}
+	if !slices.Equal(got, want) {
+		t.Errorf("recorded are %q, want %q", got, want)
 	}
 }

@@ -68,6 +68,14 @@ func (a *api) actor(r *http.Request) string {
 	return authz.SubjectFrom(r.Context()).ID
 }
 
+// directory is where whoever asks changes users in their own name.
+func (a *api) directory(r *http.Request) *provisioning.Directory {
+	if !a.people {
+		return a.s.directory
+	}
+	return a.s.directory.As(a.actor(r))
+}
+
 func (a *api) accessRoutes() {
 	const takesRole = "role! of the configuration"
 	a.route("GET /v1/requests", a.requests, "approvers", "helpdesk", "auditors").doc("Requests for roles in the order in which they came.", []webapi.Request{},

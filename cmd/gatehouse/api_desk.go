@@ -71,7 +71,7 @@ func (a *api) overview(r *http.Request) (any, error) {
 // few seconds ago at most.
 func (a *api) targetWork(ctx context.Context) []webapi.TargetWork {
 	list := []webapi.TargetWork{}
-	for _, t := range a.s.outbox.Targets() {
+	for _, t := range a.targetViews(ctx) {
 		list = append(list, webapi.TargetWork{TargetView: t})
 	}
 	for _, l := range a.p.levels.read(ctx) {

@@ -93,7 +93,7 @@ func saysNo(err error) error {
 
 func (a *api) createGroup(r *http.Request) (any, error) {
 	userStore, name := a.s.directory.SplitName(r.FormValue("name"))
-	g, err := a.s.directory.CreateGroup(r.Context(), provisioning.Group{Store: userStore, Name: name}, provisioning.Admin, provisioning.Move{})
+	g, err := a.directory(r).CreateGroup(r.Context(), provisioning.Group{Store: userStore, Name: name}, provisioning.Admin, provisioning.Move{})
 	return a.groupView(g), saysNo(err)
 }
 
@@ -105,7 +105,7 @@ func (a *api) deleteGroup(r *http.Request) (any, error) {
 	if err := a.staysWithout(r, authz.SubjectFrom(r.Context()).ID, g); err != nil {
 		return nil, err
 	}
-	return a.groupView(g), a.s.directory.DeleteGroup(r.Context(), g.ID, provisioning.Admin)
+	return a.groupView(g), a.directory(r).DeleteGroup(r.Context(), g.ID, provisioning.Admin)
 }
 
 func (a *api) addMember(r *http.Request) (any, error) { return a.member(r, true) }
@@ -122,9 +122,9 @@ func (a *api) member(r *http.Request, in bool) (any, error) {
 		return nil, err
 	}
 	if in {
-		_, _, err = a.s.directory.AddMember(r.Context(), g.ID, u.ID, provisioning.Admin)
+		_, _, err = a.directory(r).AddMember(r.Context(), g.ID, u.ID, provisioning.Admin)
 	} else if err = a.staysWithout(r, u.ID, g); err == nil {
-		_, _, err = a.s.directory.RemoveMember(r.Context(), g.ID, u.ID, provisioning.Admin)
+		_, _, err = a.directory(r).RemoveMember(r.Context(), g.ID, u.ID, provisioning.Admin)
 	}
 	return a.groupView(g), saysNo(err)
 }

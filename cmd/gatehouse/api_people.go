@@ -157,7 +157,7 @@ func (a *api) createUser(r *http.Request) (any, error) {
 	for attr, values := range said {
 		u.Say(provisioning.Admin, attr, values...)
 	}
-	if u, _, err = a.s.directory.Create(r.Context(), u, provisioning.Admin); err != nil {
+	if u, _, err = a.directory(r).Create(r.Context(), u, provisioning.Admin); err != nil {
 		return nil, saysNo(err)
 	}
 	return a.view(u), nil
@@ -172,7 +172,7 @@ func (a *api) setAttributes(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, _, err = a.s.directory.Change(r.Context(), u.ID, provisioning.Admin, func(u *provisioning.User) error {
+	u, _, err = a.directory(r).Change(r.Context(), u.ID, provisioning.Admin, func(u *provisioning.User) error {
 		for attr, values := range said {
 			u.Say(provisioning.Admin, attr, values...)
 		}
@@ -193,7 +193,7 @@ func (a *api) setActive(r *http.Request) (any, error) {
 	if err := a.notOneself(r, u.ID); err != nil && !active {
 		return nil, err
 	}
-	u, _, err = a.s.directory.Change(r.Context(), u.ID, provisioning.Admin, func(u *provisioning.User) error {
+	u, _, err = a.directory(r).Change(r.Context(), u.ID, provisioning.Admin, func(u *provisioning.User) error {
 		u.Active = active
 		return nil
 	})
@@ -214,7 +214,7 @@ func (a *api) deleteUser(r *http.Request) (any, error) {
 	if err := a.notOneself(r, u.ID); err != nil {
 		return nil, err
 	}
-	if err := a.s.directory.Delete(r.Context(), u.ID, provisioning.Admin); err != nil {
+	if err := a.directory(r).Delete(r.Context(), u.ID, provisioning.Admin); err != nil {
 		return nil, err
 	}
 	if _, err := a.s.sessions.EndUser(r.Context(), u.ID, session.ReasonUser); err != nil {
@@ -243,8 +243,8 @@ func (a *api) relink(r *http.Request, link bool) (any, error) {
 		return nil, err
 	}
 	if link {
-		u, _, err = a.s.directory.Link(r.Context(), u.ID, ref, provider, provisioning.Admin)
-	} else if u, _, err = a.s.directory.Unlink(r.Context(), u.ID, ref, provisioning.Admin); err == nil {
+		u, _, err = a.directory(r).Link(r.Context(), u.ID, ref, provider, provisioning.Admin)
+	} else if u, _, err = a.directory(r).Unlink(r.Context(), u.ID, ref, provisioning.Admin); err == nil {
 		_, err = a.s.sessions.EndUser(r.Context(), u.ID, session.ReasonUser)
 	}
 	var taken *provisioning.Conflict

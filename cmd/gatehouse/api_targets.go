@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ import (
 func (a *api) targetRoutes() {
 	const takesID = "id! a target"
 	ids := map[string]string{}
-	a.route("GET /v1/targets", func(*http.Request) (any, error) { return append([]outbox.TargetView{}, a.s.outbox.Targets()...), nil }, "helpdesk", "auditors").doc(
+	a.route("GET /v1/targets", func(r *http.Request) (any, error) { return a.targetViews(r.Context()), nil }, "helpdesk", "auditors").doc(
 		"Targets in the order of the configuration, and how they do.", []outbox.TargetView{})
 	a.route("POST /v1/target/test", a.testTarget).doc("Asks a target whether its address and our credentials are right; changes nothing there.", map[string]bool{}, takesID)
 	a.route("POST /v1/target/probe", a.probeTarget).doc("Finds out by experiment what a target can do; makes an account to try with, and removes it.", webapi.Probe{}, takesID)
@@ -136,15 +137,28 @@ func (a *api) provision(r *http.Request) (any, error) {
 	return list, nil
 }
 
+// targetViews are how targets do, with who paused them by name.
+func (a *api) targetViews(ctx context.Context) []outbox.TargetView {
+	list := append([]outbox.TargetView{}, a.s.outbox.Targets()...)
+	for i, t := range list {
+		if t.Paused != nil {
+			p := *t.Paused
+			p.By = a.who(ctx, p.By)
+			list[i].Paused = &p
+		}
+	}
+	return list
+}
+
 func (a *api) pauseTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
-	err := a.s.outbox.Pause(r.Context(), id, string(provisioning.Admin), r.FormValue("why"))
+	err := a.s.outbox.Pause(r.Context(), id, a.actor(r), r.FormValue("why"))
 	return map[string]string{"id": id}, targetSays(err, id)
 }
 
 func (a *api) resumeTarget(r *http.Request) (any, error) {
 	id := r.FormValue("id")
-	return map[string]string{"id": id}, targetSays(a.s.outbox.Resume(r.Context(), id, string(provisioning.Admin)), id)
+	return map[string]string{"id": id}, targetSays(a.s.outbox.Resume(r.Context(), id, a.actor(r)), id)
 }
 
 func (a *api) cases(r *http.Request) (any, error) {
@@ -166,7 +180,7 @@ func (a *api) resolveCase(r *http.Request) (any, error) {
 	if !slices.Contains([]outbox.Answer{outbox.AnswerAdopt, outbox.AnswerCreate, outbox.AnswerIgnore}, answer) {
 		return nil, errNo("the answer must be adopt, create or ignore")
 	}
-	err = a.s.outbox.Resolve(r.Context(), id, u.ID, answer, r.FormValue("account"), string(provisioning.Admin))
+	err = a.s.outbox.Resolve(r.Context(), id, u.ID, answer, r.FormValue("account"), a.actor(r))
 	return map[string]string{"id": id, "user": u.ID, "answer": string(answer)}, targetSays(err, id)
 }
 
@@ -244,7 +258,7 @@ func (a *api) decideHeld(r *http.Request) (any, error) {
 	if r.FormValue("answer") == "reject" {
 		decide = a.s.guard.Reject
 	}
-	err = decide(r.Context(), c.ID, string(provisioning.Admin), users...)
+	err = decide(r.Context(), c.ID, a.actor(r), users...)
 	if errors.Is(err, guard.ErrNotFound) && len(names) > 0 {
 		return nil, errNone(fmt.Sprintf("nothing is held at %s of one of %q", id, names))
 	}

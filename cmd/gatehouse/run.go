@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -708,7 +709,7 @@ func selfSigned(host string) ([]byte, error) {
 // changeEvent is how a change of a user stands in the audit log: the names of
 // what differs, never the values.
 func changeEvent(d provisioning.Delta) audit.Event {
-	e := audit.Event{At: d.At, Kind: "user.changed", UserID: d.UserID, By: string(d.By), Flow: d.Flow}
+	e := audit.Event{At: d.At, Kind: "user.changed", UserID: d.UserID, By: cmp.Or(d.Actor, string(d.By)), Flow: d.Flow}
 	switch {
 	case d.Created:
 		e.Kind = "user.created"

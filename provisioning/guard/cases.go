@@ -114,8 +114,8 @@ func (g *Guard) close(tx store.Tx, c Case, by, state string) error {
 	return g.record(tx, audit.Event{Kind: "guard." + state, By: by, Text: fmt.Sprintf("%s: case %s: %d held", c.Scope, c.ID, c.Held)})
 }
 
-// page is how many items get a decision in one transaction: each is up to 13 keys.
-const page = 6
+// page is how many items get a decision in one transaction: each is up to 16 keys.
+const page = 5
 
 // decided is the state that the items of a case come to by an answer.
 var decided = map[string]string{CaseApproved: ItemApproved, CaseRejected: ItemRejected}
@@ -155,11 +155,13 @@ func (g *Guard) decideSome(ctx context.Context, caseID, by, state string, subjec
 			return fmt.Errorf("%w: it holds nothing about %s", ErrNotFound, s)
 		}
 	}
-	return g.settle(ctx, caseID, by, state, some)
+	return g.settle(ctx, caseID, by, state, some, func(tx store.Tx, it Item) error {
+		return g.record(tx, audit.Event{Kind: "guard." + state, By: by, UserID: it.Act.Subject, Text: fmt.Sprintf("%s: case %s", it.Act.Scope, caseID)})
+	})
 }
 
 // settle gives items a decision, and makes whoever asked ask again.
-func (g *Guard) settle(ctx context.Context, caseID, by, state string, list []Item) error {
+func (g *Guard) settle(ctx context.Context, caseID, by, state string, list []Item, also func(store.Tx, Item) error) error {
 	for len(list) > 0 {
 		some := list[:min(page, len(list))]
 		list = list[len(some):]
@@ -181,10 +183,16 @@ func (g *Guard) settle(ctx context.Context, caseID, by, state string, list []Ite
 				if state == CaseApproved {
 					c.Approved++
 				} else {
-					it.Why = "by " + by
+					it.Why = "by a person"
+					if by == byTime {
+						it.Why = "nobody decided in time"
+					}
 					c.Rejected++
 				}
 				if err := items.Put(tx, it); err != nil {
+					return err
+				}
+				if err := also(tx, it); err != nil {
 					return err
 				}
 				if g.c.Resume != nil {
@@ -202,6 +210,9 @@ func (g *Guard) settle(ctx context.Context, caseID, by, state string, list []Ite
 	return nil
 }
 
+// byTime decides about what nobody has decided about.
+const byTime = "time"
+
 // HandleCase is the task.Handler of TaskCase.
 func (g *Guard) HandleCase(ctx context.Context, id string) error {
 	c, err := g.Case(ctx, id)
@@ -217,7 +228,7 @@ func (g *Guard) HandleCase(ctx context.Context, id string) error {
 			if err != nil || !ok || now.State != CaseOpen {
 				return err
 			}
-			return g.close(tx, now, "time", CaseRejected)
+			return g.close(tx, now, byTime, CaseRejected)
 		})
 		if err != nil {
 			return err
@@ -237,7 +248,8 @@ func (g *Guard) HandleCase(ctx context.Context, id string) error {
 		if len(list) == 0 {
 			break
 		}
-		if err := g.settle(ctx, id, c.By, c.State, list); err != nil {
+		// The decision about all of them was recorded as it was made.
+		if err := g.settle(ctx, id, c.By, c.State, list, func(store.Tx, Item) error { return nil }); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is a guard over a real store, with a clock that the test moves.
 type world struct {
 	testing.TB
-	store   store.Store
+	store   store.Store // each transaction twice
+	kept    store.Store // the same, each once
 	guard   *guard.Guard
 	now     time.Time
 	of      int // the population
@@ -43,7 +44,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	w := &world{TB: t, store: storetest.Twice(st), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), saved: map[string]string{}}
+	w := &world{TB: t, store: storetest.Twice(st), kept: st, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), saved: map[string]string{}}
 	w.guard = guard.New(w.config())
 	return w
 }
@@ -413,6 +414,28 @@ func TestR04_ADecisionAboutSomeThatWasRefusedHalfwayIsMadeAgain(t *testing.T) {
 		if err := w.guard.Reject(t.Context(), id, "carol", some...); !errors.Is(err, guard.ErrNotFound) {
 			t.Errorf("what was approved is rejected: %v", err)
 		}
+	}
+}
+
+// Who decided about whom is recorded, also where the rest of a case waits on.
+func TestADecisionAboutSomeIsRecordedOfEach(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.goes(0, 40, nil)
+	id := w.open().ID
+	var got []string
+	c := w.config()
+	c.Audit = func(_ store.Tx, e audit.Event) error {
+		got = append(got, e.Kind+" "+e.UserID+" by "+e.By)
+		return nil
+	}
+	c.Store = w.kept
+	g := guard.New(c)
+	if err := errors.Join(g.Approve(t.Context(), id, "carol", "u00010", "u00012"), g.Reject(t.Context(), id, "dave", "u00011")); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"guard.approved u00010 by carol", "guard.approved u00012 by carol", "guard.rejected u00011 by dave"}; !slices.Equal(got, want) {
+		t.Errorf("recorded are %q, want %q", got, want)
 	}
 }
 
