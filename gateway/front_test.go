@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -109,6 +110,19 @@ func (c *counted) Update(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	return failed
+}
+
+// failAfter lets so many updates happen, and no more.
+func (c *counted) failAfter(works int) {
+	full := errors.New("the disk is full")
+	fails := func() error {
+		if works == 0 {
+			return full
+		}
+		works--
+		return nil
+	}
+	c.fails.Store(&fails)
 }
 
 type countedSigner struct {
@@ -457,6 +471,13 @@ func readAnswer(br *bufio.Reader, request string) (answer, error) {
 	}
 	body, err := io.ReadAll(resp.Body)
 	return answer{resp, string(body)}, err
+}
+
+// post is a form for the gateway's own host, from a page of a host, with more header lines.
+func (f *front) post(origin, path, form, lines string) answer {
+	f.t.Helper()
+	return f.raw(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nOrigin: http://%s\r\nAccept: text/html\r\n%s"+
+		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", path, f.at("gate"), f.at(origin), lines, len(form), form))
 }
 
 // ask sends a request as a guest, or as nobody, with more header lines.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -195,11 +194,11 @@ func (v *visit) signOut(scope string, there *session.Session) {
 		return
 	}
 	out := away{Provider: s.Provider, State: web.Kept, Support: v.code()}
-	if scope == scopeEverywhere { // the others first: what fails can be asked for again with this one
+	gs, err := v.g.c.Sessions.Get(v.r, v.host)
+	if err == nil && scope == scopeEverywhere { // the others first: what fails can be asked for again with this one
 		out.Others, err = v.g.c.Sessions.EndAll(v.r.Context(), session.Filter{User: s.UserID, Except: s.ID}, session.ReasonEverywhere)
 	}
-	gs, failed := v.g.c.Sessions.Get(v.r, v.host)
-	if err = cmp.Or(err, failed); err == nil {
+	if err == nil {
 		gs.Options.MaxAge = -1
 		err = gs.Save(v.r, v.w)
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -28,24 +27,12 @@ func TestR04_ASignOutThatFailsCanBeAskedForAgain(t *testing.T) {
 			alice := f.guest("alice")
 			other := f.signIn(alice.user, session.Session{Provider: "campus", AuthTime: f.now()})
 			passes := func(p *guest) bool { return f.ask(p, "GET", "wiki", "/report").StatusCode == http.StatusOK }
-			signOut := func() answer {
-				form := "scope=" + tc.scope
-				return f.raw(fmt.Sprintf("POST /.gatehouse/logout HTTP/1.1\r\nHost: %[1]s\r\nOrigin: http://%[1]s\r\n%[2]s"+
-					"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %[3]d\r\n\r\n%[4]s", f.at("gate"), alice.cookie("gate"), len(form), form))
-			}
+			signOut := func() answer { return f.post("gate", "/.gatehouse/logout", "scope="+tc.scope, alice.cookie("gate")) }
 			if !passes(alice) || !passes(other) {
 				t.Fatal("nobody is signed in")
 			}
 			f.sessions.Flush(t.Context()) // what is written behind
-			full, left := errors.New("the disk is full"), tc.works
-			fails := func() error {
-				if left == 0 {
-					return full
-				}
-				left--
-				return nil
-			}
-			f.st.fails.Store(&fails)
+			f.st.failAfter(tc.works)
 			if a := signOut(); a.StatusCode != http.StatusServiceUnavailable || a.Header["Set-Cookie"] != nil {
 				t.Errorf("%d, Set-Cookie %q", a.StatusCode, a.Header["Set-Cookie"])
 			}
@@ -101,10 +88,7 @@ func TestASignOutThatBeginsAtAServiceEndsTheServicesSession(t *testing.T) {
 				value, _, _ := strings.Cut(rest, `"`)
 				form += "&leaving=" + value
 			}
-			posts := func(origin string) answer {
-				return f.raw(fmt.Sprintf("POST /.gatehouse/logout HTTP/1.1\r\nHost: %s\r\nOrigin: http://%s\r\n%s"+
-					"Accept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", f.at("gate"), f.at(origin), mine, len(form), form))
-			}
+			posts := func(origin string) answer { return f.post(origin, "/.gatehouse/logout", form, mine) }
 			if a := posts("wiki"); a.StatusCode != http.StatusForbidden || !passes(alice) {
 				t.Errorf("a page of another origin signs out: %d", a.StatusCode)
 			}
@@ -142,15 +126,13 @@ func TestNobodyIsToldToBeSignedOutWhoWasNot(t *testing.T) {
 		"too late":        seal("leaving", leaving{alice.session, f.now().Add(-time.Second)}),
 		"no session":      seal("leaving", leaving{"none", f.now().Add(time.Minute)}),
 	} {
-		form := "scope=here&leaving=" + value
-		for _, request := range []string{
-			"GET /.gatehouse/logout?leaving=" + value + " HTTP/1.1\r\nHost: " + f.at("gate") + "\r\nAccept: text/html\r\n\r\n",
-			"GET /.gatehouse/signed-out HTTP/1.1\r\nHost: " + f.at("gate") + "\r\nAccept: text/html\r\n\r\n",
-			fmt.Sprintf("POST /.gatehouse/logout HTTP/1.1\r\nHost: %[1]s\r\nOrigin: http://%[1]s\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %[2]d\r\n\r\n%[3]s", f.at("gate"), len(form), form),
+		for request, a := range map[string]answer{
+			"asked":      f.ask(nil, "GET", "gate", "/.gatehouse/logout?leaving="+value, "Accept: text/html"),
+			"signed out": f.ask(nil, "GET", "gate", "/.gatehouse/signed-out", "Accept: text/html"),
+			"sent":       f.post("gate", "/.gatehouse/logout", "scope=here&leaving="+value, ""),
 		} {
-			a := f.raw(request)
 			if a.StatusCode != http.StatusOK || strings.Contains(a.body, "You are signed out") || !strings.Contains(a.body, "You are not signed in here") || !passes() {
-				t.Errorf("%s: %.4s says %d %s", name, request, a.StatusCode, a.body)
+				t.Errorf("%s, %s: %d %s", name, request, a.StatusCode, a.body)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,19 +22,9 @@ func TestA09R04_ACodeThatTheStoreRefusesIsGoodForTheNextTry(t *testing.T) {
 				t.Fatal(err)
 			}
 			spend := func() answer {
-				form := url.Values{"code": {code}}.Encode()
-				return f.raw(fmt.Sprintf("POST /.gatehouse/recover HTTP/1.1\r\nHost: %[1]s\r\nOrigin: http://%[1]s\r\n"+
-					"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %[2]d\r\n\r\n%[3]s", f.at("gate"), len(form), form))
+				return f.post("gate", "/.gatehouse/recover", url.Values{"code": {code}}.Encode(), "")
 			}
-			full, left := errors.New("the disk is full"), works
-			fails := func() error {
-				if left == 0 {
-					return full
-				}
-				left--
-				return nil
-			}
-			f.st.fails.Store(&fails)
+			f.st.failAfter(works)
 			first := spend()
 			f.st.fails.Store(nil)
 			if first.StatusCode == http.StatusOK {

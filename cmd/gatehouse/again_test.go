@@ -10,27 +10,20 @@ import (
 	"testing"
 
 	"github.com/gatehouse-sso/gatehouse/authz/versions"
+	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/federation"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/lifecycle"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
 
 // What takes several of the store's transactions and is refused by one of them can be
 // asked for again, and then all of it has happened.
 func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
 	t.Parallel()
-	y := newYard(t, nil, nil)
-	cfg, p := y.opened(t)
-	defer p.store.Close()
-	power := &failing{Store: p.store, left: never}
-	p.store = power
-	s, err := p.newSite(t.Context(), cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.outbox.Close()
+	cfg, p, s, power := weak(t)
 	h := newAPI(p, s)
 
 	// Ada has two identities, and is signed in by the one that is called work.
@@ -89,8 +82,8 @@ func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ask := func(works int) *httptest.ResponseRecorder {
-				power.left = works
-				defer func() { power.left = never }()
+				power.Left = works
+				defer func() { power.Left = never }()
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, httptest.NewRequest(tc.method, "/v1/"+tc.path+"?"+tc.form.Encode(), nil))
 				return w
@@ -119,17 +112,7 @@ func TestR04_WhatTheStoreRefusesHalfwayCanBeAskedForAgain(t *testing.T) {
 // them disabled the next time, and looks no further.
 func TestR04_WhoWasDisabledIsSignedOutThoughThatWasRefusedAtFirst(t *testing.T) {
 	t.Parallel()
-	y := newYard(t, nil, nil)
-	cfg, p := y.opened(t)
-	defer p.store.Close()
-	power := &failing{Store: p.store, left: never}
-	p.store = power
-	s, err := p.newSite(t.Context(), cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.outbox.Close()
-	p.site.Store(s)
+	cfg, p, s, power := weak(t)
 	for works, whole := 0, false; !whole; works++ {
 		if works > 20 {
 			t.Fatal("it takes more than 20 transactions")
@@ -145,9 +128,9 @@ func TestR04_WhoWasDisabledIsSignedOutThoughThatWasRefusedAtFirst(t *testing.T) 
 			_, err := s.lifecycle.Leave(t.Context(), lifecycle.Departure{UserID: u.ID, By: lifecycle.By, Kind: lifecycle.KindDates})
 			return err
 		}
-		power.left = works
+		power.Left = works
 		whole = leave() == nil
-		power.left = never
+		power.Left = never
 		if err := errors.Join(leave(), p.runner.Now(t.Context(), taskForget, u.ID)); err != nil {
 			t.Fatal(err)
 		}
@@ -164,19 +147,11 @@ func TestR04_WhoWasDisabledIsSignedOutThoughThatWasRefusedAtFirst(t *testing.T) 
 // request again, and who published is told that it is published.
 func TestR04_WhatOfAReleaseCouldNotBePutInPlaceIsSaidAndDoneAgain(t *testing.T) {
 	t.Parallel()
-	y := newYard(t, nil, nil)
-	cfg, p := y.opened(t)
-	defer p.store.Close()
-	s, err := p.newSite(t.Context(), cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { p.site.Load().outbox.Close() }()
-	p.site.Store(s)
+	cfg, p, s, _ := weak(t)
 	h, fails := newAPI(p, s), true
 	p.renew = func(ctx context.Context) error {
 		if fails {
-			return errPower
+			return storetest.ErrRefused
 		}
 		next, err := p.newSite(ctx, cfg, p.site.Load())
 		if err == nil {
@@ -206,6 +181,23 @@ func TestR04_WhatOfAReleaseCouldNotBePutInPlaceIsSaidAndDoneAgain(t *testing.T) 
 	if w := ask(http.MethodPost, "publish", url.Values{"revision": {d.Revision}}); w.Code == http.StatusOK || !strings.Contains(w.Body.String(), "version 1 is published") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+}
+
+// weak is a site, in a process that serves nobody, of which a test says after how many
+// updates the store refuses all others.
+func weak(t *testing.T) (*configs.Config, *process, *site, *storetest.Failing) {
+	t.Helper()
+	cfg, p := newYard(t, nil, nil).opened(t)
+	t.Cleanup(func() { _ = p.store.Close() })
+	power := &storetest.Failing{Store: p.store, Left: never}
+	p.store = power
+	s, err := p.newSite(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.site.Store(s)
+	t.Cleanup(func() { p.site.Load().outbox.Close() })
+	return cfg, p, s, power
 }
 
 // never is after how many updates a store's power goes that stays.

@@ -93,7 +93,7 @@ func saysNo(err error) error {
 
 func (a *api) createGroup(r *http.Request) (any, error) {
 	userStore, name := a.s.directory.SplitName(r.FormValue("name"))
-	g, err := a.directory(r).CreateGroup(r.Context(), provisioning.Group{Store: userStore, Name: name}, provisioning.Admin, provisioning.Move{})
+	g, err := a.s.directory.CreateGroup(r.Context(), provisioning.Group{Store: userStore, Name: name}, provisioning.Admin, provisioning.Move{})
 	return a.groupView(g), saysNo(err)
 }
 
@@ -105,7 +105,7 @@ func (a *api) deleteGroup(r *http.Request) (any, error) {
 	if err := a.staysWithout(r, authz.SubjectFrom(r.Context()).ID, g); err != nil {
 		return nil, err
 	}
-	return a.groupView(g), a.directory(r).DeleteGroup(r.Context(), g.ID, provisioning.Admin)
+	return a.groupView(g), a.s.directory.DeleteGroup(r.Context(), g.ID, provisioning.Admin)
 }
 
 func (a *api) addMember(r *http.Request) (any, error) { return a.member(r, true) }

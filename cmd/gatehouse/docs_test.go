@@ -33,6 +33,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -461,7 +462,7 @@ func TestDocsCommandsDoWhatIsShown(t *testing.T) {
 				}
 			}
 			if strings.Contains(page, "-c demo/gatehouse.yaml") {
-				w := startWorld(t, filepath.Join(s.dir, "demo"), fourPorts(t))
+				w := startWorld(t, filepath.Join(s.dir, "demo"), porttest.Free(t, 4))
 				w.person().open(w.at("wiki", "/")).signIn("campus", "alice").wants(http.StatusOK, "Wiki")
 				bob := w.person().open(w.at("payroll", "/")).signIn("campus", "bob").wants(http.StatusForbidden, "Payroll")
 				code = supportCode.FindString(bob.body)

@@ -45,6 +45,7 @@ var helpers = map[string][]string{
 	"provisioning/ldapconn/ldaptest":       {"provisioning/ldapconn"},
 	"provisioning/notice/noticetest":       {},
 	"provisioning/memorytest":              {},
+	"cmd/gatehouse/porttest":               {},
 	"web/webtest":                          {"web"},
 }
 
@@ -94,7 +95,7 @@ var outside = []struct {
 	{"go.opentelemetry.io", []string{"gateway/tracing"}, "what a trace may say about a request is decided in one place"},
 	{"expvar", nil, "prometheus brings it in, and it serves only on a mux that no listener of ours has"},
 	{"golang.org/x/sys", []string{"gateway/socket"}, "sockets are looked at in one place"},
-	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "provisioning/notice/noticetest", "provisioning/memorytest", "web/webtest"}, "test suites that are packages"},
+	{"testing", []string{"federation/federationtest", "provisioning/scim/scimtest", "provisioning/store/storetest", "provisioning/connector/connectortest", "provisioning/ldapconn/ldaptest", "provisioning/folder/foldertest", "provisioning/notice/noticetest", "provisioning/memorytest", "cmd/gatehouse/porttest", "web/webtest"}, "test suites that are packages"},
 }
 
 // banned must not be linked into the program.

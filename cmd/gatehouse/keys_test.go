@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/gateway"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
 
 // What was begun with a key ends well after it was rotated: a sign-in under way, a
@@ -114,21 +114,6 @@ func opens(t *testing.T, cfg *configs.Config, rows int) (pairwise []byte) {
 	return p.keys.Pairwise()
 }
 
-// failing is a store whose power goes at an update.
-type failing struct {
-	store.Store
-	left int
-}
-
-var errPower = errors.New("the power is gone")
-
-func (f *failing) Update(ctx context.Context, fn func(store.Tx) error) error {
-	if f.left--; f.left < 0 {
-		return errPower
-	}
-	return f.Store.Update(ctx, fn)
-}
-
 // R09, D05: the key of the store is another, and the process dies at every one of its
 // steps. Each time everything opens, and the next attempt goes on.
 func TestR09D05_TheStoresKeyIsRotatedAndDiesAtEachStep(t *testing.T) {
@@ -146,7 +131,7 @@ func TestR09D05_TheStoresKeyIsRotatedAndDiesAtEachStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.store.Close()
-		p.store = &failing{p.store, updates}
+		p.store = &storetest.Failing{Store: p.store, Left: updates}
 		return p.rotateStoreKey(t.Context(), cfg, "")
 	}
 	deaths := 0
@@ -158,7 +143,7 @@ func TestR09D05_TheStoresKeyIsRotatedAndDiesAtEachStep(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, errPower) {
+		if !errors.Is(err, storetest.ErrRefused) {
 			t.Fatal(err)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/provisioning"
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
@@ -136,7 +137,7 @@ const (
 
 func newYard(t testing.TB, people []idptest.Person, with func(*yardConfig)) *yard {
 	t.Helper()
-	y := &yard{t: t, dir: shortDir(t), port: fourPorts(t), people: people, upstream: &mirror{}}
+	y := &yard{t: t, dir: shortDir(t), port: porttest.Free(t, 4), people: people, upstream: &mirror{}}
 	c := yardConfig{Mode: "blocking", OnFailure: "deny", Timeout: "5s", First: "hold", Port: y.port, Admin: y.port + 1, Upstream: y.serve(y.upstream)}
 	for _, id := range []string{"crm", "hr"} {
 		y.targets = append(y.targets, y.newTarget(id))

@@ -35,6 +35,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/configs"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/gateway/session"
@@ -191,7 +192,7 @@ func newLab(t testing.TB, with func(*labConfig)) *lab {
 			t.Fatal(err)
 		}
 	}
-	c.Port = fourPorts(t)
+	c.Port = porttest.Free(t, 4)
 	l.world = &world{t: t, dir: c.Dir, port: c.Port, log: &buffer{}}
 	public := fmt.Sprintf("%s://localhost:%d", c.Scheme, c.Port)
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-sso/gatehouse/provisioning/audit"
 	"github.com/gatehouse-sso/gatehouse/provisioning/store/boltstore"
+	"github.com/gatehouse-sso/gatehouse/provisioning/store/storetest"
 )
 
 // O25, of the record: whoever is not signed in can be refused as often as they
@@ -61,7 +62,7 @@ func TestR04_EventsThatCouldNotBeWrittenAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	power := &failing{Store: st}
+	power := &storetest.Failing{Store: st}
 	r := newRecorder(power, audit.New(nil), slog.New(slog.DiscardHandler), time.Now)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -70,7 +71,7 @@ func TestR04_EventsThatCouldNotBeWrittenAreCounted(t *testing.T) {
 		r.Record(audit.Event{Kind: "denied", UserID: "kim"})
 	}
 	r.run(over)
-	power.left = never
+	power.Left = never
 	for range 2 { // the count is there once
 		r.Record(audit.Event{Kind: "denied", UserID: "bob"})
 		r.run(over)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 )
 
@@ -58,7 +59,7 @@ func setUpStory(t *testing.T, env *testscript.Env) error {
 	campus := httptest.NewServer(h)
 	env.Defer(service.Close)
 	env.Defer(campus.Close)
-	port := fourPorts(t)
+	port := porttest.Free(t, 4)
 	h.Handler = idptest.NewOP(idptest.OPConfig{
 		Issuer: campus.URL, Title: "Campus", People: idptest.Campus(), Algorithm: "ES256",
 		Clients: []idptest.OPClient{{ID: "gatehouse", Secret: "secret-of-campus", RedirectURIs: []string{fmt.Sprintf("http://localhost:%d/.gatehouse/oidc/campus/callback", port)}}},

@@ -12,11 +12,12 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/net/html"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // A world is a whole demo, running in this process on ports of its own: the
@@ -51,7 +52,7 @@ func (b *buffer) String() string {
 // newWorld starts a demo and stops it when the test ends.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return startWorld(t, shortDir(t), fourPorts(t))
+	return startWorld(t, shortDir(t), porttest.Free(t, 4))
 }
 
 func startWorld(t testing.TB, dir string, port int) *world {
@@ -88,39 +89,6 @@ func startWorld(t testing.TB, dir string, port int) *world {
 		})
 	}
 	return w
-}
-
-// nextPorts keeps tests that run at the same time apart. The ports are below those
-// that an operating system gives away by itself, so that nothing takes one
-// between the look and the use; other runs begin elsewhere.
-var nextPorts = func() *atomic.Int64 {
-	var n atomic.Int64
-	n.Store(int64(os.Getpid()%4000) * 4)
-	return &n
-}()
-
-// fourPorts finds four free ports in a row.
-func fourPorts(t testing.TB) int {
-	t.Helper()
-	for range 1000 {
-		port := 12000 + int(nextPorts.Add(4)%20000)
-		var all []net.Listener
-		free := true
-		for i := 0; i < 4 && free; i++ {
-			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
-			if free = err == nil; free {
-				all = append(all, ln)
-			}
-		}
-		for _, ln := range all {
-			_ = ln.Close()
-		}
-		if free {
-			return port
-		}
-	}
-	t.Fatal("there are no four free ports in a row")
-	return 0
 }
 
 // at is the address of a host of the gateway: "", "wiki", "payroll".

@@ -400,7 +400,7 @@ func TestR04_ADecisionAboutSomeThatWasRefusedHalfwayIsMadeAgain(t *testing.T) {
 		w.goes(0, 40, nil)
 		id := w.open().ID
 		c := w.config()
-		c.Store = &refusing{w.store, works}
+		c.Store = &storetest.Failing{Store: w.store, Left: works}
 		whole = guard.New(c).Approve(t.Context(), id, "carol", some...) == nil
 		if works > 9 {
 			t.Fatal("it takes more than 9 transactions")
@@ -437,19 +437,6 @@ func TestADecisionAboutSomeIsRecordedOfEach(t *testing.T) {
 	if want := []string{"guard.approved u00010 by carol", "guard.approved u00012 by carol", "guard.rejected u00011 by dave"}; !slices.Equal(got, want) {
 		t.Errorf("recorded are %q, want %q", got, want)
 	}
-}
-
-// refusing takes so many transactions, and no more.
-type refusing struct {
-	store.Store
-	works int
-}
-
-func (r *refusing) Update(ctx context.Context, fn func(store.Tx) error) error {
-	if r.works--; r.works < 0 {
-		return errors.New("the disk is full")
-	}
-	return r.Store.Update(ctx, fn)
 }
 
 func TestWhatDoesNotCountAnyMoreIsSwept(t *testing.T) {

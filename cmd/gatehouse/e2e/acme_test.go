@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // absent is a host that the name servers of these tests do not know.
@@ -87,7 +89,7 @@ func TestCertificatesComeFromAnAuthorityAndAreRenewed(t *testing.T) {
 	if err != nil {
 		t.Fatal("pebble is not there — `make e2e` installs what these tests need")
 	}
-	dir, port := t.TempDir(), ports(t, 4)
+	dir, port := t.TempDir(), porttest.Free(t, 4)
 	site.issue(t, dir, "localhost", "pebble.test")
 	raw, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": fmt.Sprintf("127.0.0.1:%d", port+2), "managementListenAddress": fmt.Sprintf("127.0.0.1:%d", port+3),

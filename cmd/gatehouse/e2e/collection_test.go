@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // The collection that Microsoft publishes for those who write a SCIM server for
@@ -29,7 +31,7 @@ var entraCollection string
 func TestPeerEntraCollection(t *testing.T) {
 	t.Parallel()
 	const token = "a-token-for-tests-alone"
-	port := ports(t, 2)
+	port := porttest.Free(t, 2)
 	_, issuer := campusOP(t, func(path string) string { return fmt.Sprintf("http://localhost:%d%s", port, path) })
 	g := serveIn(t, t.TempDir(), port, fmt.Sprintf(`identity_providers:
   - id: campus

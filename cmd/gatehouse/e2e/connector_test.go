@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/scim2"
@@ -23,7 +24,7 @@ import (
 // connectScimmy starts scimmy and a connector to it.
 func connectScimmy(t *testing.T) (*scim2.Connector, string) {
 	t.Helper()
-	port := ports(t, 1)
+	port := porttest.Free(t, 1)
 	node(t, "scimmy.mjs", fmt.Sprint("PORT=", port), "TOKEN=e2e")
 	at := fmt.Sprintf("http://127.0.0.1:%d", port)
 	c, err := scim2.New(scim2.Config{URL: at + "/scim/v2", Auth: scim2.Bearer("e2e"), Update: scim2.Patch})

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // edges are real proxies before a gateway, each set up as its example says, but
@@ -66,7 +68,7 @@ func edge(t *testing.T, kind string, change ...string) *gate {
 	if _, err := exec.LookPath(kind); err != nil {
 		t.Fatalf("%s is not there — `make e2e` installs what these tests need", kind)
 	}
-	dir, port := t.TempDir(), ports(t, 3)
+	dir, port := t.TempDir(), porttest.Free(t, 3)
 	g := &gate{scheme: "http", domain: "localhost", port: port}
 	_, issuer := campusOP(t, func(path string) string { return g.at("", path) })
 	upstream := strings.TrimPrefix(service(t), "http://")

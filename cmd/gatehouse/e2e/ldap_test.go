@@ -26,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/connectortest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/connector/ldap"
@@ -52,7 +53,7 @@ const (
 func newSlapd(t testing.TB, sessionlog int) *slapd {
 	t.Helper()
 	dir := t.TempDir()
-	s := &slapd{t: t, port: ports(t, 1)}
+	s := &slapd{t: t, port: porttest.Free(t, 1)}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -330,7 +331,7 @@ func TestPeerSlapdFillsAUserStoreAndIsFollowed(t *testing.T) {
 			s.tool(all.String(), "ldapadd")
 			s.add("cn=staff,"+groups, "objectClass: groupOfNames\ncn: staff\n", ldif("member", dn(1), dn(2)))
 			secret := write(t, t.TempDir(), "password", "read")
-			g := serveIn(t, t.TempDir(), ports(t, 2), fmt.Sprintf(`sources:
+			g := serveIn(t, t.TempDir(), porttest.Free(t, 2), fmt.Sprintf(`sources:
   - id: campus
     ldap:
       server: { url: "%s", start_tls: true, ca: "%s", bind: "cn=reader,%s", password: { file: "%s" } }

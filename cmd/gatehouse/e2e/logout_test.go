@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // ended waits until the record says why sessions ended, so many times.
@@ -29,7 +31,7 @@ const overThere = "Peer says that your session there has ended too."
 // oidcProvider starts one that signs people out, and a gateway that knows it.
 func oidcProvider(t *testing.T) (g *gate, base string) {
 	t.Helper()
-	port, idp := ports(t, 2), ports(t, 1)
+	port, idp := porttest.Free(t, 2), porttest.Free(t, 1)
 	ours := fmt.Sprintf("http://localhost:%d/.gatehouse/", port)
 	node(t, "oidc-provider.mjs", fmt.Sprint("PORT=", idp), "CALLBACK="+ours+"oidc/peer/callback", "SIGNED_OUT="+ours+"signed-out", "BACKCHANNEL="+ours+"oidc/peer/backchannel-logout")
 	base = fmt.Sprintf("http://localhost:%d", idp)

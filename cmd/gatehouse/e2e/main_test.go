@@ -19,13 +19,11 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -192,39 +190,6 @@ func (b *buffer) String() string {
 func (b *buffer) tail(n int) string {
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-// nextPorts is where to look next, so that tests that run together do not get the same.
-// It begins elsewhere in each run.
-var nextPorts = func() *atomic.Int64 {
-	var n atomic.Int64
-	n.Store(int64(os.Getpid()%4000) * 4)
-	return &n
-}()
-
-// ports finds n free ports in a row, of those that the system gives to nobody by itself:
-// what is closed here for a moment is not somebody's end of a connection by then.
-func ports(t testing.TB, n int) int {
-	t.Helper()
-	for range 1000 {
-		port := 12000 + int((nextPorts.Add(int64(n))-int64(n))%20000)
-		var all []net.Listener
-		for i := range n {
-			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
-			if err != nil {
-				break
-			}
-			all = append(all, ln)
-		}
-		for _, ln := range all {
-			_ = ln.Close()
-		}
-		if len(all) == n {
-			return port
-		}
-	}
-	t.Fatalf("there are no %d free ports in a row", n)
-	return 0
 }
 
 // An authority signs certificates for this run alone.

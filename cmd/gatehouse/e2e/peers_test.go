@@ -24,6 +24,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 //go:embed peers/*.mjs peers/*.cjs peers/simplesamlphp peers/sftp peers/slapd
@@ -106,7 +108,7 @@ func metadataOf(t testing.TB, from string) string {
 
 func TestPeerOIDCProvider(t *testing.T) {
 	t.Parallel()
-	port, idp := ports(t, 2), ports(t, 1)
+	port, idp := porttest.Free(t, 2), porttest.Free(t, 1)
 	callback := fmt.Sprintf("http://localhost:%d/.gatehouse/oidc/peer/callback", port)
 	node(t, "oidc-provider.mjs", fmt.Sprint("PORT=", idp), "CALLBACK="+callback)
 	secret := write(t, t.TempDir(), "secret", "a-secret-for-tests-alone")
@@ -165,7 +167,7 @@ func TestPeerSamlp(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			port, idp, theirs, ours := ports(t, 2), ports(t, 1), newPair(t, "samlp"), newPair(t, "gatehouse")
+			port, idp, theirs, ours := porttest.Free(t, 2), porttest.Free(t, 1), newPair(t, "samlp"), newPair(t, "gatehouse")
 			to := ""
 			if c.encrypt {
 				to = ours.cert
@@ -206,7 +208,7 @@ func TestPeerSamlp(t *testing.T) {
 // each other by their metadata.
 func simpleSAMLphp(t testing.TB, env ...string) (g *gate, base string) {
 	t.Helper()
-	port, idp, keys := ports(t, 2), ports(t, 1), newPair(t, "simplesamlphp")
+	port, idp, keys := porttest.Free(t, 2), porttest.Free(t, 1), newPair(t, "simplesamlphp")
 	config := t.TempDir()
 	sub, err := fs.Sub(peerFiles, "peers/simplesamlphp")
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // staff is a gateway whose sign-ins wait for a target of the test's own.
@@ -17,7 +19,7 @@ type staff struct {
 
 func newStaff(t testing.TB, timeout string) *staff {
 	t.Helper()
-	port, s := ports(t, 2), &staff{target: newTarget(t)}
+	port, s := porttest.Free(t, 2), &staff{target: newTarget(t)}
 	_, issuer := campusOP(t, func(path string) string { return fmt.Sprintf("http://localhost:%d%s", port, path) })
 	secret := write(t, t.TempDir(), "secret", "e2e")
 	s.gate = serveIn(t, t.TempDir(), port, fmt.Sprintf(`help: { contact: helpdesk@campus.example }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 // An sshd is OpenSSH, serving a folder to whoever runs the tests.
@@ -31,7 +33,7 @@ func openSSH(t testing.TB) *sshd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sshd{dir: t.TempDir(), folder: t.TempDir(), port: ports(t, 1)}
+	s := &sshd{dir: t.TempDir(), folder: t.TempDir(), port: porttest.Free(t, 1)}
 	path := write(t, s.dir, "run.sh", string(raw))
 	cmd := exec.Command("/bin/sh", path, fmt.Sprint(s.port), s.folder)
 	cmd.Dir = s.dir
@@ -135,7 +137,7 @@ sources:
     csv: { sftp: %s, every: 2s, keep: 3 }
 `, out.config(t))
 	}
-	g := serveIn(t, dir, ports(t, 2), config)
+	g := serveIn(t, dir, porttest.Free(t, 2), config)
 
 	local := write(t, dir, "staff.csv", list.String())
 	if got := g.verb(t, "import", local, "--source", "personnel", "--full", "--preview"); !strings.Contains(got, fmt.Sprintf("preview of %d rows: %d created, 0 changed", people, people)) {

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 )
 
 func TestWebSocketAndServerSentEventsInTheBrowser(t *testing.T) {
@@ -75,7 +77,7 @@ func (g *gate) memory(t testing.TB) (now, most int) {
 // secure is a gateway that speaks TLS, so HTTP/2, with a signed-in client.
 func secure(t *testing.T) (*gate, *http.Client) {
 	t.Helper()
-	dir, port := t.TempDir(), ports(t, 2)
+	dir, port := t.TempDir(), porttest.Free(t, 2)
 	site.issue(t, dir, "gate.test", "*.gate.test")
 	_, issuer := campusOP(t, func(path string) string { return fmt.Sprintf("https://gate.test:%d%s", port, path) })
 	write(t, dir, "secret", "e2e")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 )
 
@@ -139,7 +140,7 @@ type scimmyWorld struct {
 
 func newScimmyWorld(t *testing.T) *scimmyWorld {
 	t.Helper()
-	port, scim := ports(t, 2), ports(t, 1)
+	port, scim := porttest.Free(t, 2), porttest.Free(t, 1)
 	node(t, "scimmy.mjs", fmt.Sprint("PORT=", scim), "TOKEN=e2e")
 	w := &scimmyWorld{wire: newWire(t, scim), scimmy: fmt.Sprintf("http://127.0.0.1:%d", scim)}
 	at := func(path string) string { return fmt.Sprintf("http://localhost:%d%s", port, path) }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 )
 
@@ -35,7 +36,7 @@ func elsewhere(t *testing.T) *gate {
 	t.Cleanup(func() { _ = srv.Close() })
 	write(t, dir, "idp.xml", string(idp.Metadata()))
 
-	port := ports(t, 2)
+	port := porttest.Free(t, 2)
 	config := write(t, dir, "gatehouse.yaml", fmt.Sprintf(`version: 1
 server: { listen: "127.0.0.1:%d", public_url: "https://gate.test:%d", admin_listen: "127.0.0.1:%d", tls: { cert: cert.pem, key: key.pem } }
 store: bolt:./gatehouse.db

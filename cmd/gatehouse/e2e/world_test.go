@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/net/websocket"
 
+	"github.com/gatehouse-sso/gatehouse/cmd/gatehouse/porttest"
 	"github.com/gatehouse-sso/gatehouse/federation/idptest"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim"
 	"github.com/gatehouse-sso/gatehouse/provisioning/scim/memstore"
@@ -45,7 +46,7 @@ func (g *gate) at(host, path string) string {
 // demo starts `gatehouse demo`.
 func demo(t testing.TB) *gate {
 	t.Helper()
-	dir, port := t.TempDir(), ports(t, 4)
+	dir, port := t.TempDir(), porttest.Free(t, 4)
 	p := start(t, "Ctrl-C ends it", exec.Command(program, "demo", "--port", fmt.Sprint(port), "--data", dir, "-v"))
 	return &gate{process: p, scheme: "http", domain: "localhost", port: port, config: filepath.Join(dir, "gatehouse.yaml")}
 }

@@ -194,6 +194,23 @@ func (t *twice) View(ctx context.Context, fn func(store.Tx) error) error {
 	return t.Store.View(ctx, fn)
 }
 
+// A Failing store takes Left updates more, and says ErrRefused to all others.
+type Failing struct {
+	store.Store
+	Left int
+}
+
+// ErrRefused is what a Failing store's Update says.
+var ErrRefused = errors.New("storetest: refused")
+
+// Update is as in [store.Store].
+func (f *Failing) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if f.Left--; f.Left < 0 {
+		return ErrRefused
+	}
+	return f.Store.Update(ctx, fn)
+}
+
 // ErrUncertain is what Flaky's Update says.
 var ErrUncertain = errors.New("storetest: may or may not have happened")
 
